@@ -1,0 +1,1 @@
+"""What the steps leave on disk: whole or absent, with provenance, its marker written last."""

@@ -1,0 +1,102 @@
+"""Anomaly scores of a run: one row for each train (leave-one-out) and test clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dcase_asd.artifacts.atomic import read_json, write_json
+from dcase_asd.artifacts.tables import read_table, write_table
+from dcase_asd.errors import ScoresError, nearest_name
+
+COLUMNS: dict[str, type] = {
+    "stage": str,
+    "machine": str,
+    "section": str,
+    "split": str,
+    "file": str,
+    "score": float,
+}
+"""Column -> type. `split` is ``train`` or ``test``; `file` is the clip's file name; `score` is
+larger for clips that are more anomalous."""
+
+KEY = ["stage", "machine", "file"]
+"""What identifies a clip among the scores of one edition (with its split)."""
+
+
+def scores_path(run: Path, edition: str) -> Path:
+    """Where a run's scores of an edition lie."""
+    return run / "scores" / f"{edition}.csv"
+
+
+def scored_editions(run: Path) -> list[str]:
+    """Editions that the run has finished scores of."""
+    return sorted(path.stem for path in (run / "scores").glob("*.csv"))
+
+
+def write_scores(run: Path, edition: str, scores: pd.DataFrame, provenance: dict[str, Any]) -> None:
+    """Write an edition's scores, then their provenance as the marker that they are complete."""
+    path = scores_path(run, edition)
+    if path.with_suffix(".json").exists():
+        path.with_suffix(".json").unlink()
+    write_table(path, scores, list(COLUMNS))
+    write_json(path.with_suffix(".json"), provenance)
+
+
+def read_provenance(run: Path, edition: str) -> dict[str, Any]:
+    """What made a run's scores: at least `backbone`, `parameters`, `sample_rate`, `fingerprint`.
+
+    Raises:
+        ScoresError: The scores are missing or were not finished.
+    """
+    provenance = read_json(scores_path(run, edition).with_suffix(".json"))
+    if provenance is None:
+        have = scored_editions(run)
+        reason = nearest_name(edition, have) if have else "it has none of any edition"
+        raise ScoresError(
+            f"{run}: no finished scores of {edition} ({reason}); "
+            f"make them with `dcase-asd score {run} --edition {edition}`"
+        )
+    return provenance
+
+
+def read_scores(run: Path, edition: str) -> pd.DataFrame:
+    """Read and check a run's scores of an edition.
+
+    Returns:
+        One row per clip with the columns of `COLUMNS`; every score finite, no clip twice.
+
+    Raises:
+        ScoresError: Scores are missing, duplicated or not finite.
+        ArtifactError: The file is damaged.
+    """
+    read_provenance(run, edition)
+    path = scores_path(run, edition)
+    scores = read_table(path, COLUMNS, f"dcase-asd score {run} --edition {edition}")
+    check_scores(scores, str(path))
+    return scores
+
+
+def check_scores(scores: pd.DataFrame, source: str) -> None:
+    """Refuse scores that are not finite or name a clip twice.
+
+    Raises:
+        ScoresError: With the file, the first clips concerned and their number.
+    """
+    bad = scores[~np.isfinite(scores["score"].to_numpy(dtype=np.float64))]
+    if not bad.empty:
+        first = bad.iloc[0]
+        raise ScoresError(
+            f"{source}: {len(bad)} score(s) are not finite, the first of "
+            f"{first['machine']} {first['file']}; score again"
+        )
+    twice = scores[scores.duplicated([*KEY, "split"])]
+    if not twice.empty:
+        first = twice.iloc[0]
+        raise ScoresError(
+            f"{source}: {len(twice)} clip(s) are named more than once, the first "
+            f"{first['machine']} {first['file']}; keep one row for each clip"
+        )

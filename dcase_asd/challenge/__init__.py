@@ -1,0 +1,1 @@
+"""The outside world's rules: names, labels, editions, metrics and official files."""

@@ -1,0 +1,171 @@
+"""File name <-> clip: the one parser for every file-name grammar of 2020 to 2026.
+
+Names are parsed, never counted: no split, domain or condition is derived from an index range.
+
+    2020   normal_id_01_00000000.wav, anomaly_id_04_00000264.wav; blind: id_05_00000000.wav
+    2021   section_00_source_train_normal_0000_strength_1_ambient.wav,
+           section_00_source_test_anomaly_0000.wav; blind: section_03_source_test_0000.wav
+    2022-  section_00_target_test_normal_0007_car_A1_spd_28V.wav; blind: section_00_0000.wav
+    2025   supplemental: section_00_noise_0001_noAttribute.wav, section_00_machine_source_0000_.wav
+    own    anything, in an edition that is no year of the challenge (see `parse_own_name`)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dcase_asd.errors import ClipNameError
+
+NO_ATTRIBUTE = "noAttribute"
+"""What the challenge writes where a machine's attributes are withheld."""
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "test": "test",
+    "source_test": "test",
+    "target_test": "test",
+    "supplemental": "supplemental",
+}
+"""Folder below a machine -> split; 2021 has a test folder for each domain."""
+
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+_ID_NAME = re.compile(r"(?:(?P<condition>normal|anomaly)_)?id_(?P<section>\d{2})_(?P<index>\d{8})")
+_LABELLED_NAME = re.compile(
+    r"section_(?P<section>\d{2})_(?P<domain>source|target)_(?P<split>train|test)"
+    r"_(?P<condition>normal|anomaly)_(?P<index>\d{4})(?:_(?P<attributes>.*?))?_?"
+)
+_BLIND_NAME = re.compile(
+    r"section_(?P<section>\d{2})_(?:(?P<domain>source|target)_(?P<split>test)_)?(?P<index>\d{4})"
+)
+_SUPPLEMENTAL_NAME = re.compile(
+    r"section_(?P<section>\d{2})_(?P<kind>\D+?)_(?P<index>\d{4})(?:_(?P<attributes>.*?))?_?"
+)
+
+
+@dataclass(frozen=True)
+class ClipName:
+    """What a clip's folder and file name say about it.
+
+    `domain` is ``source``, ``target`` or empty where hidden or not defined; `condition` is
+    ``normal``, ``anomaly`` or empty where hidden; `role` is ``machine`` or ``noise``;
+    `attributes` is the whole attribute string, empty where there is none.
+    """
+
+    section: str
+    domain: str
+    split: str
+    condition: str
+    attributes: str
+    role: str
+
+
+def parse_clip_name(name: str, folder: str) -> ClipName:
+    """Parse the name of a clip of the challenge.
+
+    Args:
+        name: File name with suffix, without its path.
+        folder: Name of the folder below the machine: a key of `SPLIT_FOLDERS`.
+
+    Returns:
+        The parsed name.
+
+    Raises:
+        ClipNameError: The name follows no grammar, or contradicts its folder.
+    """
+    stem = _stem(name)
+    split = _split(folder)
+    if split == "supplemental":
+        return _parse_supplemental(name, stem)
+    match = (
+        _LABELLED_NAME.fullmatch(stem) or _BLIND_NAME.fullmatch(stem) or _ID_NAME.fullmatch(stem)
+    )
+    if match is None:
+        raise ClipNameError(
+            f"{name}: no file-name grammar of the challenge fits; names look like "
+            "section_00_source_train_normal_0000_noAttribute.wav or normal_id_00_00000000.wav"
+        )
+    found = match.groupdict()
+    if found.get("split") not in (None, split):
+        raise ClipNameError(f"{name}: a {found['split']} clip stands in the folder {folder}/")
+    domain = found.get("domain") or ""
+    if folder in ("source_test", "target_test") and domain not in ("", folder.split("_")[0]):
+        raise ClipNameError(f"{name}: a {domain} clip stands in the folder {folder}/")
+    condition = found.get("condition") or ""
+    if split == "train" and condition != "normal":
+        said = "an anomaly" if condition else "a clip without a condition"
+        raise ClipNameError(f"{name}: {said} stands in train/, which holds normal clips only")
+    return ClipName(
+        section=found["section"],
+        domain=domain or (folder.split("_")[0] if folder.endswith("_test") else ""),
+        split=split,
+        condition=condition,
+        attributes=_attributes(found.get("attributes")),
+        role="machine",
+    )
+
+
+def parse_own_name(name: str, folder: str) -> ClipName:
+    """Parse the name of a recording of one's own, which may be called anything.
+
+    A name in a grammar of the challenge is read by that grammar. Any other belongs to section
+    ``00`` of the source domain; in ``train/`` it is normal, in ``supplemental/`` it is noise when
+    its name holds ``noise``, and in ``test/`` its condition is known when the name begins with
+    ``normal`` or ``anomaly``.
+
+    Raises:
+        ClipNameError: The file is no WAV or FLAC file, or a challenge name contradicts its folder.
+    """
+    stem = _stem(name)
+    split = _split(folder)
+    if re.match(r"section_\d{2}_|(?:normal_|anomaly_)?id_\d{2}_", stem):
+        return parse_clip_name(name, folder)
+    condition = re.match(r"(?:normal|anomaly)(?![a-z])", stem)
+    if split == "train" and condition is not None and condition[0] == "anomaly":
+        raise ClipNameError(f"{name}: an anomaly stands in train/, which holds normal clips only")
+    return ClipName(
+        section="00",
+        domain="source" if split != "test" or condition else "",
+        split=split,
+        condition=condition[0] if condition else "normal" if split == "train" else "",
+        attributes="",
+        role="noise" if split == "supplemental" and "noise" in stem.lower() else "machine",
+    )
+
+
+def _parse_supplemental(name: str, stem: str) -> ClipName:
+    match = _SUPPLEMENTAL_NAME.fullmatch(stem)
+    tokens = match["kind"].split("_") if match else []
+    roles = [role for role in ("noise", "machine") if role in tokens]
+    if match is None or len(roles) != 1:
+        raise ClipNameError(
+            f"{name}: a supplemental name must say 'noise' or 'machine' before its number, as in "
+            "section_00_noise_0000_noAttribute.wav"
+        )
+    domains = [domain for domain in ("source", "target") if domain in tokens]
+    return ClipName(
+        section=match["section"],
+        domain=domains[0] if domains else "",
+        split="supplemental",
+        condition="normal" if roles == ["machine"] else "",
+        attributes=_attributes(match["attributes"]),
+        role=roles[0],
+    )
+
+
+def _stem(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    if f"{dot}{suffix}".lower() not in AUDIO_SUFFIXES:
+        raise ClipNameError(f"{name}: not a {' or '.join(AUDIO_SUFFIXES)} file")
+    return stem
+
+
+def _split(folder: str) -> str:
+    if folder not in SPLIT_FOLDERS:
+        raise ClipNameError(f"{folder}/: not one of the folders {', '.join(SPLIT_FOLDERS)}")
+    return SPLIT_FOLDERS[folder]
+
+
+def _attributes(text: str | None) -> str:
+    return "" if not text or text == NO_ATTRIBUTE else text

@@ -1,0 +1,121 @@
+"""What the user sees: tables, notes and progress; rich on a terminal, plain when piped."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from dcase_asd.progress import Advance
+
+SECONDS_BETWEEN_LINES = 10.0
+"""How often a bar says something where there is no terminal."""
+
+
+def show_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    title: str = "",
+    numbers: Sequence[str] = (),
+) -> None:
+    """Print a table on standard output.
+
+    Args:
+        columns: Headings.
+        rows: Cells, each shown by `str`.
+        title: A line above the table.
+        numbers: The columns that hold numbers, set flush right.
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(title=title or None, title_justify="left", title_style="bold")
+        for column in columns:
+            table.add_column(column, justify="right" if column in numbers else "left")
+        for row in cells:
+            table.add_row(*(escape(cell) for cell in row))
+        Console().print(table)
+        return
+    if title:
+        print(title)
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for row in [list(columns), *cells]:
+        aligned = (
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        )
+        print("  ".join(aligned).rstrip())
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON on standard output, numbers in full precision."""
+    print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def say(message: str) -> None:
+    """Print one plain line on standard output."""
+    print(message)
+
+
+class Display:
+    """Progress on standard error: bars with the time left on a terminal, else a line now and then."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+
+    def note(self, message: str) -> None:
+        """Print a line that the user should know of."""
+        if not self.quiet:
+            print(f"note: {message}", file=sys.stderr)
+
+    @contextmanager
+    def bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
+        """Open a bar of `total` items."""
+        if self.quiet:
+            yield lambda count: None
+        elif sys.stderr.isatty():
+            yield from self._rich_bar(description, total, unit)
+        else:
+            yield _LineBar(description, total, unit).advance
+
+    @staticmethod
+    def _rich_bar(description: str, total: int, unit: str) -> Iterator[Advance]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(description, total=total)
+            yield lambda count: progress.update(task, advance=count)
+
+
+class _LineBar:
+    def __init__(self, description: str, total: int, unit: str) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.done = 0
+        self.started = self.said = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self.said < SECONDS_BETWEEN_LINES or not self.done:
+            return
+        self.said = now
+        left = (now - self.started) / self.done * (self.total - self.done)
+        print(
+            f"{self.description}: {self.done}/{self.total} {self.unit}, about {left:.0f} s left",
+            file=sys.stderr,
+        )

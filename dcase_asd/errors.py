@@ -1,0 +1,76 @@
+"""Every way a user's input can be wrong, as one sentence that names the way out.
+
+All errors that a user can cause derive from `DcaseAsdError`; the console script catches that
+class once, prints the message as a single line on standard error and exits with status 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DcaseAsdError(Exception):
+    """A wrong input; the message names the file, the value and the way out."""
+
+
+class DataError(DcaseAsdError):
+    """The data folder or its manifest is missing, empty or contradictory."""
+
+
+class ClipNameError(DcaseAsdError):
+    """A file name does not follow any grammar of the challenge."""
+
+
+class AudioError(DcaseAsdError):
+    """A recording cannot be read or holds values that are not audio."""
+
+
+class EditionError(DcaseAsdError):
+    """An edition does not exist, or its rules forbid what was asked for."""
+
+
+class BackboneError(DcaseAsdError):
+    """A plugin is missing or broken, or a checkpoint does not fit it."""
+
+
+class RecipeError(DcaseAsdError):
+    """A recipe file holds wrong names, types or values (all of them are listed)."""
+
+
+class ArtifactError(DcaseAsdError):
+    """A file that a step wrote is missing, damaged or written by somebody else right now."""
+
+
+class ScoresError(DcaseAsdError):
+    """Anomaly scores are missing, duplicated, extra or not finite."""
+
+
+class GroundTruthError(DcaseAsdError):
+    """Labels are missing, malformed or do not match the scores."""
+
+
+class TooFewClipsError(DcaseAsdError):
+    """There are fewer normal clips than a computation needs."""
+
+
+class SubmissionError(DcaseAsdError):
+    """A challenge package cannot be written as asked."""
+
+
+def nearest_name(value: str, choices: Iterable[str]) -> str:
+    """A sentence fragment that points at the valid names.
+
+    Args:
+        value: What the user wrote.
+        choices: The valid names.
+
+    Returns:
+        ``"did you mean 'x'?"`` where one is close, else ``"choose from a, b, c"``.
+    """
+    valid = sorted(set(choices))
+    lowered = {choice.lower(): choice for choice in valid}
+    close = difflib.get_close_matches(value.lower(), lowered, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {lowered[close[0]]!r}?"
+    return "choose from " + (", ".join(valid) if valid else "nothing: there is none")

@@ -1,0 +1,35 @@
+"""How a step tells its caller how far it is, without knowing about terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+Advance = Callable[[int], None]
+"""Called with the number of items that were finished since the last call."""
+
+
+class Progress(Protocol):
+    """What a step needs of a progress display; the command line hands in a real one."""
+
+    def bar(self, description: str, total: int, unit: str) -> AbstractContextManager[Advance]:
+        """Open a bar of `total` items; the context's value advances it."""
+
+    def note(self, message: str) -> None:
+        """Say something that the user should know and that is not an error."""
+
+
+class Silent:
+    """Progress for programs and tests: shows nothing, keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def bar(self, description: str, total: int, unit: str) -> AbstractContextManager[Advance]:
+        """A bar that nobody sees."""
+        return nullcontext(lambda count: None)
+
+    def note(self, message: str) -> None:
+        """Keep the message in `notes`."""
+        self.notes.append(message)

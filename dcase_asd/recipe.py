@@ -1,0 +1,148 @@
+"""Recipes: strict TOML files that become frozen dataclasses, with all mistakes told at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from dcase_asd.errors import RecipeError, nearest_name
+
+T = TypeVar("T")
+
+_INVALID = object()
+
+
+def read_recipe(path: Path, kind: type[T]) -> T:
+    """Read a TOML file into a frozen dataclass.
+
+    Fields may be `str`, `int`, `float`, `bool`, a `Literal`, an optional one of these, a
+    ``tuple[X, ...]``, a ``dict[str, X]``, `Any`, or another dataclass (a table). A field without
+    a default is required. A dataclass may check itself: a `ValueError` from its
+    ``__post_init__`` is reported beside the other mistakes.
+
+    Raises:
+        RecipeError: One message that lists every unknown name (with the nearest valid one),
+            every missing field and every value of a wrong type.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such recipe file") from error
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path}: not a readable TOML file ({error})") from error
+    problems: list[str] = []
+    recipe = _read_table(content, kind, "", problems)
+    if problems:
+        raise RecipeError(f"{path}: " + "; ".join(problems))
+    return typing.cast("T", recipe)
+
+
+def recipe_text(recipe: Any) -> str:
+    """Write a dataclass as TOML that `read_recipe` reads back to an equal one.
+
+    Values that are None are left out, as TOML has no word for them.
+    """
+    return "\n".join(_table_lines(dataclasses.asdict(recipe), "")).strip("\n") + "\n"
+
+
+def _read_table(content: dict[str, Any], kind: type, where: str, problems: list[str]) -> Any:
+    hints = get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    values: dict[str, Any] = {}
+    before = len(problems)
+    for name, value in content.items():
+        if name not in fields:
+            problems.append(f"unknown name {where + name!r} ({nearest_name(name, fields)})")
+            continue
+        values[name] = _read_value(value, hints[name], where + name, problems)
+    for name, field in fields.items():
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if required and name not in content:
+            problems.append(f"{where + name!r} is missing")
+    if len(problems) > before:
+        return _INVALID
+    try:
+        return kind(**values)
+    except ValueError as error:
+        problems.append(f"{where.rstrip('.') or 'recipe'}: {error}")
+        return _INVALID
+
+
+def _read_value(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        inner = [argument for argument in arguments if argument is not type(None)]
+        if len(inner) == 1:
+            return _read_value(value, inner[0], where, problems)
+        for candidate in inner:
+            attempt: list[str] = []
+            result = _read_value(value, candidate, where, attempt)
+            if not attempt:
+                return result
+    elif origin is Literal:
+        if value in arguments:
+            return value
+        hints = nearest_name(str(value), map(str, arguments))
+        problems.append(f"{where!r} cannot be {value!r} ({hints})")
+        return _INVALID
+    elif origin is tuple and isinstance(value, list):
+        return tuple(
+            _read_value(item, arguments[0], f"{where}[{index}]", problems)
+            for index, item in enumerate(value)
+        )
+    elif origin is dict and isinstance(value, dict):
+        return {
+            name: _read_value(item, arguments[1], f"{where}.{name}", problems)
+            for name, item in value.items()
+        }
+    elif dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
+        return _read_table(value, hint, f"{where}.", problems)
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif (
+        isinstance(hint, type) and isinstance(value, hint) and (hint is bool) == isinstance(value, bool)
+    ):
+        return value
+    problems.append(f"{where!r} must be {_describe(hint)}, not {value!r}")
+    return _INVALID
+
+
+def _describe(hint: Any) -> str:
+    words: dict[Any, str] = {
+        str: "text", int: "a whole number", float: "a number", bool: "true or false",
+        tuple: "a list", dict: "a table",
+    }  # fmt: skip
+    origin = get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_describe(part) for part in get_args(hint) if part is not type(None))
+    return words.get(origin or hint, "a table")
+
+
+def _table_lines(table: dict[str, Any], prefix: str) -> list[str]:
+    plain = {name: value for name, value in table.items() if not isinstance(value, dict)}
+    lines = [f"{name} = {_toml(value)}" for name, value in plain.items() if value is not None]
+    for name, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", f"[{prefix}{name}]", *_table_lines(value, f"{prefix}{name}.")]
+    return lines
+
+
+def _toml(value: Any) -> str:
+    writers: dict[type, Callable[[Any], str]] = {
+        # JSON's strings and lists are TOML's too; booleans are spelt alike.
+        str: lambda text: json.dumps(text, ensure_ascii=False),
+        list: lambda items: "[" + ", ".join(map(_toml, items)) + "]",
+        tuple: lambda items: "[" + ", ".join(map(_toml, items)) + "]",
+        dict: lambda table: "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in table.items()) + "}",
+    }
+    return writers.get(type(value), json.dumps)(value)

@@ -1,0 +1,1 @@
+"""A backbone without weights: statistics of the log-mel spectrogram."""
