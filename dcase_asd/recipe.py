@@ -110,7 +110,9 @@ def _read_value(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
     elif hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     elif (
-        isinstance(hint, type) and isinstance(value, hint) and (hint is bool) == isinstance(value, bool)
+        isinstance(hint, type)
+        and isinstance(value, hint)
+        and (hint is bool) == isinstance(value, bool)
     ):
         return value
     problems.append(f"{where!r} must be {_describe(hint)}, not {value!r}")

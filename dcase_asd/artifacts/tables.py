@@ -36,7 +36,9 @@ def read_table(path: Path, types: Mapping[str, type], made_by: str) -> pd.DataFr
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: not found; make it with `{made_by}`") from error
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: not a readable table ({error}); {made_by} makes it") from error
+        raise ArtifactError(
+            f"{path}: not a readable table ({error}); {made_by} makes it"
+        ) from error
     if list(table.columns) != list(types):
         raise ArtifactError(
             f"{path}: the header must be {','.join(types)}, not {','.join(table.columns)}; "

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from dcase_asd.cli import evaluation, submission
+from dcase_asd.cli import data, evaluation, submission, systems
 from dcase_asd.cli.app import app
 from dcase_asd.errors import DcaseAsdError
 
-__all__ = ["app", "evaluation", "main", "submission"]
+__all__ = ["app", "data", "evaluation", "main", "submission", "systems"]
 
 USER_ERROR = 1
 """Exit status after a wrong input (typer answers wrong usage with 2)."""

@@ -25,7 +25,8 @@ Data = Annotated[
     Path, typer.Option("--data", help="Data folder: <data>/dcase2025t2/dev_data/raw/<machine>/…")
 ]
 EditionName = Annotated[
-    str, typer.Option("--edition", help="Year of the challenge, or a folder of one's own below --data.")
+    str,
+    typer.Option("--edition", help="Year of the challenge, or a folder of one's own below --data."),
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder of a system, as `embed` makes it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

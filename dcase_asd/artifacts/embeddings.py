@@ -1,0 +1,119 @@
+"""Embeddings of one machine of one edition: an array, the clips of its rows, a marker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dcase_asd.artifacts.atomic import read_json, replacing, write_json
+from dcase_asd.artifacts.tables import read_table, write_table
+from dcase_asd.errors import ArtifactError, nearest_name
+
+COLUMNS: dict[str, type] = {"file": str, "section": str, "domain": str, "split": str}
+"""Columns that tell which clip a row of the array belongs to."""
+
+
+@dataclass(frozen=True)
+class MachineEmbeddings:
+    """Embeddings of one machine.
+
+    Attributes:
+        stage: ``dev`` or ``eval``.
+        machine: Machine type.
+        clips: One row per clip with the columns of `COLUMNS`.
+        vectors: Embeddings in the same order, (n, d), float32, mapped from disk.
+        provenance: What made them: `backbone`, `parameters`, `sample_rate`, `fingerprint`.
+    """
+
+    stage: str
+    machine: str
+    clips: pd.DataFrame
+    vectors: NDArray[np.float32]
+    provenance: dict[str, Any]
+
+
+def embeddings_folder(run: Path, edition: str) -> Path:
+    """Where a run's embeddings of an edition lie."""
+    return run / "embeddings" / edition
+
+
+def machine_marker(run: Path, edition: str, stage: str, machine: str) -> Path:
+    """The marker of a machine's embeddings, written last; the array and table lie beside it."""
+    return embeddings_folder(run, edition) / stage / f"{machine}.json"
+
+
+def is_complete(marker: Path, fingerprint: str) -> bool:
+    """Whether embeddings were finished from the very inputs that have this fingerprint."""
+    content = read_json(marker)
+    return content is not None and content.get("fingerprint") == fingerprint
+
+
+@contextmanager
+def writing_vectors(marker: Path, rows: int, dimension: int) -> Iterator[BinaryIO]:
+    """Write an array row after row, without holding it in memory.
+
+    Yields:
+        A file to write float32 rows to, `rows` times `dimension` values in all.
+
+    Raises:
+        ArtifactError: The file cannot be written.
+    """
+    marker.unlink(missing_ok=True)
+    with replacing(marker.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield file
+
+
+def finish(marker: Path, clips: pd.DataFrame, provenance: dict[str, Any]) -> None:
+    """Write the table of clips, then the marker that all is complete."""
+    write_table(marker.with_suffix(".csv"), clips, list(COLUMNS))
+    write_json(marker, provenance)
+
+
+def read_embeddings(run: Path, edition: str) -> list[MachineEmbeddings]:
+    """Open a run's finished embeddings of an edition, sorted by stage and machine.
+
+    Raises:
+        ArtifactError: There are none, or a file is damaged.
+    """
+    folder = embeddings_folder(run, edition)
+    markers = sorted(folder.glob("*/*.json"))
+    if not markers:
+        have = [path.name for path in sorted(folder.parent.glob("*")) if path.is_dir()]
+        raise ArtifactError(
+            f"{run}: no finished embeddings of {edition} "
+            f"({nearest_name(edition, have) if have else 'it has none of any edition'}); "
+            f"make them with `dcase-asd embed --run {run} --edition {edition}`"
+        )
+    return [_read_machine(marker) for marker in markers]
+
+
+def _read_machine(marker: Path) -> MachineEmbeddings:
+    again = "remove this file and embed again"
+    provenance = read_json(marker)
+    if provenance is None:
+        raise ArtifactError(f"{marker}: damaged; {again}")
+    clips = read_table(marker.with_suffix(".csv"), COLUMNS, "dcase-asd embed")
+    path = marker.with_suffix(".npy")
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: damaged ({error}); {again}") from error
+    if len(vectors) != len(clips):
+        raise ArtifactError(f"{path}: {len(vectors)} rows for {len(clips)} clips; {again}")
+    return MachineEmbeddings(marker.parent.name, marker.stem, clips, vectors, provenance)
+
+
+def rows_of(clips: pd.DataFrame, section: str, split: str) -> slice:
+    """Where a section's clips of one split stand: one slice, as `embed` writes them together."""
+    chosen = (clips["section"] == section) & (clips["split"] == split)
+    rows = np.flatnonzero(chosen.to_numpy())
+    return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)

@@ -1,0 +1,109 @@
+"""The data tree of the official baselines: where recordings lie, found by walking it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcase_asd.challenge.clip import SPLIT_FOLDERS
+from dcase_asd.challenge.edition import STAGE_FOLDERS, Edition, edition_name, load_edition
+from dcase_asd.errors import DataError
+
+EXPECTED = "<data>/dcase2025t2/dev_data/raw/<machine>/train/*.wav"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file below a split folder, before anything of it was read.
+
+    `path` is relative to the data folder, with forward slashes; `size` is in bytes, `changed` its
+    modification time in nanoseconds. `problem` says why it cannot be a clip (a folder, say).
+    """
+
+    edition: Edition
+    stage: str
+    machine: str
+    folder: str
+    name: str
+    path: str
+    size: int
+    changed: int
+    problem: str = ""
+
+
+def walk_tree(data: Path) -> Iterator[FoundFile]:
+    """Find every file in the split folders of every edition, in sorted order.
+
+    Symbolic links are followed. Hidden files are passed over, and so are files beside the split
+    folders (attribute tables, licences).
+
+    Raises:
+        DataError: The data folder is missing, is not one, or holds no edition.
+        EditionError: A folder is named after a year that does not exist.
+    """
+    editions = _edition_folders(data)
+    for folder in editions:
+        edition = load_edition(edition_name(folder))
+        if edition.folder != folder:
+            raise DataError(f"{data / folder}: the clips of {edition.name} belong in a folder "
+                            f"called {edition.folder}; rename it")  # fmt: skip
+        for stage_folder, stage in STAGE_FOLDERS.items():
+            raw = f"{folder}/{stage_folder}/raw"
+            for machine in _folders(data / raw):
+                yield from _machine_files(data, edition, stage, machine, f"{raw}/{machine}")
+
+
+def _machine_files(
+    data: Path, edition: Edition, stage: str, machine: str, where: str
+) -> Iterator[FoundFile]:
+    for folder in _folders(data / where):
+        path = f"{where}/{folder}"
+        if folder not in SPLIT_FOLDERS:
+            reason = f"not one of the folders {', '.join(SPLIT_FOLDERS)}; its files are left out"
+            yield FoundFile(edition, stage, machine, folder, folder, path, 0, 0, reason)
+            continue
+        with os.scandir(data / path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.startswith("."):
+                    continue
+                yield _found_file(edition, stage, machine, folder, f"{path}/{entry.name}", entry)
+
+
+def _found_file(
+    edition: Edition, stage: str, machine: str, folder: str, path: str, entry: os.DirEntry[str]
+) -> FoundFile:
+    try:
+        status = entry.stat()
+        problem = "" if entry.is_file() else "a folder stands where a recording should"
+        size, changed = status.st_size, status.st_mtime_ns
+    except OSError as error:
+        problem, size, changed = f"cannot be read ({error.strerror})", 0, 0
+    return FoundFile(edition, stage, machine, folder, entry.name, path, size, changed, problem)
+
+
+def _edition_folders(data: Path) -> list[str]:
+    if not data.is_dir():
+        kind = "is not a folder" if data.exists() else "no such data folder"
+        raise DataError(f"{data}: {kind}; say which with --data")
+    if any((data / stage).is_dir() for stage in STAGE_FOLDERS):
+        raise DataError(f"{data}: this is the folder of one edition; give the one above it, "
+                        f"--data {data.resolve().parent}")  # fmt: skip
+    found = [
+        name
+        for name in _folders(data)
+        if any((data / name / stage).is_dir() for stage in STAGE_FOLDERS)
+    ]
+    if not found:
+        raise DataError(f"{data}: no recordings here; they are expected as {EXPECTED}")
+    return found
+
+
+def _folders(path: Path) -> list[str]:
+    if not path.is_dir():
+        return []
+    with os.scandir(path) as entries:
+        return sorted(
+            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        )

@@ -1,0 +1,142 @@
+"""Commands about systems: plugins, embed, score."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dcase_asd.cli.app import AsJson, Data, EditionName, Run, app
+from dcase_asd.cli.console import Display, say, show_json, show_table
+
+
+@app.command()
+def plugins(
+    check: Annotated[
+        bool, typer.Option("--check", help="Import each one and say what fails.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the installed backbone plugins.
+
+    Example: dcase-asd plugins --check
+    """
+    from dcase_asd.registry import import_problem, installed_plugins
+
+    rows = [
+        {"name": each.name, "package": each.package, "version": each.version, "class": each.target}
+        | ({"state": import_problem(each.name) or "works"} if check else {})
+        for each in installed_plugins()
+    ]
+    if as_json:
+        show_json(rows)
+    elif rows:
+        show_table(list(rows[0]), [list(row.values()) for row in rows])
+    else:
+        say("no backbone plugin is installed; install dcase-asd again")
+
+
+@app.command()
+def embed(
+    data: Data,
+    edition: EditionName,
+    run: Annotated[
+        Path, typer.Option("--run", help="Run folder to write to; its name is the system's.")
+    ],
+    plugin: Annotated[
+        str, typer.Option("--plugin", help="Backbone plugin (see `dcase-asd plugins`).")
+    ],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", help="Checkpoint file or folder; default: the plugin's."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="An option of the plugin, name=value; may be repeated."),
+    ] = None,
+    channel: Annotated[
+        int, typer.Option("--channel", min=0, help="Channel of recordings with several.")
+    ] = 0,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Clips computed at once.")
+    ] = 16,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")] = "auto",
+) -> None:
+    """Embed the train and test clips of an edition with a backbone.
+
+    A stopped run goes on where it was; what is complete and unchanged is not done again.
+
+    Example: dcase-asd embed --plugin spectral --data data --edition dcase2025 --run runs/spectral
+    """
+    from dcase_asd.steps.embed import embed as run_step
+    from dcase_asd.system import Embedding, System, recipe_path, read_system
+
+    recipe = Embedding(plugin, checkpoint, _options(option or []), channel, batch_size)
+    system = System(run.name, recipe)
+    if recipe_path(run).is_file():  # what `score` was told is kept
+        before = read_system(run)
+        system = System(run.name, recipe, before.score, before.editions)
+    done = run_step(data, run, edition, system, device, Display())
+    say(f"{run}: {done.clips} clips, {done.made} machine(s) embedded, {done.kept} were complete")
+
+
+@app.command()
+def score(
+    run: Run,
+    edition: EditionName,
+    neighbors: Annotated[
+        int | None, typer.Option("--neighbors", min=1, help="Nearest train clips to average over.")
+    ] = None,
+    domains: Annotated[
+        str | None,
+        typer.Option("--domains", help="pooled: all train clips; minimum: each domain by itself."),
+    ] = None,
+    normalize: Annotated[
+        str | None,
+        typer.Option(
+            "--normalize", help="none; domain: by leave-one-out scores; density: local density."
+        ),
+    ] = None,
+    density_neighbors: Annotated[
+        int | None, typer.Option("--density-neighbors", min=1, help="K of the local density.")
+    ] = None,
+) -> None:
+    """Score an edition's clips by their distance to the nearest train clips.
+
+    Without options it scores as the run's recipe says; options are kept in the recipe.
+
+    Example: dcase-asd score runs/spectral --edition dcase2025 --normalize density
+    """
+    from dcase_asd.steps.score import changed_detector
+    from dcase_asd.steps.score import score as run_step
+
+    given = {
+        "neighbors": neighbors,
+        "domains": domains,
+        "normalize": normalize,
+        "density_neighbors": density_neighbors,
+    }
+    detector = changed_detector(
+        run, {name: value for name, value in given.items() if value is not None}
+    )
+    done = run_step(run, edition, detector, Display())
+    state = "scored" if done.changed else "were scored already"
+    say(f"{done.path}: {done.test} test and {done.train} train clips {state}")
+
+
+def _options(pairs: list[str]) -> dict[str, Any]:
+    """Options given as name=value, the value in TOML, or text as it stands."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(
+                f"{pair!r} is not of the form name=value", param_hint="--option"
+            )
+        try:
+            options[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[name] = value
+    return options

@@ -1,0 +1,1 @@
+"""From embeddings to anomaly scores and decisions; numpy only."""

@@ -1,0 +1,135 @@
+"""Cosine distances to the nearest reference clips, in blocks of bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcase_asd.errors import TooFewClipsError
+
+Array = NDArray[np.float64]
+
+QUERY_BLOCK = 1024
+BANK_BLOCK = 2048
+"""Rows taken at once; a block of distances is 16 MiB, of embeddings (768 values) 12 MiB."""
+
+
+Adjust = Callable[[Array, slice, slice], None]
+"""Changes a block of distances in place, given which queries (rows) and clips (columns) it holds."""
+
+
+def nearest(
+    queries: NDArray[np.floating],
+    bank: NDArray[np.floating],
+    neighbors: int = 1,
+) -> Array:
+    """Mean cosine distance to the nearest reference clips.
+
+    Computed in float64: the distances between clips of one machine are small differences of
+    numbers near 1.
+
+    Args:
+        queries: Embeddings to score, (q, d).
+        bank: Embeddings of normal clips of one machine, (n, d).
+        neighbors: How many nearest clips to average, 1 <= neighbors <= n.
+
+    Returns:
+        Anomaly scores, (q,), in [0, 2]; larger is more anomalous.
+
+    Raises:
+        TooFewClipsError: The bank holds fewer than `neighbors` clips.
+    """
+    return smallest_distances(queries, bank, neighbors).mean(axis=1)
+
+
+def leave_one_out(bank: NDArray[np.floating], neighbors: int = 1) -> Array:
+    """Mean cosine distance from each clip of a bank to the nearest others.
+
+    Args:
+        bank: Embeddings, (n, d).
+        neighbors: How many nearest clips to average, 1 <= neighbors <= n - 1.
+
+    Returns:
+        Scores, (n,), in [0, 2]; no clip counts as its own neighbor.
+
+    Raises:
+        TooFewClipsError: The bank holds fewer than `neighbors` other clips.
+    """
+    return smallest_distances(bank, bank, neighbors, among_themselves=True).mean(axis=1)
+
+
+def smallest_distances(
+    queries: NDArray[np.floating],
+    bank: NDArray[np.floating],
+    count: int,
+    *,
+    among_themselves: bool = False,
+    adjust: Adjust | None = None,
+) -> Array:
+    """The smallest cosine distances from each query to the bank, ascending.
+
+    Memory is that of two blocks, whatever the size of the bank, which may be mapped from disk.
+
+    Args:
+        queries: Embeddings, (q, d).
+        bank: Embeddings, (n, d).
+        count: How many distances to return, 1 <= count <= n (n - 1 among themselves).
+        among_themselves: The queries are the bank: none is its own neighbor.
+        adjust: Changes each block of distances before the smallest are chosen.
+
+    Returns:
+        Distances, (q, count).
+
+    Raises:
+        TooFewClipsError: The bank holds too few clips.
+    """
+    available = len(bank) - among_themselves
+    if not 1 <= count <= available:
+        raise TooFewClipsError(
+            f"{count} nearest clips were asked for, but only {available} normal clip(s) are there; "
+            "lower the number of neighbors or add normal clips"
+        )
+    best = np.full((len(queries), count), np.inf)
+    for first in range(0, len(queries), QUERY_BLOCK):
+        rows = slice(first, min(first + QUERY_BLOCK, len(queries)))
+        unit = unit_vectors(queries[rows])
+        for start in range(0, len(bank), BANK_BLOCK):
+            columns = slice(start, min(start + BANK_BLOCK, len(bank)))
+            distances = _cosine_distances(unit, unit_vectors(bank[columns]))
+            if adjust is not None:
+                adjust(distances, rows, columns)
+            if among_themselves:
+                _forget_diagonal(distances, first - start)
+            best[rows] = _smallest_columns(best[rows], distances, count)
+    return best
+
+
+def unit_vectors(embeddings: NDArray[np.floating]) -> Array:
+    """Embeddings (n, d) scaled to length 1; a zero embedding stays zero (distance 1 to all)."""
+    vectors = np.asarray(embeddings, dtype=np.float64)
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    return vectors / np.where(norms > 0, norms, 1.0)
+
+
+def _cosine_distances(queries: Array, bank: Array) -> Array:
+    distances = queries @ bank.T
+    np.subtract(1.0, distances, out=distances)
+    # Rounding may leave -1e-16 between equal clips; a distance is never negative.
+    return np.maximum(distances, 0.0, out=distances)
+
+
+def _forget_diagonal(distances: Array, offset: int) -> None:
+    rows = np.arange(len(distances))
+    columns = rows + offset
+    inside = (columns >= 0) & (columns < distances.shape[1])
+    distances[rows[inside], columns[inside]] = np.inf
+
+
+def _smallest_columns(smallest: Array, distances: Array, count: int) -> Array:
+    if count == 1:
+        return np.minimum(smallest, distances.min(axis=1, keepdims=True))
+    together = np.concatenate([smallest, distances], axis=1)
+    together.partition(count - 1, axis=1)
+    return np.sort(together[:, :count], axis=1)

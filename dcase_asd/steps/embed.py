@@ -1,0 +1,232 @@
+"""Clips -> embeddings of an edition, machine by machine, reading ahead while computing."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from dcase_asd.artifacts.atomic import fingerprint, only_writer
+from dcase_asd.artifacts.embeddings import finish, is_complete, machine_marker, writing_vectors
+from dcase_asd.artifacts.manifest import clips_of_edition, read_manifest
+from dcase_asd.audio import read_header_and_key
+from dcase_asd.batches import Batch, Recording, read_batches
+from dcase_asd.challenge.edition import load_edition
+from dcase_asd.errors import AudioError, BackboneError, DataError
+from dcase_asd.progress import Advance, Progress, Silent
+from dcase_asd.registry import installed_plugins, load_backbone
+from dcase_asd.system import Embedding, System, keep_recipe
+
+if TYPE_CHECKING:
+    from dcase_asd.backbone import Backbone
+
+READERS = 4
+"""Threads that read and resample audio while the backbone computes."""
+PROBLEMS_TOLD = 3
+"""Clips that an error message names; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What `embed` did: machines embedded now, machines that were complete, clips of both."""
+
+    made: int
+    kept: int
+    clips: int
+
+
+@dataclass(frozen=True)
+class _Machine:
+    stage: str
+    name: str
+    clips: pd.DataFrame
+    marker: Path
+    fingerprint: str
+
+
+def embed(
+    data: Path,
+    run: Path,
+    edition: str,
+    system: System,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Embedded:
+    """Embed the train and test clips of an edition.
+
+    A machine whose embeddings are complete and whose clips have not changed is not done again, so
+    a run that was stopped goes on where it was.
+
+    Args:
+        data: Data folder with a manifest.
+        run: Run folder to write to.
+        edition: Which edition.
+        system: What to embed with.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes a GPU where there is one.
+        progress: Where to tell how far it is.
+
+    Raises:
+        DataError: There is no manifest or no such clip.
+        BackboneError: The plugin or checkpoint cannot be used.
+        AudioError: Clips cannot be read or embedded; all others are embedded first.
+        ArtifactError: The run folder was made otherwise, or is being written by another process.
+    """
+    progress = progress or Silent()
+    name = load_edition(edition).name
+    clips = clips_of_edition(read_manifest(data), name, data)
+    clips = clips[(clips["role"] == "machine") & clips["split"].isin(["train", "test"])]
+    if clips.empty:
+        raise DataError(f"{data}: no train or test clip of {name}; there is nothing to embed")
+    with only_writer(run):
+        keep_recipe(run, system)
+        machines = _machines(data, run, name, clips, system.embed, progress)
+        waiting = [each for each in machines if not is_complete(each.marker, each.fingerprint)]
+        if waiting:
+            _embed_machines(data, waiting, system.embed, device, progress)
+    return Embedded(len(waiting), len(machines) - len(waiting), len(clips))
+
+
+def _machines(
+    data: Path, run: Path, edition: str, clips: pd.DataFrame, recipe: Embedding, progress: Progress
+) -> list[_Machine]:
+    """The work, with a fingerprint of all that a machine's embeddings depend on."""
+    backbone = _backbone_fingerprint(recipe)
+    machines = []
+    with (
+        progress.bar("Checking clips", len(clips), "clips") as advance,
+        ThreadPoolExecutor(READERS) as readers,
+    ):
+        for (stage, machine), rows in clips.groupby(["stage", "machine"], sort=True):
+            # Equal lengths together, so that a batch is padded as little as can be; one section's
+            # train clips together, so that they are one slice of the array.
+            order = ["section", "split", "sample_rate", "frames", "path"]
+            rows = rows.sort_values(order, kind="stable", ignore_index=True)  # noqa: PLW2901
+            keys = list(readers.map(lambda path: _content_key(data / path), rows["path"]))
+            made_of = fingerprint(backbone, list(rows["path"]), keys)
+            marker = machine_marker(run, edition, str(stage), str(machine))
+            machines.append(_Machine(str(stage), str(machine), rows, marker, made_of))
+            advance(len(rows))
+    return machines
+
+
+def _content_key(path: Path) -> str:
+    try:
+        return read_header_and_key(path)[1]
+    except AudioError as error:
+        return str(error)  # told with the clip's name when it is read to be embedded
+
+
+def _backbone_fingerprint(recipe: Embedding) -> str:
+    versions = [plugin.version for plugin in installed_plugins() if plugin.name == recipe.plugin]
+    settings = asdict(recipe) | {"batch_size": None, "checkpoint": None}
+    weights: list[str] = []
+    if recipe.checkpoint is not None:
+        path = Path(recipe.checkpoint)
+        files = [path] if path.is_file() else sorted(path.rglob("*"))
+        for file in (each for each in files if each.is_file()):
+            with file.open("rb") as content:
+                weights.append(hashlib.file_digest(content, "blake2b").hexdigest())
+    return fingerprint(versions, settings, weights)
+
+
+def _embed_machines(
+    data: Path, machines: list[_Machine], recipe: Embedding, device: str, progress: Progress
+) -> None:
+    backbone = _load(recipe, device)
+    provenance = {
+        "backbone": recipe.plugin,
+        "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
+        "sample_rate": backbone.sample_rate,
+        "dimension": backbone.dimension,
+    }
+    problems: list[AudioError] = []
+    with (
+        progress.bar("Embedding", sum(len(each.clips) for each in machines), "clips") as advance,
+        ThreadPoolExecutor(READERS) as readers,
+    ):
+        for machine in machines:
+            with suppress(_IncompleteError):
+                _embed_machine(data, machine, backbone, recipe, readers, advance, problems)
+                names = machine.clips["path"].str.rpartition("/")[2]
+                marked = provenance | {"fingerprint": machine.fingerprint}
+                finish(machine.marker, machine.clips.assign(file=names), marked)
+    if problems:
+        told = "; ".join(str(problem) for problem in problems[:PROBLEMS_TOLD])
+        more = len(problems) - PROBLEMS_TOLD
+        raise AudioError(
+            f"{told}{f'; and {more} more' if more > 0 else ''}. The other machines are embedded; "
+            "mend or remove these files, then run `dcase-asd prepare` and this command again"
+        )
+
+
+class _IncompleteError(Exception):
+    """Clips of a machine could not be embedded, so that its array must not be kept."""
+
+
+def _embed_machine(
+    data: Path,
+    machine: _Machine,
+    backbone: Backbone,
+    recipe: Embedding,
+    readers: Executor,
+    advance: Advance,
+    problems: list[AudioError],
+) -> None:
+    columns = machine.clips[["path", "frames", "sample_rate"]].itertuples(index=False)
+    recordings = (Recording(data / path, frames, rate) for path, frames, rate in columns)
+    batches = read_batches(
+        recordings, recipe.batch_size, readers, recipe.channel, backbone.sample_rate
+    )
+    before = len(problems)
+    with writing_vectors(machine.marker, len(machine.clips), backbone.dimension) as file:
+        for batch in batches:
+            problems += batch.problems
+            if batch.paths:
+                _embed_batch(batch, backbone, file, problems)
+            advance(len(batch.paths) + len(batch.problems))
+        if len(problems) > before:
+            raise _IncompleteError
+
+
+def _embed_batch(
+    batch: Batch, backbone: Backbone, file: BinaryIO, problems: list[AudioError]
+) -> None:
+    import torch
+
+    device = next((each.device for each in backbone.buffers()), torch.device("cpu"))
+    device = next((each.device for each in backbone.parameters()), device)
+    waveforms = torch.from_numpy(batch.waveforms).to(device)
+    lengths = torch.from_numpy(batch.lengths).to(device)
+    with torch.inference_mode():
+        try:
+            vectors = backbone.embed(waveforms, lengths, batch.sample_rate)
+        except AudioError:
+            # One clip that is too short spoils its batch: find out which.
+            for path, waveform, length in zip(batch.paths, waveforms, lengths, strict=True):
+                try:
+                    backbone.embed(waveform[None, : int(length)], None, batch.sample_rate)
+                except AudioError as error:
+                    problems.append(AudioError(f"{path}: {error}"))
+            return
+    file.write(np.ascontiguousarray(vectors.float().cpu().numpy(), dtype="<f4").tobytes())
+
+
+def _load(recipe: Embedding, device: str) -> Backbone:
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    checkpoint = None if recipe.checkpoint is None else Path(recipe.checkpoint)
+    backbone = load_backbone(recipe.plugin, checkpoint, **recipe.options)
+    try:
+        return backbone.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackboneError(f"cannot compute on the device {device!r} ({reason}); "
+                            "try --device cpu") from error  # fmt: skip

@@ -1,0 +1,147 @@
+"""Embeddings -> anomaly scores of an edition."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dcase_asd.artifacts.atomic import fingerprint, only_writer, read_json
+from dcase_asd.artifacts.embeddings import MachineEmbeddings, read_embeddings, rows_of
+from dcase_asd.artifacts.scores import scores_path, write_scores
+from dcase_asd.challenge.edition import load_edition
+from dcase_asd.detection.anomaly_scores import Detector, Domains, Normalization, score_section
+from dcase_asd.errors import RecipeError, ScoresError, TooFewClipsError, nearest_name
+from dcase_asd.progress import Progress, Silent
+from dcase_asd.system import System, keep_recipe, read_system
+
+ROWS_CHECKED = 4096
+"""Embeddings looked at at once, so that a large bank is never copied as a whole."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `score` did: where the scores are, how many of each split, whether made anew."""
+
+    path: Path
+    train: int
+    test: int
+    changed: bool
+
+
+def score(
+    run: Path,
+    edition: str,
+    detector: Detector | None = None,
+    progress: Progress | None = None,
+) -> Scored:
+    """Score every train (leave-one-out) and test clip that a run has embedded.
+
+    Args:
+        run: Run folder with embeddings.
+        edition: Which edition.
+        detector: How to score; None takes the run's recipe.
+        progress: Where to tell how far it is.
+
+    Returns:
+        Where the scores are. Scores that were made of the same embeddings in the same way are
+        left as they are.
+
+    Raises:
+        ArtifactError: There are no embeddings, or another process writes this run.
+        ScoresError: Embeddings are not finite, or no section can be scored.
+    """
+    progress = progress or Silent()
+    name = load_edition(edition).name
+    system = read_system(run)
+    system = System(system.name, system.embed, detector or system.score, system.editions)
+    with only_writer(run):
+        machines = read_embeddings(run, name)
+        made_of = fingerprint(
+            [machine.provenance["fingerprint"] for machine in machines], asdict(system.score)
+        )
+        path = scores_path(run, name)
+        before = read_json(path.with_suffix(".json"))
+        keep_recipe(run, system)
+        if before is not None and before.get("fingerprint") == made_of and path.exists():
+            return Scored(path, before["train"], before["test"], changed=False)
+        tables = []
+        with progress.bar("Scoring", len(machines), "machines") as advance:
+            for machine in machines:
+                tables += _score_machine(machine, system.score, progress)
+                advance(1)
+        if not tables:
+            raise ScoresError(f"{run}: no section of {name} has both train and test clips to score")
+        scores = pd.concat(tables, ignore_index=True)
+        splits = scores["split"].value_counts()
+        counts = {split: int(splits.get(split, 0)) for split in ("train", "test")}
+        provenance = {
+            "backbone": machines[0].provenance["backbone"],
+            "parameters": machines[0].provenance["parameters"],
+            "sample_rate": machines[0].provenance["sample_rate"],
+            "fingerprint": made_of,
+            **counts,
+        }
+        write_scores(run, name, scores, provenance)
+    return Scored(path, counts["train"], counts["test"], changed=True)
+
+
+def changed_detector(run: Path, changes: dict[str, Any]) -> Detector:
+    """The detector of a run's recipe with some of its values replaced.
+
+    Raises:
+        RecipeError: A value is not one of those that the detector knows.
+    """
+    values = asdict(read_system(run).score) | changes
+    for name, kind in (("domains", Domains), ("normalize", Normalization)):
+        if values[name] not in get_args(kind):
+            hint = nearest_name(str(values[name]), get_args(kind))
+            raise RecipeError(f"--{name} cannot be {values[name]!r}; {hint}")
+    return Detector(**values)
+
+
+def _score_machine(
+    machine: MachineEmbeddings, detector: Detector, progress: Progress
+) -> list[pd.DataFrame]:
+    tables = []
+    for section in sorted(machine.clips["section"].unique()):
+        where = f"{machine.stage} {machine.machine} section {section}"
+        train = rows_of(machine.clips, section, "train")
+        test = rows_of(machine.clips, section, "test")
+        bank, queries = machine.vectors[train], machine.vectors[test]
+        if not len(bank):
+            progress.note(f"{where}: {len(queries)} test clip(s) but no train clip; left out")
+            continue
+        files = machine.clips["file"].to_numpy(dtype=str)
+        _check_finite(bank, files[train], where)
+        _check_finite(queries, files[test], where)
+        domains = machine.clips["domain"].to_numpy(dtype=str)[train]
+        try:
+            found = score_section(bank, domains, queries, detector)
+        except TooFewClipsError as error:
+            raise TooFewClipsError(f"{where}: {error}") from error
+        for note in found.notes:
+            progress.note(f"{where}: {note}")
+        known = ~np.isnan(found.train)
+        for split, names, values in (
+            ("train", files[train][known], found.train[known]),
+            ("test", files[test], found.test),
+        ):
+            table = pd.DataFrame({"file": names, "score": values})
+            table = table.sort_values("file", kind="stable").assign(
+                stage=machine.stage, machine=machine.machine, section=section, split=split
+            )
+            tables.append(table)
+    return tables
+
+
+def _check_finite(vectors: NDArray[np.float32], files: NDArray[np.str_], where: str) -> None:
+    for start in range(0, len(vectors), ROWS_CHECKED):
+        finite = np.isfinite(vectors[start : start + ROWS_CHECKED]).all(axis=1)
+        if not finite.all():
+            first = files[start + int(np.argmin(finite))]
+            raise ScoresError(f"{where}: the embedding of {first} is not finite; embed again")

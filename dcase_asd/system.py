@@ -1,0 +1,96 @@
+"""What makes a system: the recipe that a run folder carries, from embedding to score."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dcase_asd.artifacts.atomic import write_text
+from dcase_asd.detection.anomaly_scores import Detector
+from dcase_asd.errors import ArtifactError
+from dcase_asd.recipe import read_recipe, recipe_text
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How clips become embeddings.
+
+    Attributes:
+        plugin: Name of the backbone plugin.
+        checkpoint: File or folder; None takes the plugin's default.
+        options: Keyword arguments of the plugin's `from_checkpoint`.
+        channel: Channel of recordings with several, from 0 (in 2026 the near microphone).
+        batch_size: Clips computed at once.
+    """
+
+    plugin: str
+    checkpoint: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    channel: int = 0
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if self.channel < 0 or self.batch_size < 1:
+            raise ValueError("channel must be at least 0, batch_size at least 1")
+
+
+@dataclass(frozen=True)
+class System:
+    """One system: everything that tells its scores from another's.
+
+    Attributes:
+        name: Name of its run folder.
+        embed: How clips become embeddings.
+        score: How embeddings become anomaly scores.
+        editions: Editions to run on; empty means all that the data folder holds.
+    """
+
+    name: str
+    embed: Embedding
+    score: Detector = field(default_factory=Detector)
+    editions: tuple[str, ...] = ()
+
+
+def recipe_path(run: Path) -> Path:
+    """Where a run folder keeps its resolved recipe."""
+    return run / "recipe.toml"
+
+
+def read_system(path: Path) -> System:
+    """Read a system's recipe, or the one inside a run folder.
+
+    Raises:
+        ArtifactError: The run folder holds no recipe.
+        RecipeError: The recipe is wrong; all mistakes are listed.
+    """
+    if path.is_dir():
+        if not recipe_path(path).is_file():
+            raise ArtifactError(f"{path}: not a run folder (it has no recipe.toml); make it with "
+                                f"`dcase-asd embed --run {path}`")  # fmt: skip
+        path = recipe_path(path)
+    return read_recipe(path, System)
+
+
+def keep_recipe(run: Path, system: System) -> None:
+    """Write a system's recipe into its run folder; what was embedded otherwise is never mixed.
+
+    Raises:
+        ArtifactError: The run folder was made with another backbone or other embedding options.
+    """
+    path = recipe_path(run)
+    if path.exists():
+        before = dataclasses.asdict(read_system(path).embed)
+        after = dataclasses.asdict(system.embed)
+        changes = [
+            f"{name} was {before[name]!r} and is {after[name]!r}"
+            for name in after
+            if before[name] != after[name]
+        ]
+        if changes:
+            raise ArtifactError(
+                f"{run}: made with other settings ({', '.join(changes)}); "
+                "give another --run, or remove this folder"
+            )
+    write_text(path, recipe_text(system))
