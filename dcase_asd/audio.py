@@ -149,14 +149,13 @@ def _wav_layout(file: BinaryIO, path: Path) -> _WavLayout | None:
         return None
     position, shape = 12, None
     while position + 8 <= size:
-        if position + 8 > len(head) or (
-            head[position : position + 4] == b"fmt " and position + 24 > len(head)
-        ):
+        chunk = head[position : position + 24]
+        if len(chunk) < 24:  # noqa: PLR2004 - name, size and format
             file.seek(position)
-            head = b"\0" * position + file.read(24)
-        name, length = struct.unpack_from("<4sI", head, position)
-        if name == b"fmt " and length >= 16:
-            shape = struct.unpack_from("<HHIIHH", head, position + 8)
+            chunk = file.read(24)
+        name, length = struct.unpack_from("<4sI", chunk)
+        if name == b"fmt " and len(chunk) == 24:  # noqa: PLR2004
+            shape = struct.unpack_from("<HHIIHH", chunk, 8)
         if name == b"data":
             return _data_layout(path, shape, position + 8, length, size)
         position += 8 + length + length % 2  # chunks are padded to an even size

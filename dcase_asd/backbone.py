@@ -40,11 +40,12 @@ class Backbone(nn.Module):
     options: dict[str, Any]
 
     @classmethod
-    def from_checkpoint(cls, path: Path | None = None, **options: Any) -> Self:
+    def from_checkpoint(cls, path: Path | None = None, *args: Any, **options: Any) -> Self:
         """Make a backbone from a checkpoint, as published or as `save` writes it.
 
         Args:
             path: The file or folder; None takes the plugin's published default weights.
+            args: None; here so that a plugin may name its options instead of ``**options``.
             options: What changes the representation (each a recipe value of the plugin).
 
         Raises:

@@ -38,6 +38,10 @@ class RecipeError(DcaseAsdError):
     """A recipe file holds wrong names, types or values (all of them are listed)."""
 
 
+class DownloadError(DcaseAsdError):
+    """A file cannot be fetched or unpacked, or is not the one that was published."""
+
+
 class ArtifactError(DcaseAsdError):
     """A file that a step wrote is missing, damaged or written by somebody else right now."""
 

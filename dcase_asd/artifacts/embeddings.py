@@ -78,22 +78,35 @@ def finish(marker: Path, clips: pd.DataFrame, provenance: dict[str, Any]) -> Non
     write_json(marker, provenance)
 
 
+def write_plan(run: Path, edition: str, machines: list[tuple[str, str]]) -> None:
+    """Write which machines (stage, machine type) an edition's embeddings consist of."""
+    write_json(_plan(run, edition), {"machines": [list(machine) for machine in machines]})
+
+
 def read_embeddings(run: Path, edition: str) -> list[MachineEmbeddings]:
-    """Open a run's finished embeddings of an edition, sorted by stage and machine.
+    """Open a run's embeddings of an edition, sorted by stage and machine.
 
     Raises:
-        ArtifactError: There are none, or a file is damaged.
+        ArtifactError: There are none, some are not finished, or a file is damaged.
     """
-    folder = embeddings_folder(run, edition)
-    markers = sorted(folder.glob("*/*.json"))
-    if not markers:
-        have = [path.name for path in sorted(folder.parent.glob("*")) if path.is_dir()]
+    plan = read_json(_plan(run, edition))
+    again = f"`dcase-asd embed --run {run} --edition {edition}`"
+    if plan is None:
+        have = [path.parent.name for path in sorted(run.glob("embeddings/*/machines.json"))]
+        reason = nearest_name(edition, have) if have else "it has none of any edition"
+        raise ArtifactError(f"{run}: no embeddings of {edition} ({reason}); make them with {again}")
+    markers = [machine_marker(run, edition, *machine) for machine in plan["machines"]]
+    missing = [f"{marker.parent.name} {marker.stem}" for marker in markers if not marker.exists()]
+    if missing:
         raise ArtifactError(
-            f"{run}: no finished embeddings of {edition} "
-            f"({nearest_name(edition, have) if have else 'it has none of any edition'}); "
-            f"make them with `dcase-asd embed --run {run} --edition {edition}`"
+            f"{run}: {len(missing)} of {len(markers)} machine(s) of {edition} are not embedded yet "
+            f"({', '.join(missing)}); finish them with {again}"
         )
     return [_read_machine(marker) for marker in markers]
+
+
+def _plan(run: Path, edition: str) -> Path:
+    return embeddings_folder(run, edition) / "machines.json"
 
 
 def _read_machine(marker: Path) -> MachineEmbeddings:

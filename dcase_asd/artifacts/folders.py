@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,22 +30,22 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder under a temporary name, then put it into the place of `folder`.
 
     A folder cannot be exchanged in one move: a process that is killed between the two moves leaves
-    the old one under another name, where `mend_folders` finds it.
+    the old one under another name, where `mend_folders` finds it. Only one process may do this at a
+    time (see `artifacts.atomic.only_writer`), and it calls `mend_folders` first.
 
     Raises:
         ArtifactError: It cannot be written; `folder` is as it was.
     """
     replaced = folder.with_name(REPLACED_PREFIX + folder.name)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+        temporary = folder.with_name(TEMPORARY_PREFIX + folder.name)
+        temporary.mkdir(parents=True)
         try:
             for name, content in files.items():
                 with (temporary / name).open("wb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-            temporary.chmod(0o755)
             if folder.is_dir():
                 folder.rename(replaced)
             temporary.rename(folder)

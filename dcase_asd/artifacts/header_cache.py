@@ -39,8 +39,21 @@ def read_cache(data: Path) -> dict[str, CachedFile]:
             rows = csv.reader(file)
             if tuple(next(rows, ())) != FIELDS:
                 return {}
-            return {row[0]: CachedFile(row[0], *map(int, row[1:6]), *row[6:]) for row in rows}
-    except (OSError, ValueError, TypeError, UnicodeDecodeError):
+            return {
+                path: CachedFile(
+                    path,
+                    int(size),
+                    int(changed),
+                    int(frames),
+                    int(rate),
+                    int(channels),
+                    key,
+                    digest,
+                    problem,
+                )
+                for path, size, changed, frames, rate, channels, key, digest, problem in rows
+            }
+    except (OSError, ValueError, TypeError):
         return {}
 
 

@@ -41,7 +41,8 @@ def nearest(
     Raises:
         TooFewClipsError: The bank holds fewer than `neighbors` clips.
     """
-    return smallest_distances(queries, bank, neighbors).mean(axis=1)
+    scores: Array = smallest_distances(queries, bank, neighbors).mean(axis=1)
+    return scores
 
 
 def leave_one_out(bank: NDArray[np.floating], neighbors: int = 1) -> Array:
@@ -57,7 +58,8 @@ def leave_one_out(bank: NDArray[np.floating], neighbors: int = 1) -> Array:
     Raises:
         TooFewClipsError: The bank holds fewer than `neighbors` other clips.
     """
-    return smallest_distances(bank, bank, neighbors, among_themselves=True).mean(axis=1)
+    scores: Array = smallest_distances(bank, bank, neighbors, among_themselves=True).mean(axis=1)
+    return scores
 
 
 def smallest_distances(
@@ -128,8 +130,11 @@ def _forget_diagonal(distances: Array, offset: int) -> None:
 
 
 def _smallest_columns(smallest: Array, distances: Array, count: int) -> Array:
+    best: Array
     if count == 1:
-        return np.minimum(smallest, distances.min(axis=1, keepdims=True))
-    together = np.concatenate([smallest, distances], axis=1)
-    together.partition(count - 1, axis=1)
-    return np.sort(together[:, :count], axis=1)
+        best = np.minimum(smallest, distances.min(axis=1, keepdims=True))
+    else:
+        together = np.concatenate([smallest, distances], axis=1)
+        together.partition(count - 1, axis=1)
+        best = np.sort(together[:, :count], axis=1)
+    return best

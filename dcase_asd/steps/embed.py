@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 
 from dcase_asd.artifacts.atomic import fingerprint, only_writer
-from dcase_asd.artifacts.embeddings import finish, is_complete, machine_marker, writing_vectors
+from dcase_asd.artifacts.embeddings import (
+    finish,
+    is_complete,
+    machine_marker,
+    write_plan,
+    writing_vectors,
+)
 from dcase_asd.artifacts.manifest import clips_of_edition, read_manifest
 from dcase_asd.audio import read_header_and_key
 from dcase_asd.batches import Batch, Recording, read_batches
@@ -86,6 +92,7 @@ def embed(
     with only_writer(run):
         keep_recipe(run, system)
         machines = _machines(data, run, name, clips, system.embed, progress)
+        write_plan(run, name, [(each.stage, each.name) for each in machines])
         waiting = [each for each in machines if not is_complete(each.marker, each.fingerprint)]
         if waiting:
             _embed_machines(data, waiting, system.embed, device, progress)

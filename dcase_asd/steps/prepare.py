@@ -62,10 +62,16 @@ def prepare(data: Path, progress: Progress | None = None) -> Inventory:
     progress = progress or Silent()
     found = list(walk_tree(data))
     with only_writer(data):
-        files, read = _read_headers(data, found, progress)
-        names, reasons = _parse_names(found, files)
+        names, reasons = _parse_names(found)
+        named = [file for file in found if file.path in names]
+        files, read = _read_headers(data, named, progress)
+        for file in files.values():
+            if file.problem:
+                reasons[file.path] = file.problem
+                del names[file.path]
+        _leave_out_same_names(found, names, reasons)
         duplicates = _find_duplicates(data, [files[path] for path in names], progress)
-        write_cache(data, [files[file.path] for file in found])
+        write_cache(data, list(files.values()))
         clips = _manifest([file for file in found if file.path in names], names, files)
         problems = pd.DataFrame(sorted(reasons.items()), columns=["path", "reason"], dtype=str)
         if clips.empty:
@@ -88,9 +94,8 @@ def _read_headers(
         if known and (known.size, known.changed) == (file.size, file.changed):
             files[file.path] = known
         else:
-            files[file.path] = CachedFile(file.path, file.size, file.changed, problem=file.problem)
-            if not file.problem:
-                new.append(files[file.path])
+            files[file.path] = CachedFile(file.path, file.size, file.changed)
+            new.append(files[file.path])
     chunks = [new[start : start + CHUNK] for start in range(0, len(new), CHUNK)]
     with (
         progress.bar("Reading headers", len(new), "files") as advance,
@@ -114,38 +119,37 @@ def _read_chunk(data: Path, files: list[CachedFile]) -> int:
     return len(files)
 
 
-def _parse_names(
-    found: list[FoundFile], files: dict[str, CachedFile]
-) -> tuple[dict[str, ClipName], dict[str, str]]:
-    """Parsed names of usable files by path, and the reasons against the others."""
+def _parse_names(found: list[FoundFile]) -> tuple[dict[str, ClipName], dict[str, str]]:
+    """Parsed names by path, and the reasons against files that cannot be clips."""
     names: dict[str, ClipName] = {}
     reasons: dict[str, str] = {}
     for file in found:
+        if file.problem:
+            reasons[file.path] = file.problem
+            continue
         parse = parse_clip_name if file.edition.official else parse_own_name
         try:
             names[file.path] = parse(file.name, file.folder)
         except ClipNameError as error:
-            reasons[file.path] = file.problem or str(error).removeprefix(f"{file.name}: ")
-        if files[file.path].problem:
-            reasons[file.path] = files[file.path].problem
-            names.pop(file.path, None)
-    for paths in _same_names(found, names):
-        for path in paths:
-            names.pop(path)
-            others = ", ".join(other for other in paths if other != path)
-            reasons[path] = f"another clip of this machine has the same name ({others}); keep one"
+            reasons[file.path] = str(error).removeprefix(f"{file.name}: ")
     return names, reasons
 
 
-def _same_names(found: list[FoundFile], names: dict[str, ClipName]) -> list[list[str]]:
-    """Groups of clips that official files could not tell apart (x.wav and x.flac, say)."""
+def _leave_out_same_names(
+    found: list[FoundFile], names: dict[str, ClipName], reasons: dict[str, str]
+) -> None:
+    """Leave out clips that official files could not tell apart (x.wav and x.flac, say)."""
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for file in found:
         if file.path in names:
             stem = file.name.rpartition(".")[0]
             split = names[file.path].split
             groups[file.edition.name, file.stage, file.machine, split, stem].append(file.path)
-    return [paths for paths in groups.values() if len(paths) > 1]
+    for paths in groups.values():
+        for path in paths if len(paths) > 1 else []:
+            others = ", ".join(other for other in paths if other != path)
+            reasons[path] = f"another clip of this machine has the same name ({others}); keep one"
+            del names[path]
 
 
 def _find_duplicates(data: Path, files: list[CachedFile], progress: Progress) -> pd.DataFrame:

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dcase_asd.errors import AudioError, BackboneError
+from dcase_asd.testing import check_backbone
+from dcase_asd_spectral import Spectral
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"sample_rate": 8000, "mel_bins": 40}, {"statistics": ("max", "mean", "min", "std")}],
+)
+def test_it_keeps_the_contract(tmp_path, options):
+    check_backbone(Spectral.from_checkpoint(None, **options), tmp_path)
+
+
+def test_the_embedding_is_the_statistics_each_of_length_one():
+    backbone = Spectral(statistics=("std", "mean"))
+    clip = torch.randn(1, 16000, generator=torch.Generator().manual_seed(0)) * 0.1
+    frames = backbone.tokens(clip)
+    deviation, mean = backbone.embed(clip)[0].split(128)
+    expected = frames[0].std(0, correction=0)
+    torch.testing.assert_close(deviation, expected / expected.norm())
+    torch.testing.assert_close(mean, frames[0].mean(0) / frames[0].mean(0).norm())
+
+
+def test_clips_shorter_than_a_frame_or_of_another_rate_are_refused():
+    backbone = Spectral()
+    with pytest.raises(AudioError, match="a clip of 300 samples is shorter than one frame of 400"):
+        backbone.embed(torch.zeros(1, 300))
+    with pytest.raises(AudioError, match="a clip of 300 samples is shorter"):
+        backbone.embed(torch.zeros(2, 1000), torch.tensor([1000, 300]))
+    with pytest.raises(AudioError, match="clips of 48000 Hz, but this backbone takes 16000 Hz"):
+        backbone.embed(torch.zeros(1, 1000), sample_rate=48000)
+
+
+def test_options_saved_in_a_checkpoint_may_be_overridden(tmp_path):
+    path = tmp_path / "backbone.safetensors"
+    Spectral(mel_bins=64).save(path)
+    assert Spectral.from_checkpoint(path).dimension == 128
+    assert Spectral.from_checkpoint(path, statistics=("mean",)).dimension == 64
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "not a checkpoint that dcase-asd saved"),
+        (
+            {"format": "dcase-asd backbone 1", "plugin": "beats", "options": "{}"},
+            "use --plugin beats",
+        ),
+        (
+            {"format": "dcase-asd backbone 1", "plugin": "spectral", "options": "{}"},
+            "holds weights",
+        ),
+    ],
+)
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path, metadata, message):
+    path = tmp_path / "x.safetensors"
+    save_file({"weight": torch.ones(2)}, path, metadata)
+    with pytest.raises(BackboneError, match=message):
+        Spectral.from_checkpoint(path)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(json.dumps({"no": "tensors"}).encode())
+    with pytest.raises(BackboneError, match="not a readable checkpoint"):
+        Spectral.from_checkpoint(path)
+
+
+@pytest.mark.parametrize("options", [{"mel_bins": 0}, {"sample_rate": 100}, {"statistics": ()}])
+def test_values_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match="at least|no statistic"):
+        Spectral(**options)

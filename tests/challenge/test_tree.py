@@ -1,0 +1,79 @@
+import pytest
+
+from dcase_asd.challenge.tree import walk_tree
+from dcase_asd.errors import DataError, EditionError
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+def test_every_edition_stage_machine_and_split_is_walked_in_sorted_order(tmp_path):
+    paths = [
+        "dcase2021t2/dev_data/raw/fan/source_test/b.wav",
+        "dcase2021t2/dev_data/raw/fan/train/a.wav",
+        "dcase2025t2/eval_data/raw/ToyPet/supplemental/c.wav",
+        "pumps/dev_data/raw/waterpump/test/d.flac",
+    ]
+    for path in reversed(paths):
+        touch(tmp_path / path)
+    touch(tmp_path / "dcase2021t2/dev_data/raw/fan/attributes_00.csv")
+    touch(tmp_path / "dcase2021t2/dev_data/raw/fan/train/.hidden.wav")
+    touch(tmp_path / "ground_truth/dcase2025/x.csv")
+    found = list(walk_tree(tmp_path))
+    assert [file.path for file in found] == paths
+    assert [(file.edition.name, file.stage, file.machine, file.folder) for file in found] == [
+        ("dcase2021", "dev", "fan", "source_test"),
+        ("dcase2021", "dev", "fan", "train"),
+        ("dcase2025", "eval", "ToyPet", "supplemental"),
+        ("pumps", "dev", "waterpump", "test"),
+    ]
+
+
+def test_linked_folders_are_followed(tmp_path):
+    touch(tmp_path / "disk" / "train" / "a.wav")
+    raw = tmp_path / "data" / "dcase2025t2" / "dev_data" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "fan").symlink_to(tmp_path / "disk")
+    assert [file.name for file in walk_tree(tmp_path / "data")] == ["a.wav"]
+
+
+def test_what_cannot_be_a_clip_is_found_with_its_problem(tmp_path):
+    machine = tmp_path / "dcase2025t2/dev_data/raw/fan"
+    (machine / "train" / "folder.wav").mkdir(parents=True)
+    (machine / "train" / "gone.wav").symlink_to(tmp_path / "nowhere")
+    (machine / "validation").mkdir()
+    problems = {file.name: file.problem for file in walk_tree(tmp_path)}
+    assert problems["folder.wav"] == "a folder stands where a recording should"
+    assert problems["gone.wav"].startswith("cannot be read")
+    assert "not one of the folders train" in problems["validation"]
+
+
+def test_a_missing_or_empty_folder_is_told(tmp_path):
+    with pytest.raises(DataError, match="nowhere: no such data folder"):
+        list(walk_tree(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"is not a folder"):
+        list(walk_tree(touch(tmp_path / "file")))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(
+        DataError, match="no recordings here; they are expected as <data>/dcase2025t2"
+    ):
+        list(walk_tree(empty))
+
+
+def test_the_folder_of_one_edition_points_to_the_one_above(tmp_path):
+    touch(tmp_path / "dcase2025t2/dev_data/raw/fan/train/a.wav")
+    with pytest.raises(DataError, match=f"give the one above it, --data {tmp_path}"):
+        list(walk_tree(tmp_path / "dcase2025t2"))
+
+
+def test_misnamed_edition_folders_are_told(tmp_path):
+    touch(tmp_path / "a" / "dcase2025/dev_data/raw/fan/train/a.wav")
+    with pytest.raises(DataError, match="called dcase2025t2; rename it"):
+        list(walk_tree(tmp_path / "a"))
+    touch(tmp_path / "b" / "dcase2019t2/dev_data/raw/fan/train/a.wav")
+    with pytest.raises(EditionError, match="there is no edition 'dcase2019'"):
+        list(walk_tree(tmp_path / "b"))

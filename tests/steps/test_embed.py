@@ -1,0 +1,209 @@
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from dcase_asd.artifacts.embeddings import read_embeddings
+from dcase_asd.errors import ArtifactError, AudioError, BackboneError, DataError
+from dcase_asd.steps import embed as module
+from dcase_asd.steps.embed import embed
+from dcase_asd.steps.prepare import prepare
+from dcase_asd.system import Embedding, System
+
+FAN = "dcase2025t2/dev_data/raw/fan"
+
+
+def system(**settings):
+    return System("spectral", Embedding("spectral", **settings))
+
+
+def contents(run):
+    return {
+        path.relative_to(run): path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.fixture
+def data(small_tree):
+    prepare(small_tree)
+    return small_tree
+
+
+def test_every_train_and_test_clip_is_embedded_and_no_other(data, tmp_path):
+    run = tmp_path / "run"
+    done = embed(data, run, "dcase2025", system())
+    assert (done.made, done.kept, done.clips) == (1, 0, 14)
+    (fan,) = read_embeddings(run, "dcase2025")
+    assert (fan.stage, fan.machine, fan.vectors.shape) == ("dev", "fan", (14, 256))
+    assert sorted(fan.clips["split"].unique()) == ["test", "train"]
+    assert fan.provenance["backbone"] == "spectral"
+    assert fan.provenance["parameters"] == 0
+    from dcase_asd.audio import read_waveform
+    from dcase_asd.registry import load_backbone
+
+    row = 5
+    clip = fan.clips.iloc[row]
+    waveform = read_waveform(data / FAN / clip["split"] / clip["file"])
+    expected = load_backbone("spectral").embed(torch.from_numpy(waveform)[None])[0]
+    np.testing.assert_allclose(fan.vectors[row], expected, atol=1e-6)
+
+
+def test_the_batch_size_does_not_matter(data, tmp_path):
+    for size in (1, 16):
+        embed(data, tmp_path / str(size), "dcase2025", system(batch_size=size))
+    one, many = (read_embeddings(tmp_path / name, "dcase2025")[0] for name in ("1", "16"))
+    assert one.clips.equals(many.clips)
+    np.testing.assert_allclose(one.vectors, many.vectors, atol=1e-6)
+
+
+def test_clips_of_other_lengths_rates_and_channels_are_taken(data, tmp_path, write_clip):
+    train = data / FAN / "train"
+    write_clip(train / "section_00_source_train_normal_0050_m-n_W.wav", 50, seconds=0.8, rate=44100)
+    stereo = np.stack([np.zeros(9000), 0.3 * np.sin(np.arange(9000))], axis=1)
+    soundfile.write(train / "section_00_source_train_normal_0051_m-n_W.wav", stereo, 16000)
+    prepare(data)
+    embed(data, tmp_path / "run", "dcase2025", system())
+    (fan,) = read_embeddings(tmp_path / "run", "dcase2025")
+    assert len(fan.clips) == 16
+    assert np.isfinite(fan.vectors).all()
+
+
+def test_what_is_complete_is_not_done_again(data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    embed(data, run, "dcase2025", system())
+    before = contents(run)
+    monkeypatch.setattr(module, "load_backbone", lambda *_, **__: pytest.fail("loaded again"))
+    done = embed(data, run, "dcase2025", system())
+    assert (done.made, done.kept) == (0, 1)
+    assert contents(run) == before
+
+
+def test_a_changed_clip_is_embedded_again(data, tmp_path, write_clip):
+    run = tmp_path / "run"
+    embed(data, run, "dcase2025", system())
+    before = contents(run)
+    write_clip(data / FAN / "train" / "section_00_source_train_normal_0000_m-n_W.wav", seed=77)
+    assert embed(data, run, "dcase2025", system()).made == 1
+    changed = {path.name for path, content in contents(run).items() if content != before[path]}
+    assert changed == {"fan.npy", "fan.json"}
+
+
+def test_a_run_folder_is_never_mixed(data, tmp_path):
+    embed(data, tmp_path / "run", "dcase2025", system())
+    with pytest.raises(ArtifactError, match=r"options was \{\} and is \{'mel_bins': 64\}"):
+        embed(data, tmp_path / "run", "dcase2025", system(options={"mel_bins": 64}))
+
+
+def test_unreadable_clips_are_named_after_all_others_are_embedded(data, tmp_path, write_clip):
+    for machine in ("gearbox", "slider"):
+        for seed in range(3):
+            name = f"section_00_source_train_normal_{seed:04d}_noAttribute.wav"
+            write_clip(data / f"dcase2025t2/dev_data/raw/{machine}/train/{name}", seed)
+    bad = (
+        data
+        / "dcase2025t2/dev_data/raw/gearbox/train/section_00_source_train_normal_0001_noAttribute.wav"
+    )
+    soundfile.write(bad, np.full(8000, np.nan, dtype=np.float32), 16000, subtype="FLOAT")
+    short = (
+        data
+        / "dcase2025t2/dev_data/raw/gearbox/train/section_00_source_train_normal_0002_noAttribute.wav"
+    )
+    soundfile.write(short, np.zeros(200), 16000)
+    prepare(data)
+    with pytest.raises(AudioError) as error:
+        embed(data, tmp_path / "run", "dcase2025", system())
+    assert f"{bad}: sample 0 is nan" in str(error.value)
+    assert f"{short}: a clip of 200 samples is shorter than one frame" in str(error.value)
+    with pytest.raises(
+        ArtifactError, match=r"1 of 3 machine.* are not embedded yet \(dev gearbox\)"
+    ):
+        read_embeddings(tmp_path / "run", "dcase2025")
+    bad.unlink()
+    short.unlink()
+    prepare(data)
+    done = embed(data, tmp_path / "run", "dcase2025", system())
+    assert (done.made, done.kept) == (1, 2)
+
+
+def test_many_problems_are_counted(data, tmp_path):
+    for path in (data / FAN / "test").iterdir():
+        soundfile.write(path, np.full(8000, np.inf, dtype=np.float32), 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="and 5 more"):
+        embed(data, tmp_path / "run", "dcase2025", system())
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(data, tmp_path, write_clip, monkeypatch):
+    for seed in range(3):
+        name = f"section_00_source_train_normal_{seed:04d}_noAttribute.wav"
+        write_clip(data / f"dcase2025t2/dev_data/raw/slider/train/{name}", seed)
+    prepare(data)
+    embed(data, tmp_path / "undisturbed", "dcase2025", system())
+    whole = module._embed_batch
+
+    def killed(batch, *rest):
+        if "slider" in str(batch.paths[0]):
+            raise KeyboardInterrupt
+        whole(batch, *rest)
+
+    run = tmp_path / "again" / "undisturbed"
+    monkeypatch.setattr(module, "_embed_batch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        embed(data, run, "dcase2025", system())
+    monkeypatch.setattr(module, "_embed_batch", whole)
+    assert embed(data, run, "dcase2025", system()).kept == 1
+    assert contents(run) == contents(tmp_path / "undisturbed")
+
+
+def test_two_processes_never_write_one_run(data, tmp_path):
+    from dcase_asd.artifacts.atomic import only_writer
+
+    run = tmp_path / "run"
+    held, end = threading.Event(), threading.Event()
+
+    def hold():
+        with only_writer(run):
+            held.set()
+            end.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    try:
+        with pytest.raises(
+            ArtifactError, match="another dcase-asd is writing this folder right now"
+        ):
+            embed(data, run, "dcase2025", system())
+    finally:
+        end.set()
+        thread.join()
+
+
+def test_wrong_editions_plugins_and_devices_are_told(data, tmp_path):
+    with pytest.raises(DataError, match=r"no clip of edition dcase2024; did you mean 'dcase2025'?"):
+        embed(data, tmp_path / "a", "dcase2024", system())
+    with pytest.raises(BackboneError, match="no backbone plugin is called 'spektral'"):
+        embed(data, tmp_path / "b", "dcase2025", System("x", Embedding("spektral")))
+    with pytest.raises(BackboneError, match="cannot compute on the device 'gpu'"):
+        embed(data, tmp_path / "c", "dcase2025", system(), device="gpu")
+
+
+def test_machines_that_are_gone_from_the_data_are_gone_from_the_run(data, tmp_path, write_clip):
+    name = "section_00_source_train_normal_0000_noAttribute.wav"
+    clip = write_clip(data / f"dcase2025t2/dev_data/raw/slider/train/{name}")
+    prepare(data)
+    embed(data, tmp_path / "run", "dcase2025", system())
+    clip.unlink()
+    prepare(data)
+    embed(data, tmp_path / "run", "dcase2025", system())
+    assert [each.machine for each in read_embeddings(tmp_path / "run", "dcase2025")] == ["fan"]
+
+
+def test_nothing_to_embed_is_told(tmp_path, write_clip):
+    write_clip(tmp_path / FAN / "supplemental/section_00_noise_0000_noAttribute.wav")
+    prepare(tmp_path)
+    with pytest.raises(DataError, match="no train or test clip of dcase2025"):
+        embed(tmp_path, tmp_path / "run", "dcase2025", system())

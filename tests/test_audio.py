@@ -1,0 +1,159 @@
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+
+from dcase_asd.audio import (
+    AudioHeader,
+    content_hash,
+    read_header,
+    read_header_and_key,
+    read_waveform,
+)
+from dcase_asd.errors import AudioError
+
+
+@pytest.mark.parametrize(
+    ("subtype", "tolerance"),
+    [
+        ("PCM_U8", 1e-2),
+        ("PCM_16", 1e-4),
+        ("PCM_24", 1e-6),
+        ("PCM_32", 1e-6),
+        ("FLOAT", 0),
+        ("DOUBLE", 1e-7),
+    ],
+)
+def test_every_sample_format_is_read_for_what_it_is(tmp_path, subtype, tolerance):
+    sound = np.linspace(-0.9, 0.9, 1600, dtype=np.float32)
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, sound, 16000, subtype=subtype)
+    assert read_header(path) == AudioHeader(1600, 16000, 1)
+    read = read_waveform(path)
+    assert read.dtype == np.float32
+    np.testing.assert_allclose(read, sound, atol=tolerance)
+
+
+def test_flac_is_read_like_wav(tmp_path):
+    sound = np.linspace(-30000, 30000, 1600).astype(np.int16)
+    for name in ("clip.wav", "clip.flac"):
+        soundfile.write(tmp_path / name, sound, 16000, subtype="PCM_16")
+    wav, flac = tmp_path / "clip.wav", tmp_path / "clip.flac"
+    assert read_header(flac) == read_header(wav)
+    np.testing.assert_array_equal(read_waveform(flac), read_waveform(wav))
+    assert read_header_and_key(flac) == read_header_and_key(wav)
+    assert content_hash(flac) == content_hash(wav)
+
+
+def test_the_chosen_channel_is_read(tmp_path):
+    path = tmp_path / "stereo.wav"
+    near, far = np.full(100, 0.25), np.full(100, -0.5)
+    soundfile.write(path, np.stack([near, far], axis=1), 16000)
+    assert read_waveform(path)[0] == 0.25
+    assert read_waveform(path, channel=1)[0] == -0.5
+    with pytest.raises(AudioError, match=r"stereo\.wav: there is no channel 2, the file has 2"):
+        read_waveform(path, channel=2)
+
+
+def test_resampling_keeps_a_tone_and_removes_what_the_new_rate_cannot_hold(tmp_path):
+    time = np.arange(48000) / 48000
+    path = tmp_path / "tone.wav"
+    soundfile.write(
+        path, 0.4 * np.sin(2 * np.pi * 1000 * time) + 0.4 * np.sin(2 * np.pi * 12000 * time), 48000
+    )
+    read = read_waveform(path, sample_rate=16000)
+    assert len(read) == 16000
+    expected = 0.4 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
+    np.testing.assert_allclose(read[1000:-1000], expected[1000:-1000], atol=2e-3)
+
+
+def test_chunks_before_the_samples_are_passed_over(tmp_path):
+    plain, commented = tmp_path / "plain.wav", tmp_path / "commented.wav"
+    sound = np.linspace(-0.5, 0.5, 400)
+    soundfile.write(plain, sound, 16000, subtype="PCM_16")
+    content = plain.read_bytes()
+    comment = b"LIST" + struct.pack("<I", 9001) + b"x" * 9001 + b"\0"
+    body = content[12:36] + comment + content[36:]
+    commented.write_bytes(b"RIFF" + struct.pack("<I", len(body) + 4) + b"WAVE" + body)
+    assert read_header(commented) == AudioHeader(400, 16000, 1)
+    assert content_hash(commented) == content_hash(plain)
+    np.testing.assert_array_equal(read_waveform(commented), read_waveform(plain))
+
+
+def test_a_format_chunk_far_into_the_file_is_found(tmp_path):
+    path = tmp_path / "late.wav"
+    soundfile.write(path, np.linspace(-0.5, 0.5, 400), 16000, subtype="PCM_16")
+    content = path.read_bytes()
+    comment = b"LIST" + struct.pack("<I", 8000) + b"x" * 8000
+    body = comment + content[12:]
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body) + 4) + b"WAVE" + body)
+    assert read_header(path) == AudioHeader(400, 16000, 1)
+
+
+def test_a_stream_of_unknown_length_is_read_to_its_end(tmp_path):
+    path = tmp_path / "stream.wav"
+    soundfile.write(path, np.linspace(-0.5, 0.5, 400), 16000, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert read_header(path).frames == 400
+
+
+def test_equal_audio_has_equal_keys_and_other_audio_another_hash(tmp_path, write_clip):
+    one = write_clip(tmp_path / "a.wav", seed=1)
+    same = write_clip(tmp_path / "b.wav", seed=1)
+    other = write_clip(tmp_path / "c.wav", seed=2)
+    assert read_header_and_key(one) == read_header_and_key(same)
+    assert content_hash(one) == content_hash(same) != content_hash(other)
+
+
+def _truncated(content):
+    return content[: len(content) // 2]
+
+
+def _without_samples(content):
+    return content[:40] + struct.pack("<I", 0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: b"", "the file is empty"),
+        (_truncated, r"truncated, 7978 of 16000 bytes of audio"),
+        (_without_samples, "holds no sample"),
+        (lambda content: content[:20], "the WAV header ends before any sample"),
+        (lambda content: content[:12] + content[36:], "says no sample format"),
+        (lambda content: b"not audio at all" * 100, "not readable as audio"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_reason(tmp_path, write_clip, damage, message):
+    path = write_clip(tmp_path / "clip.wav")
+    path.write_bytes(damage(path.read_bytes()))
+    for read in (read_header, read_waveform, content_hash):
+        with pytest.raises(AudioError, match=r"clip\.wav: ") as error:
+            read(path)
+        if read is not content_hash or "not readable" not in message:
+            assert message.replace("\\", "") in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(AudioError, match=r"gone\.wav: cannot be read"):
+        read_header(tmp_path / "gone.wav")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_finite_are_refused(tmp_path, value):
+    sound = np.zeros(100, dtype=np.float32)
+    sound[7] = value
+    path = tmp_path / "bad.wav"
+    soundfile.write(path, sound, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=rf"bad\.wav: sample 7 is {value}"):
+        read_waveform(path)
+
+
+def test_an_empty_flac_is_refused(tmp_path):
+    path = tmp_path / "empty.flac"
+    soundfile.write(path, np.zeros(0), 16000)
+    with pytest.raises(AudioError, match=r"empty\.flac: "):
+        read_header(path)

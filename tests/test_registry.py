@@ -1,0 +1,98 @@
+import sys
+
+import pytest
+
+from dcase_asd.errors import BackboneError
+from dcase_asd.registry import import_problem, installed_plugins, load_backbone, load_class
+
+PLUGIN = """
+import torch
+from dcase_asd.backbone import Backbone
+
+class Constant(Backbone):
+    name = "constant"
+    def __init__(self, depth=1):
+        super().__init__()
+        if depth < 1:
+            raise ValueError("depth must be at least 1")
+        self.dimension, self.sample_rate, self.options = 2, None, {"depth": depth}
+    @classmethod
+    def from_checkpoint(cls, path=None, depth=1):
+        return cls(depth)
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a distribution with plugins into a folder on the import path."""
+
+    def run(name, modules, entries):
+        for module, source in modules.items():
+            (tmp_path / f"{module}.py").write_text(source)
+            monkeypatch.delitem(sys.modules, module, raising=False)
+        metadata = tmp_path / f"{name}-1.2.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+        lines = "".join(f"{entry} = {target}\n" for entry, target in entries.items())
+        (metadata / "entry_points.txt").write_text(f"[dcase_asd.backbones]\n{lines}")
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    return run
+
+
+def test_the_spectral_plugin_comes_with_the_toolkit():
+    spectral = [plugin for plugin in installed_plugins() if plugin.name == "spectral"]
+    assert [(each.package, each.target) for each in spectral] == [
+        ("dcase-asd", "dcase_asd_spectral:Spectral")
+    ]
+    assert import_problem("spectral") is None
+
+
+def test_a_third_partys_plugin_is_listed_and_loaded(install):
+    install("somebody", {"constant_plugin": PLUGIN}, {"constant": "constant_plugin:Constant"})
+    (found,) = [plugin for plugin in installed_plugins() if plugin.name == "constant"]
+    assert (found.package, found.version) == ("somebody", "1.2")
+    assert "constant_plugin" not in sys.modules
+    backbone = load_backbone("constant", depth=3)
+    assert backbone.options == {"depth": 3}
+    assert not backbone.training
+
+
+def test_a_plugin_that_fails_is_told_and_breaks_nothing_else(install):
+    install(
+        "broken",
+        {"broken_plugin": "raise RuntimeError('no\\nluck')", "other_plugin": "Thing = 3"},
+        {"broken": "broken_plugin:X", "thing": "other_plugin:Thing", "gone": "nowhere:X"},
+    )
+    assert "cannot be imported: RuntimeError: no luck" in import_problem("broken")
+    assert "is no class derived from dcase_asd.backbone.Backbone" in import_problem("thing")
+    assert "cannot be imported: ModuleNotFoundError" in import_problem("gone")
+    assert import_problem("spectral") is None
+
+
+def test_one_name_for_two_plugins_is_refused(install):
+    install("twin", {"twin_plugin": PLUGIN}, {"spectral": "twin_plugin:Constant"})
+    with pytest.raises(BackboneError, match="several plugins are called 'spectral'"):
+        load_class("spectral")
+
+
+def test_an_unknown_name_gets_the_nearest_one():
+    with pytest.raises(BackboneError, match="is called 'spectrum'; did you mean 'spectral'?"):
+        load_backbone("spectrum")
+
+
+def test_options_are_checked_by_name_and_value(install):
+    with pytest.raises(BackboneError, match="no option 'mel_bin' .did you mean 'mel_bins'?"):
+        load_backbone("spectral", mel_bin=3)
+    with pytest.raises(
+        BackboneError, match="refuses its options: .*no statistic is called 'median'"
+    ):
+        load_backbone("spectral", statistics=["median"])
+    install("somebody", {"constant_plugin": PLUGIN}, {"constant": "constant_plugin:Constant"})
+    with pytest.raises(BackboneError, match="refuses its options: depth must be at least 1"):
+        load_backbone("constant", depth=0)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(BackboneError, match=r"gone\.pt: no such checkpoint"):
+        load_backbone("spectral", tmp_path / "gone.pt")
