@@ -1,0 +1,294 @@
+"""A run's evaluation scores -> a system in a challenge package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dcase_asd.artifacts.atomic import only_writer, read_json, replacing, write_json
+from dcase_asd.artifacts.folders import folder_content, mend_folders, replace_folder
+from dcase_asd.artifacts.scores import read_provenance, read_scores
+from dcase_asd.challenge.edition import Edition, load_edition
+from dcase_asd.challenge.files import decision_file_name, official_text, score_file_name
+from dcase_asd.challenge.ground_truth import labels_from_names
+from dcase_asd.challenge.meta import (
+    SubmissionForm,
+    SystemFacts,
+    build_meta,
+    development_results,
+    left_empty,
+    meta_text,
+)
+from dcase_asd.challenge.package import (
+    LARGEST_FILE,
+    PDF_START,
+    TASK_FOLDER,
+    meta_name,
+    package_name,
+    read_package,
+    report_name,
+    zip_content,
+)
+from dcase_asd.challenge.problems import some
+from dcase_asd.detection.threshold import ThresholdRule, decide, threshold
+from dcase_asd.errors import ScoresError, SubmissionError
+from dcase_asd.progress import Progress, Silent
+from dcase_asd.recipe import read_recipe
+
+MARKER = "package.json"
+"""File beside ``task2/`` that says which edition the package is for; it is not zipped."""
+
+
+@dataclass(frozen=True)
+class SubmittedFile:
+    """One score file: how many clips it names, and how many of them are decided anomalous.
+
+    `threshold` and `anomalies` are None where the edition asks for no decisions.
+    """
+
+    machine: str
+    section: str
+    domain: str
+    clips: int
+    threshold: float | None
+    anomalies: int | None
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What `submit` did: the system's folder, the zip of its package, and whether they changed."""
+
+    folder: Path
+    archive: Path
+    systems: list[str]
+    files: list[SubmittedFile]
+    changed: bool
+
+
+def submit(
+    run: Path,
+    edition: str,
+    label: str,
+    out: Path,
+    *,
+    form: Path | None = None,
+    report: Path | None = None,
+    overwrite: bool = False,
+    quantile: float = 0.9,
+    rule: ThresholdRule = "gamma",
+    progress: Progress | None = None,
+) -> Submitted:
+    """Put a run into a challenge package, beside systems that are there already.
+
+    Args:
+        run: Run folder with scores of the edition's evaluation set.
+        edition: For which year.
+        label: ``<Lastname>_<Inst>_task2_<1-4>``; what it has before the number is the package.
+        out: Folder that holds ``<package>/task2/<label>/`` and ``<package>.zip``.
+        form: TOML file with authors and descriptions (see `SubmissionForm`); without one these
+            fields of the meta file stay empty.
+        report: The technical report, a PDF.
+        overwrite: Whether a system or report that differs may be replaced.
+        quantile: Share of normal clips that the threshold lets pass, in (0, 1).
+        rule: How the threshold is set from leave-one-out train scores.
+        progress: Where to tell what was left out.
+
+    Returns:
+        Where the package is; a system that is there already, to the byte, is left as it is.
+
+    Raises:
+        SubmissionError: The label, form or report is wrong, or something else is in the way.
+        ScoresError: The run has no evaluation scores, or a threshold cannot be set.
+        ArtifactError: The package cannot be written, or another process is writing it.
+    """
+    progress = progress or Silent()
+    rules = load_edition(edition)
+    package = package_name(label, rules)
+    if not 0 < quantile < 1:
+        raise SubmissionError(f"the quantile {quantile} must lie between 0 and 1, such as 0.9")
+    pdf = None if report is None else _read_report(report)
+    scores = read_scores(run, rules.name)
+    files, rows = _official_files(run, scores, rules, quantile, rule)
+    _note_coverage(rules, rows, progress)
+    meta = _meta(run, scores, rules, label, form=form, progress=progress)
+    content = {name: text.encode() for name, text in {**files, meta_name(label): meta}.items()}
+    folder = out / package
+    archive = out / f"{package}.zip"
+    with only_writer(out):
+        _claim(folder, archive, rules)
+        task = folder / TASK_FOLDER
+        mend_folders(task)
+        system = task / label
+        report_path = task / report_name(package)
+        new_system = _must_change(system, folder_content(system), content, overwrite)
+        before = report_path.read_bytes() if report_path.is_file() else None
+        new_report = pdf is not None and _must_change(
+            report_path, _single(before), {report_path.name: pdf}, overwrite
+        )
+        if new_system:
+            replace_folder(system, content)
+        if new_report and pdf is not None:
+            _write(report_path, pdf)
+        new_archive = _write_archive(folder, archive)
+        systems = sorted(path.name for path in task.iterdir() if path.is_dir())
+    return Submitted(
+        system, archive, systems, rows, changed=new_system or new_report or new_archive
+    )
+
+
+def _read_report(path: Path) -> bytes:
+    if not path.is_file():
+        raise SubmissionError(f"{path}: no such technical report; give a PDF with --report")
+    content = path.read_bytes()
+    if not content.startswith(PDF_START):
+        raise SubmissionError(f"{path}: is no PDF; export the technical report as PDF")
+    if len(content) > LARGEST_FILE:
+        limit = f"{LARGEST_FILE // 2**20} MiB"
+        raise SubmissionError(f"{path}: is larger than {limit}; make its figures smaller")
+    return content
+
+
+def _official_files(
+    run: Path, scores: pd.DataFrame, edition: Edition, quantile: float, rule: ThresholdRule
+) -> tuple[dict[str, str], list[SubmittedFile]]:
+    evaluation = scores[scores["stage"] == "eval"]
+    test = evaluation[evaluation["split"] == "test"]
+    if test.empty:
+        raise ScoresError(
+            f"{run}: holds no scores of the evaluation set of {edition.name}, which a package is "
+            "made of; put its eval_data into the data folder, then prepare, embed and score"
+        )
+    by_domain = "{domain}" in edition.submission.score_file
+    test = labels_from_names(test, edition) if by_domain else test.assign(domain="")
+    files: dict[str, str] = {}
+    rows: list[SubmittedFile] = []
+    for (machine, section), clips in test.groupby(["machine", "section"]):
+        limit = None
+        if edition.submission.decision_file:
+            mine = (evaluation["machine"] == machine) & (evaluation["section"] == section)
+            train = evaluation[mine & (evaluation["split"] == "train")]["score"]
+            where = f"{run}: {edition.name} {machine} section {section}"
+            limit = threshold(train.to_numpy(dtype=np.float64), rule, quantile, where)
+        for domain, group in clips.groupby("domain"):
+            key = (str(machine), str(section), str(domain))
+            if by_domain and not domain:
+                raise ScoresError(
+                    f"{run}: {group['file'].iloc[0]} does not name its domain, by which "
+                    f"{edition.name} sorts its files; score the clips under their official names"
+                )
+            ordered = group.sort_values("file")
+            values = ordered["score"].to_numpy(dtype=np.float64)
+            names = ordered["file"].to_list()
+            name = score_file_name(edition, *key)
+            files[name] = official_text(dict(zip(names, values.tolist(), strict=True)), name)
+            anomalies = None
+            if limit is not None:
+                name = decision_file_name(edition, *key)
+                decisions = decide(values, limit).tolist()
+                files[name] = official_text(dict(zip(names, decisions, strict=True)), name)
+                anomalies = sum(decisions)
+            rows.append(SubmittedFile(*key, len(names), limit, anomalies))
+    return files, rows
+
+
+def _note_coverage(edition: Edition, rows: list[SubmittedFile], progress: Progress) -> None:
+    machines = edition.machines["eval"]
+    lacking = set(machines) - {row.machine for row in rows}
+    if lacking:
+        progress.note(
+            f"the run covers {len(machines) - len(lacking)} of {len(machines)} evaluation machines "
+            f"of {edition.name}; not {', '.join(sorted(lacking))}"
+        )
+
+
+def _meta(
+    run: Path,
+    scores: pd.DataFrame,
+    edition: Edition,
+    label: str,
+    *,
+    form: Path | None,
+    progress: Progress,
+) -> str:
+    filled = SubmissionForm() if form is None else read_recipe(form, SubmissionForm)
+    provenance = read_provenance(run, edition.name)
+    results = development_results(scores, edition)
+    facts = SystemFacts(
+        sample_rate=provenance.get("sample_rate"),
+        parameters=provenance.get("parameters"),
+        macs=provenance.get("macs"),
+        results=results,
+    )
+    meta = build_meta(label, edition, filled, facts)
+    unasked = sorted(set(filled.description) - set(edition.submission.description))
+    if unasked:
+        progress.note(f"{edition.name} does not ask for {', '.join(unasked)}: left out")
+    unknown = [machine for machine, values in results.items() if None in values.values()]
+    if unknown:
+        progress.note(
+            f"the run has no complete labelled development scores of "
+            f"{', '.join(unknown)}: "
+            "null in the meta file"
+        )
+    empty = left_empty(meta)
+    if empty:
+        what = "give a form with --form" if form is None else "right only where it does not apply"
+        progress.note(f"null in the meta file: {', '.join(empty)} ({what})")
+    return meta_text(meta)
+
+
+def _claim(folder: Path, archive: Path, edition: Edition) -> None:
+    """Make the package's folder, or see that it is one of this edition."""
+    marker = read_json(folder / MARKER)
+    if marker is None:
+        for path in (folder / TASK_FOLDER, archive):
+            if path.exists():
+                raise SubmissionError(
+                    f"{path}: is there already and was not made by `submit`; "
+                    "move it away, or give another folder with --out"
+                )
+        write_json(folder / MARKER, {"edition": edition.name})
+    elif marker.get("edition") != edition.name:
+        raise SubmissionError(
+            f"{folder}: holds a package for {marker.get('edition')}, not {edition.name}; "
+            "give another folder with --out"
+        )
+
+
+def _must_change(
+    path: Path, before: Mapping[str, bytes] | None, after: Mapping[str, bytes], overwrite: bool
+) -> bool:
+    """Whether `path` must be written; refused where that would replace something else."""
+    if before is None or before == after or overwrite:
+        return before != after
+    differing = {
+        name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+    }
+    raise SubmissionError(
+        f"{path}: is there already and differs ({some(differing)}); replace it with --overwrite, "
+        "or take another label"
+    )
+
+
+def _single(content: bytes | None) -> dict[str, bytes] | None:
+    return None if content is None else {"": content}
+
+
+def _write_archive(folder: Path, archive: Path) -> bool:
+    package = read_package(folder)
+    for problem in package.problems:
+        raise SubmissionError(f"{folder / problem.where}: {problem.what}")
+    content = zip_content(package.files)
+    if archive.is_file() and archive.read_bytes() == content:
+        return False
+    _write(archive, content)
+    return True
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,124 @@
+"""A challenge package -> everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dcase_asd.artifacts.manifest import clips_of_edition, read_manifest
+from dcase_asd.artifacts.scores import read_scores
+from dcase_asd.challenge.edition import Edition, load_edition
+from dcase_asd.challenge.files import official_clip_name
+from dcase_asd.challenge.meta import development_results
+from dcase_asd.challenge.package import read_package
+from dcase_asd.challenge.problems import Problem
+from dcase_asd.challenge.validation import Key, check_package
+from dcase_asd.errors import DataError, SubmissionError, nearest_name
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was looked at, and all that was found.
+
+    `clips` counts the evaluation test clips that each system must score; `files` the files of the
+    package.
+    """
+
+    package: Path
+    edition: str
+    systems: list[str]
+    files: int
+    clips: int
+    problems: list[Problem]
+
+    @property
+    def errors(self) -> int:
+        """How many findings keep the package from being accepted."""
+        return sum(problem.level == "error" for problem in self.problems)
+
+    @property
+    def warnings(self) -> int:
+        """How many findings the author should look at."""
+        return len(self.problems) - self.errors
+
+    def accepted(self, strict: bool = False) -> bool:
+        """Whether nothing is wrong; with `strict` a warning is wrong too."""
+        return not (self.problems if strict else self.errors)
+
+
+def validate(package: Path, edition: str, data: Path, runs: Sequence[str] = ()) -> Validation:
+    """Check a challenge package.
+
+    Args:
+        package: The zip or the folder that `submit` makes; nothing is unpacked to disk.
+        edition: Whose rules hold.
+        data: Data folder with the manifest of the edition's evaluation set.
+        runs: Run folders to compute the development results from again: one for each system in
+            the order of the labels, or ``LABEL=FOLDER``.
+
+    Returns:
+        All errors and warnings.
+
+    Raises:
+        SubmissionError: There is no package, or a run belongs to no system.
+        DataError: The data folder holds no evaluation test clip of the edition.
+        ScoresError: A run has no scores of the edition.
+    """
+    rules = load_edition(edition)
+    clips = _evaluation_clips(data, rules)
+    content = read_package(package)
+    systems = list(content.systems())
+    computed = {
+        label: development_results(read_scores(run, rules.name), rules)
+        for label, run in _runs_of_systems(runs, systems).items()
+    }
+    problems = check_package(content, rules, clips, computed)
+    return Validation(
+        package=package,
+        edition=rules.name,
+        systems=systems,
+        files=len(content.files),
+        clips=sum(map(len, clips.values())),
+        problems=problems,
+    )
+
+
+def _evaluation_clips(data: Path, edition: Edition) -> dict[Key, set[str]]:
+    clips = clips_of_edition(read_manifest(data), edition.name, data)
+    test = clips[
+        (clips["stage"] == "eval") & (clips["split"] == "test") & (clips["role"] == "machine")
+    ]
+    if test.empty:
+        raise DataError(
+            f"{data}: holds no evaluation test clip of {edition.name} to check the package by; "
+            "put its eval_data there and run `dcase-asd prepare` again"
+        )
+    by_domain = "{domain}" in edition.submission.score_file
+    expected: dict[Key, set[str]] = {}
+    columns = (test[name] for name in ("machine", "section", "domain", "path"))
+    for machine, section, domain, path in zip(*columns, strict=True):
+        name = official_clip_name(PurePosixPath(path).name)
+        expected.setdefault((machine, section, domain if by_domain else ""), set()).add(name)
+    return expected
+
+
+def _runs_of_systems(runs: Sequence[str], systems: list[str]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    unnamed: list[Path] = []
+    for run in runs:
+        label, equals, folder = run.partition("=")
+        if not equals or Path(run).is_dir():
+            unnamed.append(Path(run))
+        elif label in systems:
+            named[label] = Path(folder)
+        else:
+            raise SubmissionError(
+                f"--run {run}: the package has no system {label}; {nearest_name(label, systems)}"
+            )
+    free = [label for label in systems if label not in named]
+    if len(unnamed) > len(free):
+        raise SubmissionError(
+            f"{len(runs)} runs for {len(systems)} system(s); give --run once for each system"
+        )
+    return {**named, **dict(zip(free, unnamed, strict=False))}
