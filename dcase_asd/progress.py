@@ -26,9 +26,9 @@ class Silent:
     def __init__(self) -> None:
         self.notes: list[str] = []
 
-    def bar(self, description: str, total: int, unit: str) -> AbstractContextManager[Advance]:
+    def bar(self, description: str, total: int, unit: str) -> AbstractContextManager[Advance]:  # noqa: ARG002
         """A bar that nobody sees."""
-        return nullcontext(lambda count: None)
+        return nullcontext(lambda _: None)
 
     def note(self, message: str) -> None:
         """Keep the message in `notes`."""

@@ -30,17 +30,26 @@ def read_recipe(path: Path, kind: type[T]) -> T:
         RecipeError: One message that lists every unknown name (with the nearest valid one),
             every missing field and every value of a wrong type.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RecipeError(f"{path}: no such recipe file") from error
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{path}: not a readable TOML file ({error})") from error
+    content = read_content(path)
     problems: list[str] = []
     recipe = _read_table(content, kind, "", problems)
     if problems:
         raise RecipeError(f"{path}: " + "; ".join(problems))
     return typing.cast("T", recipe)
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """Read a TOML file as it stands.
+
+    Raises:
+        RecipeError: It is missing or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such recipe file") from error
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path}: not a readable TOML file ({error})") from error
 
 
 def recipe_text(recipe: Any) -> str:

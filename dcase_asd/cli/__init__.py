@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import sys
 
-from dcase_asd.cli import data, evaluation, submission, systems
+from dcase_asd.cli import data, download, evaluation, runs, submission, systems
 from dcase_asd.cli.app import app
 from dcase_asd.errors import DcaseAsdError
 
-__all__ = ["app", "data", "evaluation", "main", "submission", "systems"]
+__all__ = ["app", "data", "download", "evaluation", "main", "runs", "submission", "systems"]
+
+PIPELINE = (
+    "demo", "run", "download", "weights", "prepare", "labels", "plugins", "finetune", "embed",
+    "score", "evaluate", "submit", "validate",
+)  # fmt: skip
+"""The order in which ``--help`` lists the commands."""
+app.registered_commands.sort(key=lambda each: PIPELINE.index(each.name or each.callback.__name__))
 
 USER_ERROR = 1
 """Exit status after a wrong input (typer answers wrong usage with 2)."""

@@ -64,21 +64,26 @@ def say(message: str) -> None:
 
 
 class Display:
-    """Progress on standard error: bars with the time left on a terminal, else a line now and then."""
+    """Progress on standard error: bars with the time left on a terminal, else a line now and then.
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
+    Args:
+        quiet: Show nothing at all.
+        notes: Show notes.
+    """
+
+    def __init__(self, *, quiet: bool = False, notes: bool = True) -> None:
+        self.quiet, self.notes = quiet, notes and not quiet
 
     def note(self, message: str) -> None:
         """Print a line that the user should know of."""
-        if not self.quiet:
+        if self.notes:
             print(f"note: {message}", file=sys.stderr)
 
     @contextmanager
     def bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
         """Open a bar of `total` items."""
         if self.quiet:
-            yield lambda count: None
+            yield lambda _: None
         elif sys.stderr.isatty():
             yield from self._rich_bar(description, total, unit)
         else:
@@ -87,8 +92,13 @@ class Display:
     @staticmethod
     def _rich_bar(description: str, total: int, unit: str) -> Iterator[Advance]:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         columns = (
             TextColumn("{task.description}"),

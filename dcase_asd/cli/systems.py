@@ -41,6 +41,7 @@ def plugins(
 @app.command()
 def embed(
     data: Data,
+    *,
     edition: EditionName,
     run: Annotated[
         Path, typer.Option("--run", help="Run folder to write to; its name is the system's.")
@@ -71,7 +72,7 @@ def embed(
     Example: dcase-asd embed --plugin spectral --data data --edition dcase2025 --run runs/spectral
     """
     from dcase_asd.steps.embed import embed as run_step
-    from dcase_asd.system import Embedding, System, recipe_path, read_system
+    from dcase_asd.system import Embedding, System, read_system, recipe_path
 
     recipe = Embedding(plugin, checkpoint, _options(option or []), channel, batch_size)
     system = System(run.name, recipe)
@@ -85,6 +86,7 @@ def embed(
 @app.command()
 def score(
     run: Run,
+    *,
     edition: EditionName,
     neighbors: Annotated[
         int | None, typer.Option("--neighbors", min=1, help="Nearest train clips to average over.")

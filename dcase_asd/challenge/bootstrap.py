@@ -1,0 +1,144 @@
+"""How far an official score may be off by the choice of test clips: a bootstrap interval.
+
+Test clips are drawn again with replacement within each machine, section, domain and condition, so
+that every resample holds as many clips of each kind as the test set. A resample gives each clip a
+weight, and all resamples share one order of the scores: cumulative sums of weights replace a
+thousand sorts. The result is exact, ties included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dcase_asd.challenge.curves import Curve, Strata, draw_curves, find_strata
+from dcase_asd.challenge.edition import Metric
+from dcase_asd.challenge.ranking import (
+    FLOOR,
+    MAXIMUM_FALSE_ALARM_RATE,
+    Floats,
+    Integers,
+    standardised,
+)
+
+LEVEL = 0.95
+"""Share of the resamples that lie within the interval."""
+
+RESAMPLES_AT_ONCE = 1000
+"""Bounds memory: weights of 1000 resamples of a section with 200 clips take 1.6 MB."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Percentile bootstrap interval of an official score; `level` is its share of resamples."""
+
+    lower: float
+    upper: float
+    level: float
+    resamples: int
+    seed: int
+
+
+def confidence_interval(
+    labelled: pd.DataFrame,
+    metric: Metric,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    strict: bool = True,
+) -> Interval:
+    """Interval of the official score; of 2020, which has none, of ``means["mean"]``.
+
+    Args:
+        labelled: As for `metrics.evaluate`.
+        metric: The recipe of the edition.
+        resamples: Number of times that the test clips are drawn again, at least 1.
+        seed: Of the draws.
+        strict: As for `metrics.evaluate`.
+
+    Raises:
+        GroundTruthError: As `metrics.evaluate`.
+    """
+    generator = np.random.default_rng(seed)
+    scores = resampled_scores(labelled, metric, resamples, generator, strict=strict)
+    lower, upper = np.quantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return Interval(lower, upper, LEVEL, resamples, seed)
+
+
+def resampled_scores(
+    labelled: pd.DataFrame,
+    metric: Metric,
+    resamples: int,
+    generator: np.random.Generator,
+    *,
+    strict: bool = True,
+) -> Floats:
+    """The official score of each resample, (resamples,)."""
+    strata = find_strata(labelled)
+    curves = draw_curves(strata, metric, strict=strict).curves
+    scores = labelled["score"].to_numpy(dtype=np.float64)
+    parts = []
+    for start in range(0, resamples, RESAMPLES_AT_ONCE):
+        count = min(RESAMPLES_AT_ONCE, resamples - start)
+        weights = [draw_weights(len(rows), count, generator) for rows in strata.rows]
+        auc, pauc = np.stack(
+            [_weighted_auc_and_pauc(curve, strata, scores, weights) for curve in curves], axis=-1
+        )
+        parts.append(_official_scores(auc, pauc, curves, metric))
+    return np.concatenate(parts)
+
+
+def draw_weights(clips: int, resamples: int, generator: np.random.Generator) -> Integers:
+    """How often each of a stratum's clips is drawn in each resample, (resamples, clips)."""
+    drawn = generator.integers(clips, size=(resamples, clips))
+    drawn += np.arange(resamples)[:, None] * clips
+    return np.bincount(drawn.ravel(), minlength=resamples * clips).reshape(resamples, clips)
+
+
+def _weighted_auc_and_pauc(
+    curve: Curve, strata: Strata, scores: Floats, weights: list[Integers]
+) -> tuple[Floats, Floats]:
+    """AUC and standardised pAUC of one curve in each resample."""
+    rows = np.concatenate([strata.rows[number] for number in curve.strata])
+    weight = np.concatenate([weights[number] for number in curve.strata], axis=1)
+    anomalous = np.repeat(
+        [strata.names[number].condition == "anomaly" for number in curve.strata],
+        [len(strata.rows[number]) for number in curve.strata],
+    )
+    order = np.argsort(-scores[rows])
+    ordered = scores[rows][order]
+    points = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # ties share a point
+    weight, anomalous = weight[:, order], anomalous[order]
+    detected = np.cumsum(weight * anomalous, axis=1)[:, points].astype(np.float64)
+    alarms = np.cumsum(weight * ~anomalous, axis=1)[:, points].astype(np.float64)
+
+    anomalies, normals = int(anomalous.sum()), int((~anomalous).sum())
+    new_detected = np.diff(detected, axis=1, prepend=0.0)
+    new_alarms = np.diff(alarms, axis=1, prepend=0.0)
+    before = detected - new_detected
+    auc = (new_alarms * (before + detected)).sum(axis=1) / (2 * anomalies * normals)
+
+    # The part of each step that lies left of the largest false-alarm rate, as a share of it.
+    within = np.clip(MAXIMUM_FALSE_ALARM_RATE * normals - (alarms - new_alarms), 0.0, new_alarms)
+    share = within / np.maximum(new_alarms, 1.0)
+    area = (within * (2 * before + share * new_detected)).sum(axis=1) / (2 * anomalies * normals)
+    return auc, standardised(area)
+
+
+def _official_scores(
+    auc: Floats, pauc: Floats, curves: tuple[Curve, ...], metric: Metric
+) -> Floats:
+    """The score of each resample from the values of all curves, (resamples, curves) each."""
+    if metric == "2020":
+        machines = [curve.machine for curve in curves]
+        share = np.array([1 / machines.count(machine) for machine in machines])
+        mean: Floats = (auc + pauc) @ share / (2 * len(set(machines)))
+        return mean
+    if metric == "2022":
+        of_domain = np.array([curve.domain != "" for curve in curves])
+        auc, pauc = auc[:, of_domain], pauc[:, ~of_domain]
+    values = np.maximum(np.concatenate((auc, pauc), axis=1), FLOOR)
+    score: Floats = 1.0 / np.mean(1.0 / values, axis=1)
+    return score

@@ -1,0 +1,185 @@
+"""Each year's official result, computed as the official evaluators do.
+
+    2020    per machine ID: AUC and pAUC; arithmetic means; no single score
+    2021    per section and domain: AUC and pAUC on that domain's clips alone
+    2022-   per section: AUC of the source and of the target domain, each with its own normal clips
+            against ALL anomalous clips of the section, and one pAUC over both domains
+
+The official score of 2021 and of 2022 and later is the harmonic mean of all these values. Values
+enter sums in the evaluators' order: machines in ASCII order, then sections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dcase_asd.challenge.curves import (
+    CONDITIONS,
+    DOMAINS,
+    Strata,
+    Stratum,
+    draw_curves,
+    find_strata,
+)
+from dcase_asd.challenge.edition import Metric
+from dcase_asd.challenge.ranking import FLOOR, auc_and_pauc, harmonic_mean, harmonic_means
+
+
+@dataclass(frozen=True)
+class SectionResult:
+    """Results of one section of a machine (2021: of one domain of it), all in [0, 1].
+
+    `result` holds, as far as they are defined: 2020 ``auc``, ``pauc``; 2021 the same with
+    `domain` set; 2022 ``auc`` (of all clips; not scored), ``auc_source``, ``auc_target``,
+    ``pauc``. With decisions also ``precision``, ``recall`` and ``f1``, in 2022 of each domain:
+    ``precision_source``, …
+    """
+
+    machine: str
+    section: str
+    domain: str
+    result: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The official result of one system.
+
+    Attributes:
+        metric: Which recipe was followed.
+        sections: Values of each section, sorted by machine, (2021: domain,) section.
+        machines: Values of each machine type: harmonic means (2020: arithmetic means) over its
+            sections. 2020: ``auc``, ``pauc``, ``mean`` of both. 2021: ``auc``, ``pauc``,
+            ``auc_source``, ``auc_target``, ``pauc_source``, ``pauc_target``, ``hmean``. 2022:
+            ``auc_source``, ``auc_target``, ``pauc``, ``hmean``.
+        means: The same over all machine types and sections (2020: over the machine types).
+        official_score: The number that systems were ranked by; None in 2020, whose ranking
+            averaged ranks.
+        left_out: Sentences about values that are not defined on these clips.
+    """
+
+    metric: Metric
+    sections: tuple[SectionResult, ...]
+    machines: dict[str, dict[str, float]]
+    means: dict[str, float]
+    official_score: float | None
+    left_out: tuple[str, ...] = ()
+
+
+def evaluate(labelled: pd.DataFrame, metric: Metric, *, strict: bool = True) -> Evaluation:
+    """The official result of one system.
+
+    Args:
+        labelled: One row per test clip: ``machine``, ``section``, ``file``, ``domain`` (empty where
+            not defined), ``condition``, ``score`` and, where there are decisions, ``decision``
+            (0 or 1).
+        metric: The recipe of the edition.
+        strict: Whether a value that is not defined is an error, as for a year of the challenge;
+            otherwise it is left out, as for recordings of one's own.
+
+    Raises:
+        GroundTruthError: A section lacks normal or anomalous clips that the recipe needs.
+    """
+    strata = find_strata(labelled)
+    curves = draw_curves(strata, metric, strict=strict)
+    scores = labelled["score"].to_numpy(dtype=np.float64)
+    auc, pauc = auc_and_pauc(scores[curves.rows], curves.anomalous, curves.curve)
+    values: dict[tuple[str, str, str], dict[str, float]] = {}
+    for curve, area, partial in zip(curves.curves, auc.tolist(), pauc.tolist(), strict=True):
+        if metric == "2022":
+            of_section = values.setdefault((curve.machine, curve.section, ""), {})
+            of_section[f"auc_{curve.domain}" if curve.domain else "auc"] = area
+            if not curve.domain:
+                of_section["pauc"] = partial
+        else:
+            values[curve.machine, curve.section, curve.domain] = {"auc": area, "pauc": partial}
+    if "decision" in labelled:
+        _add_decision_values(values, strata, labelled["decision"].to_numpy(), metric)
+    sections = [SectionResult(*key, result=found) for key, found in values.items()]
+    return aggregate(sections, metric, curves.left_out)
+
+
+def aggregate(
+    sections: Sequence[SectionResult], metric: Metric, left_out: tuple[str, ...] = ()
+) -> Evaluation:
+    """Means and official score of the values of sections.
+
+    Args:
+        sections: Sorted by machine in ASCII order, then (2021: by domain, then) by section: the
+            order of the official evaluators, which the last bit of a sum depends on.
+        metric: The recipe of the edition.
+        left_out: Sentences about values that are not defined.
+    """
+    machines = {
+        machine: _means(list(group), metric)
+        for machine, group in groupby(sections, key=lambda section: section.machine)
+    }
+    if metric == "2020":
+        keys = next(iter(machines.values()))
+        means = {key: float(np.mean([of[key] for of in machines.values()])) for key in keys}
+    else:
+        means = _means(sections, metric)
+    return Evaluation(
+        metric=metric,
+        sections=tuple(sections),
+        machines=machines,
+        means=means,
+        official_score=means.get("hmean"),
+        left_out=left_out,
+    )
+
+
+def _means(sections: Sequence[SectionResult], metric: Metric) -> dict[str, float]:
+    if metric == "2020":
+        auc, pauc = (float(np.mean(_pooled(sections, key))) for key in ("auc", "pauc"))
+        return {"auc": auc, "pauc": pauc, "mean": (auc + pauc) / 2}
+    keys = ("auc", "pauc") if metric == "2021" else ("auc_source", "auc_target", "pauc")
+    pools = {key: _pooled(sections, key) for key in keys}
+    scored = [value for pool in pools.values() for value in pool]
+    if metric == "2022":
+        means = {key: harmonic_mean(pool) for key, pool in pools.items() if pool}
+        return {**means, "hmean": harmonic_mean(scored)}
+    # The evaluator of 2021 sums the rows of a table with both columns; the last bit depends on it.
+    table = np.array(list(pools.values())).T.copy()
+    domains = np.array([section.domain for section in sections])
+    means = dict(zip(keys, harmonic_means(table).tolist(), strict=True))
+    for domain in DOMAINS:
+        of_domain = harmonic_means(table[domains == domain]).tolist()
+        means |= {f"{key}_{domain}": mean for key, mean in zip(keys, of_domain, strict=True)}
+    return {**means, "hmean": harmonic_mean(scored)}
+
+
+def _pooled(sections: Sequence[SectionResult], key: str) -> list[float]:
+    return [section.result[key] for section in sections if key in section.result]
+
+
+def _add_decision_values(
+    values: dict[tuple[str, str, str], dict[str, float]],
+    strata: Strata,
+    decisions: NDArray[Any],
+    metric: Metric,
+) -> None:
+    """Add precision, recall and F1 of the decisions, each on the clips of one domain alone."""
+    alarms = {
+        name: (int(decisions[rows].sum()), len(rows))
+        for name, rows in zip(strata.names, strata.rows, strict=True)
+    }
+    for (machine, section, domain), found in values.items():
+        for part in DOMAINS if metric == "2022" else (domain,):
+            if not any((machine, section, part, condition) in alarms for condition in CONDITIONS):
+                continue
+            detected, anomalies = alarms.get(Stratum(machine, section, part, "anomaly"), (0, 0))
+            false_alarms, _ = alarms.get(Stratum(machine, section, part, "normal"), (0, 0))
+            precision = detected / max(detected + false_alarms, FLOOR)
+            recall = detected / max(anomalies, FLOOR)
+            ending = f"_{part}" if metric == "2022" else ""
+            found[f"precision{ending}"] = precision
+            found[f"recall{ending}"] = recall
+            found[f"f1{ending}"] = 2.0 * precision * recall / max(precision + recall, FLOOR)

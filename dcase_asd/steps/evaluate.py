@@ -1,0 +1,243 @@
+"""Anomaly scores and labels -> the official result of an edition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+
+from dcase_asd.artifacts.atomic import write_json, write_text
+from dcase_asd.artifacts.scores import read_scores, scores_path
+from dcase_asd.challenge.bootstrap import confidence_interval
+from dcase_asd.challenge.curves import find_strata
+from dcase_asd.challenge.edition import Edition, load_edition
+from dcase_asd.challenge.evaluation_report import EvaluationReport
+from dcase_asd.challenge.ground_truth import (
+    join_ground_truth,
+    labels_from_names,
+    read_ground_truth,
+)
+from dcase_asd.challenge.metrics import evaluate as official_result
+from dcase_asd.challenge.official_scores import read_official_scores
+from dcase_asd.challenge.report_table import as_csv, as_latex, as_markdown
+from dcase_asd.errors import DataError, GroundTruthError, ScoresError, nearest_name
+from dcase_asd.progress import Progress, Silent
+
+
+def evaluate_run_or_folder(
+    target: Path,
+    edition: str,
+    ground_truth: Path | None = None,
+    *,
+    machines: Sequence[str] = (),
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> EvaluationReport:
+    """Evaluate a system as the official evaluator of an edition does.
+
+    Args:
+        target: A run folder with scores, or a folder with the official score (and decision) files
+            of one system anywhere below it.
+        edition: The edition whose recipe is followed.
+        ground_truth: An official evaluator's folder or an ``eval_data_list*.csv``. Without it the
+            labels are those in the clips' names, as in development sets.
+        machines: Evaluate these machine types only; all if empty.
+        resamples: Of the confidence interval; 0 leaves it out.
+        seed: Of the resamples.
+        progress: Where to tell what the user should know of.
+
+    Returns:
+        The report. Machines and sections that the ground truth does not cover, and clips without
+        a label, are left out and named in its notes.
+
+    Raises:
+        DataError: The target does not exist.
+        ScoresError: Scores are missing, malformed, duplicated or not finite.
+        GroundTruthError: Labels are missing or do not match the scores.
+    """
+    rules = load_edition(edition)
+    said = _Notes(progress or Silent())
+    if not target.is_dir():
+        what = "a file" if target.is_file() else "not there"
+        raise DataError(f"{target}: {what}; give a run folder or one with official score files")
+    scores = (
+        _read_run(target, rules) if _is_run(target, rules) else read_official_scores(target, rules)
+    )
+    scores = _of_machines(scores, machines, target)
+    if ground_truth is None:
+        labelled = _label_by_names(scores, rules, target, said)
+    else:
+        truth = read_ground_truth(ground_truth, rules)
+        if machines:
+            truth = truth[truth["machine"].isin(machines)]
+        labelled = _label_by_truth(scores, truth, target, ground_truth, said)
+    labelled = labelled.sort_values(["machine", "section", "file"], ignore_index=True)
+    complete = _is_complete(labelled, rules, said)
+    evaluation = official_result(labelled, rules.metric, strict=rules.official)
+    for sentence in evaluation.left_out:
+        said.note(sentence)
+    interval = (
+        confidence_interval(
+            labelled, rules.metric, resamples=resamples, seed=seed, strict=rules.official
+        )
+        if resamples
+        else None
+    )
+    strata = find_strata(labelled)
+    return EvaluationReport(
+        edition=rules.name,
+        target=target.resolve().name,
+        labels=f"ground truth {ground_truth.resolve().name}" if ground_truth else "file names",
+        evaluation=evaluation,
+        interval=interval,
+        clips={name: len(rows) for name, rows in zip(strata.names, strata.rows, strict=True)},
+        complete=complete,
+        notes=tuple(said.notes),
+    )
+
+
+def write_results(
+    report: EvaluationReport,
+    *,
+    json: Path | None = None,
+    csv: Path | None = None,
+    markdown: Path | None = None,
+    latex: Path | None = None,
+) -> list[Path]:
+    """Write a report in the formats that a path is given for; returns the paths.
+
+    Raises:
+        ArtifactError: A file cannot be written.
+    """
+    if json is not None:
+        write_json(json, report.to_json())
+    texts = {csv: as_csv, markdown: as_markdown, latex: as_latex}
+    for path, text in texts.items():
+        if path is not None:
+            write_text(path, text(report.evaluation, report.target))
+    return [path for path in (json, *texts) if path is not None]
+
+
+class _Notes:
+    """Tells the user and keeps what was said for the report."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+        self.progress.note(message)
+
+
+def _is_run(target: Path, edition: Edition) -> bool:
+    """Whether a folder is a run's; a folder of official files may have ``scores/`` below it too."""
+    return (
+        (target / "recipe.toml").is_file()
+        or (target / "embeddings").is_dir()
+        or scores_path(target, edition.name).is_file()
+        or any((target / "scores").glob("*.json"))
+    )
+
+
+def _read_run(run: Path, edition: Edition) -> pd.DataFrame:
+    scores = read_scores(run, edition.name)
+    tests = scores[scores["split"] == "test"].drop(columns="split")
+    if tests.empty:
+        raise ScoresError(
+            f"{scores_path(run, edition.name)}: holds no test clip; embed and score test/ folders"
+        )
+    return tests
+
+
+def _of_machines(scores: pd.DataFrame, machines: Sequence[str], target: Path) -> pd.DataFrame:
+    known = set(scores["machine"])
+    for machine in machines:
+        if machine not in known:
+            raise ScoresError(
+                f"{target}: no scores of the machine {machine!r}; {nearest_name(machine, known)}"
+            )
+    return scores[scores["machine"].isin(machines)] if machines else scores
+
+
+def _label_by_names(
+    scores: pd.DataFrame, edition: Edition, target: Path, said: _Notes
+) -> pd.DataFrame:
+    """Development clips with a condition in their names; the rest is left out and said."""
+    if "stage" in scores and (scores["stage"] == "dev").any():
+        scores = scores[scores["stage"] == "dev"]
+    labelled = labels_from_names(scores, edition)
+    blind = labelled[labelled["condition"] == ""]
+    if len(blind) == len(labelled):
+        raise GroundTruthError(
+            f"{target}: no test clip of {edition.name} tells its condition in its name, as "
+            f"{blind.iloc[0]['file']} does not; give the labels with --ground-truth"
+        )
+    if not blind.empty:
+        said.note(
+            f"{len(blind)} clip(s) without a condition in their names are left out "
+            f"({_text(_pairs(blind))}); --ground-truth gives labels to them"
+        )
+    return labelled[labelled["condition"] != ""]
+
+
+def _label_by_truth(
+    scores: pd.DataFrame,
+    truth: pd.DataFrame,
+    target: Path,
+    ground_truth: Path,
+    said: _Notes,
+) -> pd.DataFrame:
+    """The machines and sections that the ground truth covers, with its labels."""
+    covered = _pairs(truth)
+    keys = zip(scores["machine"], scores["section"], strict=True)
+    inside = pd.Series([key in covered for key in keys], index=scores.index, dtype=bool)
+    if not inside.any():
+        raise GroundTruthError(
+            f"{ground_truth}: labels of {_text(covered) or 'other machines'}, but scored "
+            f"are {_text(_pairs(scores))}; give the ground truth of this edition"
+        )
+    if not inside.all():
+        said.note(
+            f"{int((~inside).sum())} clip(s) that the ground truth does not cover are left out "
+            f"({_text(_pairs(scores[~inside]))})"
+        )
+    return join_ground_truth(scores[inside], truth, str(target))
+
+
+def _is_complete(labelled: pd.DataFrame, edition: Edition, said: _Notes) -> bool:
+    """Whether the evaluated machines and sections are those of the edition; says what differs."""
+    if not edition.official:
+        return True
+    evaluated = _pairs(labelled)
+    stages = {
+        stage: {(machine, section) for machine, found in machines.items() for section in found}
+        for stage, machines in edition.machines.items()
+    }
+    unknown = evaluated.difference(*stages.values())
+    if unknown:
+        said.note(f"{_text(unknown)} is not of {edition.name}, and counts all the same")
+    missing = {stage: pairs - evaluated for stage, pairs in stages.items() if pairs & evaluated}
+    for stage, pairs in missing.items():
+        if pairs:
+            said.note(
+                f"only {len(evaluated & stages[stage])} of {len(stages[stage])} machine sections "
+                f"of the {stage} set of {edition.name} are evaluated; without {_text(pairs)}"
+            )
+    return not unknown and not any(missing.values())
+
+
+def _pairs(rows: pd.DataFrame) -> set[tuple[str, str]]:
+    """The machines and sections of a table."""
+    return set(zip(rows["machine"], rows["section"], strict=True))
+
+
+def _text(pairs: set[tuple[str, str]]) -> str:
+    """Machines and their sections in words: ``fan 00 01, valve 02``."""
+    return ", ".join(
+        " ".join((machine, *(section for _, section in group)))
+        for machine, group in groupby(sorted(pairs), key=lambda pair: pair[0])
+    )

@@ -1,0 +1,117 @@
+"""prepare, labels, plugins, embed, score as a user runs them."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from dcase_asd.cli import app
+from dcase_asd.errors import DcaseAsdError
+
+
+@pytest.fixture
+def run():
+    def invoke(*arguments):
+        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if isinstance(done.exception, DcaseAsdError):
+            raise done.exception
+        return done
+
+    return invoke
+
+
+def test_prepare_prints_what_there_is(run, small_tree):
+    done = run("prepare", "--data", small_tree)
+    assert done.exit_code == 0
+    header, row, last = done.stdout.splitlines()
+    assert header.split()[:6] == ["edition", "stage", "machine", "sections", "train", "domains"]
+    assert row.split() == "dcase2025 dev fan 00 6 4/2 8 8 2 0 1 0.5 16000 1".split()
+    assert last == f"15 clips, 0 left out, 15 files read; {small_tree}/clips.csv written"
+    assert run("prepare", "--data", small_tree).stdout.endswith("0 files read; "
+        f"{small_tree}/clips.csv unchanged\n")  # fmt: skip
+
+
+def test_prepare_names_the_first_problems_and_counts_the_rest(run, small_tree):
+    for index in range(12):
+        (small_tree / f"dcase2025t2/dev_data/raw/fan/train/{index:02d}.txt").write_text("x")
+    lines = run("prepare", "--data", small_tree).stdout.splitlines()
+    assert sum(line.startswith("left out: dcase2025t2/") for line in lines) == 10
+    assert f"left out: 2 more; see {small_tree}/clips.problems.csv" in lines
+
+
+def test_prepare_speaks_json(run, small_tree):
+    found = json.loads(run("prepare", "--data", small_tree, "--json").stdout)
+    assert found["clips"] == 15
+    assert found["machines"][0]["train"] == 6
+    assert found["problems"] == []
+
+
+def test_labels_prints_classes_with_clips_and_sub_centers(run, small_tree):
+    run("prepare", "--data", small_tree)
+    assert run("labels", "--data", small_tree).stdout.splitlines() == [
+        "class                   clips  sub-centers",
+        "fan/00/m-n_W/dcase2025      4            1",
+        "fan/00/m-n_X/dcase2025      2            1",
+        "2 classes of 6 train clips, 2 sub-centers",
+    ]
+    found = json.loads(run("labels", "--data", small_tree, "--edition", "2025", "--json").stdout)
+    assert found[1] == {"label": "fan/00/m-n_X/dcase2025", "sub_centers": 1, "clips": 2}
+    with pytest.raises(DcaseAsdError, match="no clip of edition dcase2024"):
+        run("labels", "--data", small_tree, "--edition", "2024")
+
+
+def test_plugins_are_listed_and_checked(run):
+    listed = json.loads(run("plugins", "--json").stdout)
+    assert "spectral" in [plugin["name"] for plugin in listed]
+    checked = {
+        each["name"]: each["state"]
+        for each in json.loads(run("plugins", "--check", "--json").stdout)
+    }
+    assert checked["spectral"] == "works"
+    assert run("plugins").stdout.startswith("name ")
+
+
+def test_a_system_is_embedded_and_scored(run, small_tree, tmp_path):
+    run("prepare", "--data", small_tree)
+    folder = tmp_path / "runs" / "spectral"
+    arguments = [
+        "embed",
+        "--plugin",
+        "spectral",
+        "--data",
+        small_tree,
+        "--edition",
+        "2025",
+        "--run",
+        folder,
+    ]
+    options = ["--option", "mel_bins=64", "--option", 'statistics=["mean"]', "--batch-size", "4"]
+    assert (
+        run(*arguments, *options).stdout
+        == f"{folder}: 14 clips, 1 machine(s) embedded, 0 were complete\n"
+    )
+    done = run("score", folder, "--edition", "dcase2025", "--normalize", "domain")
+    assert done.stdout == f"{folder}/scores/dcase2025.csv: 8 test and 6 train clips scored\n"
+    # Embedding again keeps what `score` was told.
+    run(*arguments, *options)
+    assert 'normalize = "domain"' in (folder / "recipe.toml").read_text()
+    with pytest.raises(DcaseAsdError, match="made with other settings"):
+        run(*arguments)
+    with pytest.raises(
+        DcaseAsdError, match="--normalize cannot be 'domian'; did you mean 'domain'"
+    ):
+        run("score", folder, "--edition", "dcase2025", "--normalize", "domian")
+
+
+def test_an_option_that_is_no_pair_is_wrong_usage(run, small_tree, tmp_path):
+    done = run("embed", "--plugin", "spectral", "--data", small_tree, "--edition", "2025",
+               "--run", tmp_path / "x", "--option", "mel_bins")  # fmt: skip
+    assert done.exit_code == 2
+    assert "not of the form name=value" in done.stderr
+
+
+def test_an_option_of_plain_text_needs_no_quotes(run, small_tree, tmp_path):
+    run("prepare", "--data", small_tree)
+    with pytest.raises(DcaseAsdError, match="no option 'window'"):
+        run("embed", "--plugin", "spectral", "--data", small_tree, "--edition", "2025",
+            "--run", tmp_path / "x", "--option", "window=povey")  # fmt: skip
