@@ -1,6 +1,6 @@
 import pytest
 import torch
-import torchaudio.compliance.kaldi as kaldi
+from torchaudio.compliance import kaldi
 
 from dcase_asd.errors import AudioError
 from dcase_asd.features import INT16_SCALE, LogMel, mel_filters

@@ -1,4 +1,7 @@
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,7 +116,7 @@ def test_the_demo_ends_with_results_above_chance_and_a_valid_package(tmp_path):
 def test_the_demo_touches_no_folder_of_somebody_else(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match="thesis|another folder|other"):
+    with pytest.raises(DataError, match=r"thesis|another folder|other"):
         run_demo(tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises((DataError, ArtifactError), match="file"):
@@ -136,3 +139,30 @@ def test_real_recordings_give_the_expected_results(tmp_path, shared_audio):
     # The blind clips of 2024 are the same recordings, so that the labels must give the same result.
     blind = results["dcase2024", "ground truth dcase2024"]
     assert blind.machines["RoboticArm"] == pytest.approx(robotic_arm.machines["RoboticArm"])
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_anywhere_goes_on_and_ends_with_the_same_bytes(data, tmp_path):
+    """kill -9 at moments spread over a whole run, each time followed by the same command."""
+    form = SUBMISSIONS / "submission_1.toml"
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(data, undisturbed / "data")
+    command = [sys.executable, "-m", "dcase_asd", "run", str(form), "--data", "data"]
+    started = time.monotonic()
+    subprocess.run(command, cwd=undisturbed, check=True, capture_output=True)
+    whole = time.monotonic() - started
+    killed = tmp_path / "killed"
+    shutil.copytree(data, killed / "data")
+    for part in (0.3, 0.5, 0.7, 0.8, 0.9, 0.95):
+        child = subprocess.Popen(
+            command, cwd=killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(part * whole)
+        child.kill()
+        child.wait()
+    subprocess.run(command, cwd=killed, check=True, capture_output=True)
+    for folder in ("runs", "submissions"):
+        assert contents(killed / folder) == contents(undisturbed / folder)
+    assert (killed / "data" / "clips.csv").read_bytes() == (
+        undisturbed / "data" / "clips.csv"
+    ).read_bytes()

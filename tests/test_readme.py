@@ -1,4 +1,4 @@
-"""Every block of the README does what it says: shell blocks are run in order, from an empty folder."""
+"""Every block of the README does what it says: shell blocks run in order, from an empty folder."""
 
 import os
 import re

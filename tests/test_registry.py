@@ -77,15 +77,15 @@ def test_one_name_for_two_plugins_is_refused(install):
 
 
 def test_an_unknown_name_gets_the_nearest_one():
-    with pytest.raises(BackboneError, match="is called 'spectrum'; did you mean 'spectral'?"):
+    with pytest.raises(BackboneError, match=r"is called 'spectrum'; did you mean 'spectral'?"):
         load_backbone("spectrum")
 
 
 def test_options_are_checked_by_name_and_value(install):
-    with pytest.raises(BackboneError, match="no option 'mel_bin' .did you mean 'mel_bins'?"):
+    with pytest.raises(BackboneError, match=r"no option 'mel_bin' .did you mean 'mel_bins'?"):
         load_backbone("spectral", mel_bin=3)
     with pytest.raises(
-        BackboneError, match="refuses its options: .*no statistic is called 'median'"
+        BackboneError, match=r"refuses its options: .*no statistic is called 'median'"
     ):
         load_backbone("spectral", statistics=["median"])
     install("somebody", {"constant_plugin": PLUGIN}, {"constant": "constant_plugin:Constant"})

@@ -90,7 +90,8 @@ def parse_clip_name(name: str, folder: str) -> ClipName:
     if found.get("split") not in (None, split):
         raise ClipNameError(f"{name}: a {found['split']} clip stands in the folder {folder}/")
     domain = found.get("domain") or ""
-    if folder in ("source_test", "target_test") and domain not in ("", folder.split("_")[0]):
+    folder_domain = folder.removesuffix("_test") if folder.endswith("_test") else ""
+    if folder_domain and domain not in ("", folder_domain):
         raise ClipNameError(f"{name}: a {domain} clip stands in the folder {folder}/")
     condition = found.get("condition") or ""
     if split == "train" and condition != "normal":
@@ -98,7 +99,7 @@ def parse_clip_name(name: str, folder: str) -> ClipName:
         raise ClipNameError(f"{name}: {said} stands in train/, which holds normal clips only")
     return ClipName(
         section=found["section"],
-        domain=domain or (folder.split("_")[0] if folder.endswith("_test") else ""),
+        domain=domain or folder_domain,
         split=split,
         condition=condition,
         attributes=_attributes(found.get("attributes")),

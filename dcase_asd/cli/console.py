@@ -73,6 +73,11 @@ class Display:
 
     def __init__(self, *, quiet: bool = False, notes: bool = True) -> None:
         self.quiet, self.notes = quiet, notes and not quiet
+        self._status = ""
+
+    def status(self, message: str) -> None:
+        """Show beside the open bar how things stand, when it next advances."""
+        self._status = message
 
     def note(self, message: str) -> None:
         """Print a line that the user should know of."""
@@ -82,15 +87,16 @@ class Display:
     @contextmanager
     def bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
         """Open a bar of `total` items."""
+        self._status = ""
         if self.quiet:
             yield lambda _: None
         elif sys.stderr.isatty():
             yield from self._rich_bar(description, total, unit)
         else:
-            yield _LineBar(description, total, unit).advance
+            line = _LineBar(description, total, unit)
+            yield lambda count: line.advance(count, self._status)
 
-    @staticmethod
-    def _rich_bar(description: str, total: int, unit: str) -> Iterator[Advance]:
+    def _rich_bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -106,10 +112,11 @@ class Display:
             MofNCompleteColumn(),
             TextColumn(unit),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
         )
         with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task(description, total=total)
-            yield lambda count: progress.update(task, advance=count)
+            task = progress.add_task(description, total=total, status="")
+            yield lambda count: progress.update(task, advance=count, status=self._status)
 
 
 class _LineBar:
@@ -118,14 +125,12 @@ class _LineBar:
         self.done = 0
         self.started = self.said = time.monotonic()
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, status: str = "") -> None:
         self.done += count
         now = time.monotonic()
         if now - self.said < SECONDS_BETWEEN_LINES or not self.done:
             return
         self.said = now
         left = (now - self.started) / self.done * (self.total - self.done)
-        print(
-            f"{self.description}: {self.done}/{self.total} {self.unit}, about {left:.0f} s left",
-            file=sys.stderr,
-        )
+        line = f"{self.description}: {self.done}/{self.total} {self.unit}, about {left:.0f} s left"
+        print(f"{line}; {status}" if status else line, file=sys.stderr)

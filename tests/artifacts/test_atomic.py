@@ -20,14 +20,18 @@ from dcase_asd.errors import ArtifactError
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "file.txt"
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail_half_way(error):
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(RuntimeError):
+        fail_half_way(RuntimeError)
     assert list(path.parent.iterdir()) == []
     write_text(path, "whole")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        fail_half_way(KeyboardInterrupt)
     assert path.read_text() == "whole"
 
 

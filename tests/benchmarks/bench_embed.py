@@ -1,4 +1,4 @@
-"""`embed` streams: its memory does not grow with the number of clips, reading overlaps computing."""
+"""`embed` streams: memory does not grow with the clips, and reading overlaps computing."""
 
 import subprocess
 import sys
@@ -74,7 +74,7 @@ def main():
         f"embed: peak memory {few:.0f} MiB for 100 clips, {many:.0f} MiB for 1,000 "
         f"(their audio is {audio:.0f} MiB more); ratio {many / few:.2f}"
     )
-    print(f"embed: reading and computing of equal length overlap, ratio {overlap():.2f} of at most 2")
+    print(f"embed: reading overlaps computing of equal length, ratio {overlap():.2f} of at most 2")
 
 
 if __name__ == "__main__":

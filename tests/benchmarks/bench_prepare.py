@@ -28,7 +28,8 @@ def write_tree(data):
         folder = data / f"dcase2025t2/dev_data/raw/machine{machine}/train"
         folder.mkdir(parents=True)
         for index in range(CLIPS // MACHINES):
-            name = f"section_{index // 1000:02d}_source_train_normal_{index % 1000:04d}_vel_{machine}.wav"
+            number = f"section_{index // 1000:02d}_source_train_normal_{index % 1000:04d}"
+            name = f"{number}_vel_{machine}.wav"
             samples = generator.integers(-1000, 1000, FRAMES, dtype=np.int16)
             (folder / name).write_bytes(header + samples.tobytes())
 
@@ -47,8 +48,9 @@ def main():
         sys.exit("prepare did not find the clips that were written")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"prepare, {CLIPS:,} clips warm: {CLIPS / first:,.0f} clips/s, target {TARGET_PER_SECOND:,}; "
-        f"unchanged {CLIPS / second:,.0f} clips/s; peak memory {peak:.0f} MiB, target {TARGET_MIB}"
+        f"prepare, {CLIPS:,} clips warm: {CLIPS / first:,.0f} clips/s, "
+        f"target {TARGET_PER_SECOND:,}; unchanged {CLIPS / second:,.0f} clips/s; "
+        f"peak memory {peak:.0f} MiB, target {TARGET_MIB}"
     )
 
 

@@ -103,15 +103,10 @@ def test_unreadable_clips_are_named_after_all_others_are_embedded(data, tmp_path
         for seed in range(3):
             name = f"section_00_source_train_normal_{seed:04d}_noAttribute.wav"
             write_clip(data / f"dcase2025t2/dev_data/raw/{machine}/train/{name}", seed)
-    bad = (
-        data
-        / "dcase2025t2/dev_data/raw/gearbox/train/section_00_source_train_normal_0001_noAttribute.wav"
-    )
+    gearbox = data / "dcase2025t2/dev_data/raw/gearbox/train"
+    bad = gearbox / "section_00_source_train_normal_0001_noAttribute.wav"
     soundfile.write(bad, np.full(8000, np.nan, dtype=np.float32), 16000, subtype="FLOAT")
-    short = (
-        data
-        / "dcase2025t2/dev_data/raw/gearbox/train/section_00_source_train_normal_0002_noAttribute.wav"
-    )
+    short = gearbox / "section_00_source_train_normal_0002_noAttribute.wav"
     soundfile.write(short, np.zeros(200), 16000)
     prepare(data)
     with pytest.raises(AudioError) as error:

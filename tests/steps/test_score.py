@@ -123,8 +123,8 @@ def test_embeddings_that_are_not_finite_are_refused(run):
 
 
 def test_missing_and_damaged_embeddings_are_told(run):
-    with pytest.raises(ArtifactError, match="not a run folder|no such recipe"):
-        run.mkdir()
+    run.mkdir()
+    with pytest.raises(ArtifactError, match="not a run folder"):
         score(run, "dcase2025")
     write_machine(run, "fan", {"00": (5, 3)})
     with pytest.raises(

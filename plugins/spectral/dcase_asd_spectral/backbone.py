@@ -13,6 +13,8 @@ from dcase_asd.errors import AudioError, BackboneError, nearest_name
 from dcase_asd.features import INT16_SCALE, LogMel
 
 STATISTICS = ("mean", "std", "max", "min")
+LOWEST_RATE = 1000
+"""In Hz; below it hardly a mel filter holds a line of the spectrum."""
 
 
 class Spectral(Backbone):
@@ -44,8 +46,8 @@ class Spectral(Backbone):
         if unknown or not statistics:
             wrong = unknown[0] if unknown else ""
             raise ValueError(f"no statistic is called {wrong!r}; {nearest_name(wrong, STATISTICS)}")
-        if sample_rate < 1000 or mel_bins < 1:
-            raise ValueError("sample_rate must be at least 1000 Hz, mel_bins at least 1")
+        if sample_rate < LOWEST_RATE or mel_bins < 1:
+            raise ValueError(f"sample_rate must be at least {LOWEST_RATE} Hz, mel_bins at least 1")
         self.sample_rate = sample_rate
         self.statistics = tuple(statistics)
         self.dimension = len(self.statistics) * mel_bins
