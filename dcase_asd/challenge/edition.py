@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
+from dcase_asd.challenge.publication import (
+    LabelSource,
+    Part,
+    Record,
+    read_label_source,
+    read_records,
+)
 from dcase_asd.errors import EditionError, nearest_name
 
 Stage = Literal["dev", "eval"]
@@ -40,7 +48,10 @@ class SubmissionRules:
 
 @dataclass(frozen=True)
 class Edition:
-    """Machines, rules and metric of one year, or of a folder of one's own (`year` is None)."""
+    """Machines, rules and metric of one year, or of a folder of one's own (`year` is None).
+
+    `records` and `ground_truth` say what is published where: nothing, for a folder of one's own.
+    """
 
     name: str
     year: int | None
@@ -51,6 +62,8 @@ class Edition:
     transductive: bool
     machines: dict[Stage, dict[str, tuple[str, ...]]]
     submission: SubmissionRules
+    records: dict[Part, Record] = field(default_factory=dict)
+    ground_truth: LabelSource | None = None
 
     @property
     def official(self) -> bool:
@@ -64,7 +77,7 @@ class Edition:
 
 
 def edition_name(folder: str) -> str:
-    """The edition whose clips a folder of the data tree holds (``dcase2025t2`` -> ``dcase2025``)."""
+    """The edition whose clips a folder of the tree holds (``dcase2025t2`` -> ``dcase2025``)."""
     return folder.removesuffix("t2") if re.fullmatch(r"dcase\d{4}t2", folder) else folder
 
 
@@ -94,7 +107,11 @@ def load_edition(name: str) -> Edition:
     known = official_editions()
     if wanted in known:
         return _read(wanted)
-    if not wanted or re.fullmatch(r"(?i)d?case[ _-]*\w*", wanted):
+    # A folder of one's own may be called anything but what reads as a misspelt year.
+    misspelt = re.match(r"(?i)dcase", wanted) or difflib.get_close_matches(
+        wanted, known, cutoff=0.8
+    )
+    if not wanted or misspelt:
         raise EditionError(f"there is no edition {name!r}; {nearest_name(wanted, known)}")
     newest = _read(known[-1])
     return Edition(
@@ -136,4 +153,6 @@ def _read(name: str) -> Edition:
             external_datasets=rules["external_datasets"],
             results=dict(rules["results"]),
         ),
+        records=read_records(facts["records"]),
+        ground_truth=read_label_source(facts["ground_truth"]),
     )

@@ -226,7 +226,7 @@ def generator(seed: int, key: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def _clip(  # noqa: PLR0917
+def _clip(
     folder: MachineFolder,
     section: str,
     domain: Domain,

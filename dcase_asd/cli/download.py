@@ -1,0 +1,288 @@
+"""Commands that fetch: download, weights."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dcase_asd.cli.app import app
+from dcase_asd.cli.console import say, show_table
+
+if TYPE_CHECKING:
+    from dcase_asd.steps.download import LabelPlan, Plan, PlannedFile
+
+Mirror = Annotated[
+    str, typer.Option("--mirror", metavar="URL", help="Host that takes the place of the original.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+class Split(StrEnum):
+    """Parts of an edition; the values of `challenge.publication.Part`."""
+
+    dev = "dev"
+    add = "add"
+    eval = "eval"
+
+
+@app.command()
+def download(
+    editions: Annotated[
+        list[str] | None, typer.Argument(help="Years of the challenge: 2025, dcase2020, …")
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All editions, 2020 to 2026.")] = False,
+    data: Annotated[
+        Path,
+        typer.Option("--data", help="Data folder: <data>/dcase2025t2/dev_data/raw/<machine>/…"),
+    ] = Path("data"),
+    split: Annotated[
+        list[Split] | None,
+        typer.Option(
+            "--split", help="Development, additional training, evaluation; all if left out."
+        ),
+    ] = None,
+    machine: Annotated[
+        list[str] | None, typer.Option("--machine", help="Machine type; all if left out.")
+    ] = None,
+    noise_only: Annotated[
+        bool,
+        typer.Option("--noise-only", help="Unpack only the supplemental noise clips (2025)."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, fetch nothing.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=16, help="Files at once.")] = 3,
+    keep_zips: Annotated[
+        bool, typer.Option("--keep-zips", help="Keep zips in <data>/downloads once unpacked.")
+    ] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Take zips (or a checkout) from here, offline."),
+    ] = None,
+    mirror: Mirror = "",
+    ground_truth: Annotated[
+        bool, typer.Option("--ground-truth", help="Fetch evaluation labels instead of recordings.")
+    ] = False,
+    accept_licence: Annotated[
+        bool,
+        typer.Option("--accept-licence", help="Accept the labels' licence without a question."),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch what the challenge publishes into the official data tree, ready for `prepare`.
+
+    Resumes after any interruption, checks every file before it is unpacked, and leaves alone what
+    is there already, also trees of the official baselines.
+
+    Example: dcase-asd download 2025 --split dev --machine fan --machine valve
+    """
+    from dcase_asd.challenge.edition import official_editions
+
+    if bool(editions) == everything:
+        raise typer.BadParameter(
+            "name the editions, as in `dcase-asd download 2025`, or give --all"
+        )
+    names = official_editions() if everything else tuple(editions or ())
+    if ground_truth:
+        if split or machine or noise_only:
+            raise typer.BadParameter("--ground-truth goes without --split, --machine, --noise-only")
+        _labels(
+            data=data,
+            editions=names,
+            checkout=source,
+            mirror=mirror,
+            accepted=accept_licence,
+            dry_run=dry_run,
+            quiet=quiet,
+        )
+        return
+    from dcase_asd.cli.transfers import TransferDisplay
+    from dcase_asd.steps.download import Request, plan_download
+    from dcase_asd.steps.download import download as step
+
+    request = Request(
+        data=data,
+        editions=names,
+        machines=tuple(machine or ()),
+        noise_only=noise_only,
+        source=source,
+        mirror=mirror,
+        jobs=jobs,
+        keep_archives=keep_zips,
+    )
+    if split:
+        from dataclasses import replace
+
+        request = replace(request, parts=tuple(dict.fromkeys(part.value for part in split)))
+    plan = plan_download(request)
+    if not quiet:
+        _show_plan(plan)
+    plan.require_space()
+    if dry_run:
+        return
+    outcome = step(plan, TransferDisplay(quiet=quiet))
+    for problem in outcome.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if outcome.problems:
+        missing = f"{len(outcome.problems)} of {len(plan.files)} archives are missing"
+        print(f"{missing}; the same command goes on where it was", file=sys.stderr)
+        raise typer.Exit(1)
+    if not quiet:
+        say(
+            f"{outcome.complete} of {len(plan.files)} archives are in place; "
+            f"next: dcase-asd prepare --data {data}"
+        )
+
+
+@app.command()
+def weights(
+    plugin: Annotated[
+        str | None, typer.Argument(help="Plugin whose weights to fetch; none lists all.")
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", help="Which weights; the plugin's default if left out.")
+    ] = "",
+    mirror: Mirror = "",
+    quiet: Quiet = False,
+) -> None:
+    """List the published weights that the installed plugins name, or fetch a plugin's.
+
+    They go to the folder that DCASE_ASD_CACHE names, else to ~/.cache/dcase-asd.
+
+    Example: dcase-asd weights beats
+    """
+    from dcase_asd.cli.transfers import TransferDisplay
+    from dcase_asd.steps.weights import fetch_weights, list_weights
+
+    if plugin is not None:
+        path = fetch_weights(
+            plugin, checkpoint, mirror=mirror, progress=TransferDisplay(quiet=quiet)
+        )
+        if not quiet:
+            say(str(path))
+        return
+    rows = [
+        (
+            row.plugin,
+            row.checkpoint.name,
+            "yes" if row.there else "no",
+            row.checkpoint.licence,
+            row.checkpoint.description,
+            row.path,
+        )
+        for row in list_weights()
+    ]
+    if rows:
+        show_table(("plugin", "checkpoint", "here", "licence", "what it is", "path"), rows)
+    else:
+        say("no installed plugin names published weights")
+
+
+def _show_plan(plan: Plan) -> None:
+    from dcase_asd.transfer.disk import size_text
+
+    rows = [
+        (
+            file.edition,
+            file.part,
+            file.archive.machine,
+            file.archive.name,
+            "?" if file.size is None else size_text(file.size),
+            _state_text(file),
+        )
+        for file in plan.files
+    ]
+    show_table(("edition", "split", "machine", "file", "size", "state"), rows, numbers=("size",))
+    for edition, part, licence, page in plan.licences:
+        say(f"licence of {edition} {part}: {licence or 'not known here, read it there'}, {page}")
+    say("The recordings are for non-commercial use; read the licence before any other.")
+    for note in plan.notes:
+        say(f"note: {note}")
+    unknown = sum(file.size is None and not file.complete for file in plan.files)
+    say(
+        f"disk: about {size_text(plan.archives_size)} for zips and {size_text(plan.unpacked_size)} "
+        f"unpacked, {size_text(plan.free)} free"
+        + (f"; without {unknown} archives of unknown size" if unknown else "")
+    )
+
+
+def _state_text(file: PlannedFile) -> str:
+    from dcase_asd.transfer.disk import size_text
+
+    if file.problem:
+        return "cannot be had"
+    if file.state == "begun":
+        return f"{size_text(file.fetched)} here"
+    return {
+        "done": "in place",
+        "own": "in place (not by download)",
+        "unpacked": "unpacked, to be moved",
+        "archive": "zip here",
+        "absent": "to fetch",
+    }[file.state]
+
+
+def _labels(
+    *,
+    data: Path,
+    editions: tuple[str, ...],
+    checkout: Path | None,
+    mirror: str,
+    accepted: bool,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    from dcase_asd.cli.transfers import TransferDisplay
+    from dcase_asd.steps.download import fetch_labels, plan_labels
+
+    plans = plan_labels(data, editions)
+    wanted = [plan for plan in plans if not plan.there]
+    if not quiet:
+        show_table(
+            ("edition", "from", "licence", "state"),
+            [
+                (
+                    plan.edition,
+                    plan.source.page,
+                    plan.source.licence or "not known here",
+                    "in place" if plan.there else "to fetch",
+                )
+                for plan in plans
+            ],
+        )
+    if dry_run:
+        return
+    if wanted and not accepted:
+        _ask(wanted)
+    for plan in wanted:
+        fetch_labels(plan, checkout=checkout, mirror=mirror, progress=TransferDisplay(quiet=quiet))
+    if not quiet:
+        for plan in plans:
+            say(f"{plan.edition}: evaluate with --ground-truth {plan.folder}")
+
+
+def _ask(plans: list[LabelPlan]) -> None:
+    """Show the terms and ask once for all.
+
+    Raises:
+        DownloadError: The user does not accept them.
+    """
+    from dcase_asd.errors import DownloadError
+
+    for plan in plans:
+        terms = plan.source.terms or "read it there before you accept"
+        say(f"{plan.edition}: {plan.source.licence or 'licence'}: {terms} ({plan.source.page})")
+    try:
+        accepted = typer.confirm("Do you accept these licences?")
+    except typer.Abort:
+        accepted = False
+    if not accepted:
+        raise DownloadError(
+            "the labels were not fetched, as their licence was not accepted; say yes, or give "
+            "--accept-licence"
+        )

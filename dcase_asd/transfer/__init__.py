@@ -1,0 +1,1 @@
+"""Files over HTTP that survive interruptions, and archives that cannot harm; knows no challenge."""

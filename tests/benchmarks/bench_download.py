@@ -1,0 +1,101 @@
+"""Fetching with its checksum against a plain httpx download of the same file, over loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+from dcase_asd.transfer.connection import Connection
+from dcase_asd.transfer.fetch import fetch
+from dcase_asd.transfer.partial import RemoteFile
+
+MEBIBYTES = 256
+ROUNDS = 11
+TARGET = 0.8
+
+
+def serve(path, port):
+    """Answer every request with one file, sent by the kernel: the server is not what is measured."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *arguments):
+            pass
+
+        def do_GET(self):
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                self.send_response(200)
+                self.send_header("Content-Length", str(size))
+                self.end_headers()
+                self.wfile.flush()
+                sent = 0
+                while sent < size:
+                    sent += os.sendfile(self.connection.fileno(), file.fileno(), sent, size - sent)
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    port.put(server.server_address[1])
+    server.serve_forever()
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        digest = hashlib.md5(usedforsecurity=False)
+        with source.open("wb") as file:
+            for _ in range(MEBIBYTES):
+                block = os.urandom(1 << 20)
+                digest.update(block)
+                file.write(block)
+        port = multiprocessing.Queue()
+        server = multiprocessing.Process(target=serve, args=(source, port), daemon=True)
+        server.start()
+        url = f"http://127.0.0.1:{port.get()}/"
+        try:
+            measure(url, Path(folder) / "target", f"md5:{digest.hexdigest()}")
+        finally:
+            server.terminate()
+            server.join()
+
+
+def measure(url, target, checksum):
+    remote = RemoteFile(url, MEBIBYTES << 20, checksum)
+
+    def ours():
+        with Connection() as connection:
+            fetch(connection, remote, target, lambda count: None)
+
+    def plain():
+        with (
+            httpx.Client() as client,
+            client.stream("GET", url) as response,
+            target.open("wb") as file,
+        ):
+            for chunk in response.iter_bytes():
+                file.write(chunk)
+
+    times = {plain: [], ours: []}
+    for _ in range(ROUNDS):
+        for download, seconds in times.items():
+            target.unlink(missing_ok=True)
+            started = time.perf_counter()
+            download()
+            seconds.append(time.perf_counter() - started)
+    other, own = (statistics.median(seconds) for seconds in times.values())
+    print(
+        f"download with md5 in the same pass, {MEBIBYTES} MiB: {MEBIBYTES / own:.0f} MiB/s, plain "
+        f"httpx {MEBIBYTES / other:.0f} MiB/s, ratio {other / own:.2f}, target {TARGET}"
+    )
+
+
+if __name__ == "__main__":
+    main()
