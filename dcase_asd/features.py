@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -24,7 +25,45 @@ CPU_BLOCK_FRAMES = 256
 Window = Literal["povey", "hanning"]
 
 
-class LogMel(nn.Module):
+class _Framing(nn.Module):
+    """What the front ends share: frames of 25 ms every 10 ms, none beyond the end of a clip."""
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.frame_length = int(sample_rate * FRAME_SECONDS)
+        self.frame_shift = int(sample_rate * SHIFT_SECONDS)
+
+    def frame_counts(self, lengths: Tensor) -> Tensor:
+        """Frames of clips of `lengths` samples, (b,) -> (b,); 0 for less than one frame."""
+        return ((lengths - self.frame_length) // self.frame_shift + 1).clamp(min=0)
+
+    def _frames(self, waveforms: Tensor) -> Tensor:
+        """A view of the frames, (b, n) -> (b, t, frame_length); t = 1 + (n - length) // shift."""
+        samples = waveforms.shape[1]
+        if samples < self.frame_length:
+            raise AudioError(
+                f"a clip of {samples} samples is shorter than one frame of {self.frame_length} "
+                f"({FRAME_SECONDS * 1000:g} ms at {self.sample_rate} Hz)"
+            )
+        return waveforms.float().unfold(-1, self.frame_length, self.frame_shift)
+
+
+def _blocks(frames: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Which clips and frames of (b, t, n) to compute at once.
+
+    A CPU is fastest on blocks that fit its cache, a GPU on everything.
+    """
+    clips, count = frames.shape[:2]
+    if frames.device.type != "cpu":
+        yield slice(clips), slice(count)
+        return
+    for clip in range(clips):
+        for start in range(0, count, CPU_BLOCK_FRAMES):
+            yield slice(clip, clip + 1), slice(start, start + CPU_BLOCK_FRAMES)
+
+
+class LogMel(_Framing):
     """Log-mel spectrogram of a batch, as ``torchaudio.compliance.kaldi.fbank`` gives for one clip.
 
     Each frame of 25 ms (every 10 ms, none beyond the end) loses its mean, is pre-emphasised with
@@ -43,19 +82,12 @@ class LogMel(nn.Module):
     def __init__(
         self, sample_rate: int = 16000, mel_bins: int = 128, window: Window = "povey"
     ) -> None:
-        super().__init__()
-        self.sample_rate = sample_rate
-        self.frame_length = int(sample_rate * FRAME_SECONDS)
-        self.frame_shift = int(sample_rate * SHIFT_SECONDS)
+        super().__init__(sample_rate)
         self.fft_length = 2 ** math.ceil(math.log2(self.frame_length))
         shape = torch.hann_window(self.frame_length, periodic=False)
         self.register_buffer("window", shape.pow(0.85) if window == "povey" else shape, False)
         filters = mel_filters(mel_bins, self.fft_length, sample_rate)
         self.register_buffer("filters", filters, persistent=False)
-
-    def frame_counts(self, lengths: Tensor) -> Tensor:
-        """Frames of clips of `lengths` samples, (b,) -> (b,); 0 for less than one frame."""
-        return ((lengths - self.frame_length) // self.frame_shift + 1).clamp(min=0)
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor) -> Tensor:
@@ -72,25 +104,16 @@ class LogMel(nn.Module):
         Raises:
             AudioError: The waveforms are shorter than one frame.
         """
-        batch, samples = waveforms.shape
-        if samples < self.frame_length:
-            raise AudioError(
-                f"a clip of {samples} samples is shorter than one frame of {self.frame_length} "
-                f"({FRAME_SECONDS * 1000:g} ms at {self.sample_rate} Hz)"
-            )
         with torch.autocast(waveforms.device.type, enabled=False):
-            frames = waveforms.float().unfold(-1, self.frame_length, self.frame_shift)
-            count = frames.shape[1]
+            frames = self._frames(waveforms)
+            batch, count = frames.shape[:2]
             result = frames.new_empty(batch, count, self.filters.shape[1])
-            # A CPU is fastest on blocks that fit its cache; a GPU on everything at once.
-            on_cpu = waveforms.device.type == "cpu"
-            clips, block = (1, min(count, CPU_BLOCK_FRAMES)) if on_cpu else (batch, count)
-            space = frames.new_zeros(clips, block, self.fft_length)
-            for clip in range(0, batch, clips):
-                for start in range(0, count, block):
-                    part = frames[clip : clip + clips, start : start + block]
-                    out = result[clip : clip + clips, start : start + block]
-                    self._log_mel(part, space[:, : part.shape[1]], out)
+            space = frames.new_zeros(0)
+            for block in _blocks(frames):
+                part = frames[block]
+                if space.shape[:2] != part.shape[:2]:
+                    space = frames.new_zeros(*part.shape[:2], self.fft_length)
+                self._log_mel(part, space, result[block])
         return result
 
     def _log_mel(self, frames: Tensor, space: Tensor, out: Tensor) -> None:
@@ -109,6 +132,63 @@ class LogMel(nn.Module):
         power = spectrum[..., 0].square().addcmul_(spectrum[..., 1], spectrum[..., 1])
         torch.matmul(power, self.filters, out=out)
         out.clamp_(min=ENERGY_FLOOR).log_()
+
+
+class Spectrogram(_Framing):
+    """Magnitude spectrogram of a batch, as ``torchaudio.transforms.Spectrogram`` gives it.
+
+    Each frame of 25 ms (every 10 ms, none beyond the end) is multiplied with a periodic Hann window
+    and transformed without zero padding, so that a bin is 40 Hz wide at every rate. Nothing is
+    normalised: ``power=1, center=False``.
+
+    Args:
+        sample_rate: Rate of the waveforms in Hz.
+    """
+
+    window: Tensor
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__(sample_rate)
+        self.bins = self.frame_length // 2 + 1
+        self.register_buffer("window", torch.hann_window(self.frame_length), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Compute the magnitude spectrogram.
+
+        Args:
+            waveforms: Samples (b, n), float32.
+
+        Returns:
+            Magnitudes, (b, t, bins), on the waveforms' device; t = 1 + (n - frame_length) //
+            frame_shift, bins = 1 + frame_length // 2.
+
+        Raises:
+            AudioError: The waveforms are shorter than one frame.
+        """
+        with torch.autocast(waveforms.device.type, enabled=False):
+            frames = self._frames(waveforms)
+            result = frames.new_empty(*frames.shape[:2], self.bins)
+            for block in _blocks(frames):
+                torch.abs(torch.fft.rfft(frames[block] * self.window), out=result[block])
+        return result
+
+
+def without_mean(waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Subtract from each clip the mean of its samples.
+
+    Args:
+        waveforms: Samples (b, n).
+        lengths: Samples of each clip before padding, (b,); None when none is padded.
+
+    Returns:
+        Clips of mean 0, (b, n); what lies beyond `lengths` is 0, whatever it was.
+    """
+    if lengths is None:
+        return waveforms - waveforms.mean(-1, keepdim=True)
+    inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
+    clips = waveforms * inside
+    return (clips - clips.sum(-1, keepdim=True) / lengths[:, None]) * inside
 
 
 def mel_filters(mel_bins: int, fft_length: int, sample_rate: int, low: float = 20.0) -> Tensor:

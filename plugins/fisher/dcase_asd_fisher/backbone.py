@@ -1,0 +1,240 @@
+"""FISHER: sub-bands of any sampling rate behind the contract of a backbone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, get_args
+
+import torch
+from torch import Tensor
+
+from dcase_asd.backbone import Backbone
+from dcase_asd.checkpoints import find_checkpoint
+from dcase_asd.errors import AudioError, BackboneError, nearest_name
+from dcase_asd.vision_transformer import PATCH
+from dcase_asd_fisher.checkpoint import NAME, read_weights
+from dcase_asd_fisher.front_end import LOWEST_RATE, FrontEnd
+from dcase_asd_fisher.network import (
+    Architecture,
+    FisherNetwork,
+    Representation,
+    named_architecture,
+)
+
+NATIVE: Literal["native"] = "native"
+Rate = int | Literal["native"]
+Bands = Literal["concatenate", "mean"]
+SAMPLE_RATE = 16000
+"""Rate in Hz of the challenge's recordings."""
+
+
+class Fisher(Backbone):
+    """FISHER (Fan et al. 2025) on clips of any sampling rate.
+
+    A spectrogram is cut into sub-bands of 4 kHz, which one transformer encodes independently: two
+    at 16 kHz, six at 48 kHz. Clips are not resampled where `sample_rate` is theirs.
+
+    Args:
+        architecture: Sizes of the network, whose tensors are yet to be filled.
+        representation: What `embed` gives of each band: ``cls``, the [CLS] token; ``frame_mean``,
+            the mean over the other tokens; ``mean``, over all of them.
+        bands: ``concatenate`` them from low to high, so that the dimension grows with the rate; or
+            take their ``mean``.
+        sample_rate: Rate in Hz that clips are resampled to, at least 1000; ``native`` takes each at
+            its own, for which `bands` must be ``mean``.
+        target_length: Frames of 10 ms that a longer clip is cropped to; None for the checkpoint's
+            own (1024).
+        padded: Whether a shorter clip is zero-padded to `target_length` and the padding seen as
+            part of it (as in the RMIS benchmark) instead of taken as it is.
+        layer: Which block's output to take, from 1; None for the last. Later blocks are left out.
+
+    Raises:
+        BackboneError: There is no such representation, way of joining bands, or layer.
+        ValueError: The rate or the number of frames is out of range.
+    """
+
+    name: ClassVar[str] = NAME
+    pooling: ClassVar[Literal["attention", "cls"]] = "cls"
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        representation: Representation = "cls",
+        bands: Bands = "concatenate",
+        sample_rate: Rate = SAMPLE_RATE,
+        target_length: int | None = None,
+        padded: bool = False,
+        layer: int | None = None,
+    ) -> None:
+        super().__init__()
+        frames = architecture.target_length if target_length is None else target_length
+        architecture.check_target_length(frames)
+        for value, choices in ((representation, Representation), (bands, Bands)):
+            if value not in get_args(choices):
+                hint = nearest_name(value, get_args(choices))
+                raise BackboneError(f"FISHER cannot give {value!r}; {hint}")
+        if layer is not None and not 1 <= layer <= architecture.depth:
+            hint = f"choose from 1 to {architecture.depth}"
+            raise BackboneError(f"FISHER has no layer {layer}; {hint}")
+        # Without the blocks above, which would have nothing to do.
+        architecture = replace(architecture, depth=layer or architecture.depth)
+        if sample_rate == NATIVE and bands != "mean":
+            raise BackboneError(
+                "clips at their own rates have different numbers of bands, which cannot all be "
+                "concatenated; choose bands = mean, or a sample_rate"
+            )
+        if sample_rate != NATIVE and (
+            not isinstance(sample_rate, int) or sample_rate < LOWEST_RATE
+        ):
+            raise ValueError(
+                f"sample_rate must be {NATIVE!r} or at least {LOWEST_RATE} Hz, not {sample_rate!r}"
+            )
+        self.sample_rate = None if sample_rate == NATIVE else sample_rate
+        self.dimension = architecture.embed_dim
+        if self.sample_rate is not None and bands == "concatenate":
+            self.dimension *= architecture.bands(self.sample_rate)
+        self.representation = representation
+        self.bands = bands
+        self.rows = architecture.rows
+        self.options = {
+            "representation": representation,
+            "bands": bands,
+            "sample_rate": sample_rate,
+            "target_length": frames,
+            "padded": padded,
+            "architecture": asdict(architecture),
+        }
+        self.front_end = FrontEnd(architecture.band_width, frames, padded)
+        self.network = FisherNetwork(architecture)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: Path | None = None,
+        *,
+        representation: Representation | None = None,
+        bands: Bands | None = None,
+        sample_rate: Rate | None = None,
+        target_length: int | None = None,
+        padded: bool | None = None,
+        layer: int | None = None,
+        random_weights: int | None = None,
+        architecture: dict[str, Any] | None = None,
+    ) -> Self:
+        """Make the backbone from a checkpoint as published, or as `save` writes it.
+
+        Args:
+            path: The authors' ``.pt``, a Hugging Face folder, or a saved file; None for the weights
+                that ``dcase-asd weights fisher`` fetched.
+            representation: As in `Fisher`; so are the next five.
+            bands: See above.
+            sample_rate: See above.
+            target_length: See above.
+            padded: See above.
+            layer: See above.
+            random_weights: A seed: weights are drawn instead of read.
+            architecture: Sizes for random weights; those left out are FISHER-tiny's.
+
+        Raises:
+            BackboneError: The checkpoint is missing or does not fit, or an option is wrong.
+        """
+        options: dict[str, Any] = {
+            "representation": representation, "bands": bands, "sample_rate": sample_rate,
+            "target_length": target_length, "padded": padded, "layer": layer,
+        }  # fmt: skip
+        options = {name: value for name, value in options.items() if value is not None}
+        if random_weights is not None:
+            if path is not None:
+                raise BackboneError(f"{path}: leave out either this checkpoint or random_weights")
+            backbone = cls(named_architecture(architecture or {}), **options)
+            backbone.network.encoder.draw_weights(torch.Generator().manual_seed(random_weights))
+            return backbone
+        if architecture is not None:
+            raise BackboneError(
+                "the checkpoint says the architecture; leave the option out, or give random_weights"
+            )
+        weights = read_weights(find_checkpoint(cls.name) if path is None else path, options)
+        backbone = cls(weights.architecture, **weights.options)
+        names = backbone.network.state_dict()
+        backbone.network.load_state_dict({name: weights.tensors[name] for name in names})
+        return backbone
+
+    def spectrogram(
+        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
+    ) -> Tensor:
+        """Normalised log magnitudes that the network sees, (b, t, f); no gradient.
+
+        Raises:
+            AudioError: As in `tokens`.
+        """
+        frames: Tensor = self.front_end(waveforms, lengths, self._rate(sample_rate))
+        return frames
+
+    def tokens_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Tokens of what `spectrogram` gives, (b, n, dimension), [CLS] first, differentiable."""
+        return self._encode(spectrogram, self._mask(lengths, spectrogram.shape[1]))
+
+    def cls_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """[CLS] alone, (b, dimension), without what the last block would compute for others."""
+        mask = self._mask(lengths, spectrogram.shape[1])
+        return self._encode(spectrogram, mask, cls_only=True)[:, 0]
+
+    def token_mask(self, lengths: Tensor, samples: int) -> Tensor:
+        """Which tokens stand for the clip, (b, n): all of a clip of its own, if not `padded`."""
+        rate = self._rate(None)
+        frames = self.front_end.frame_counts(torch.tensor([samples]), rate)
+        return self._valid(lengths, int(frames), rate)
+
+    def tokens(
+        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
+    ) -> Tensor:
+        """[CLS], then 6 tokens for each 160 ms, (b, n, dimension), each of all bands."""
+        spectrogram = self.spectrogram(waveforms, lengths, sample_rate)
+        return self._encode(spectrogram, self._mask(lengths, spectrogram.shape[1], sample_rate))
+
+    def embed(
+        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
+    ) -> Tensor:
+        """The representation, (b, dimension)."""
+        spectrogram = self.spectrogram(waveforms, lengths, sample_rate)
+        mask = self._mask(lengths, spectrogram.shape[1], sample_rate)
+        if self.representation == "cls":
+            return self._encode(spectrogram, mask, cls_only=True)[:, 0]
+        tokens = self._encode(spectrogram, mask)
+        if mask is None:
+            mask = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
+        if self.representation == "frame_mean":
+            tokens, mask = tokens[:, 1:], mask[:, 1:]
+        weights = mask / mask.sum(1, keepdim=True)
+        return (tokens * weights[..., None]).sum(1)
+
+    def _encode(
+        self, spectrogram: Tensor, mask: Tensor | None, *, cls_only: bool = False
+    ) -> Tensor:
+        tokens: Tensor = self.network(spectrogram, mask, cls_only=cls_only)
+        return tokens.mean(2) if self.bands == "mean" else tokens.flatten(2)
+
+    def _rate(self, sample_rate: int | None) -> int:
+        if sample_rate is None and self.sample_rate is None:
+            raise AudioError("with sample_rate = native, the rate of the clips must be given")
+        if None not in (sample_rate, self.sample_rate) and sample_rate != self.sample_rate:
+            raise AudioError(
+                f"clips of {sample_rate} Hz, but this backbone takes {self.sample_rate} Hz"
+            )
+        return sample_rate or self.sample_rate or 0
+
+    def _mask(
+        self, lengths: Tensor | None, frames: int, sample_rate: int | None = None
+    ) -> Tensor | None:
+        """Which tokens to attend to, (b, n); None where all of them are, which is faster."""
+        if lengths is None or self.front_end.padded:
+            return None
+        mask = self._valid(lengths, frames, self._rate(sample_rate))
+        return None if bool(mask.all()) else mask
+
+    def _valid(self, lengths: Tensor, frames: int, rate: int) -> Tensor:
+        counts = self.front_end.frame_counts(lengths, rate) // PATCH * self.rows
+        index = torch.arange(1 + frames // PATCH * self.rows, device=lengths.device)
+        return index <= counts[:, None]  # [CLS] is token 0

@@ -1,0 +1,140 @@
+"""FISHER's network: sub-bands of 4 kHz through one transformer that is not told which is which.
+
+Fan et al., "FISHER: A Foundation Model for Multi-Modal Industrial Signal Comprehensive
+Representation", arXiv 2507.16696.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dcase_asd.errors import BackboneError, nearest_name
+from dcase_asd.features import Spectrogram
+from dcase_asd.vision_transformer import PATCH, TransformerSize, VisionTransformer
+
+Representation = Literal["cls", "frame_mean", "mean"]
+
+
+@dataclass(frozen=True)
+class Architecture(TransformerSize):
+    """What a checkpoint says of its network; the defaults are FISHER-tiny.
+
+    Attributes:
+        band_width: Bins of a sub-band, 40 Hz each.
+        max_length: Patches in time of the grid that positions are computed for.
+        max_freq: Patches in frequency of that grid.
+        target_length: Frames that the network was trained on.
+
+    Raises:
+        ValueError: A size is out of range.
+    """
+
+    embed_dim: int = 192
+    depth: int = 12
+    num_heads: int = 3
+    band_width: int = 100
+    max_length: int = 128
+    max_freq: int = 50
+    target_length: int = 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.band_width, int) or self.band_width < PATCH:
+            raise ValueError(f"band_width must be at least {PATCH} bins, not {self.band_width!r}")
+        self.check_target_length(self.target_length)
+
+    @property
+    def rows(self) -> int:
+        """Patches on top of each other in a band: tokens of one moment of 160 ms."""
+        return self.band_width // PATCH
+
+    def check_target_length(self, frames: int) -> None:
+        """Refuse a number of frames that there are no positions for.
+
+        Raises:
+            ValueError: It is not in [16, 16 * max_length * max_freq / rows].
+        """
+        longest = self.max_length * self.max_freq // self.rows * PATCH
+        if not isinstance(frames, int) or not PATCH <= frames <= longest:
+            raise ValueError(
+                f"target_length must be a number of frames from {PATCH} to {longest}, "
+                f"not {frames!r}"
+            )
+
+    def bands(self, sample_rate: int) -> int:
+        """Sub-bands of clips of a rate in Hz; bins that fill none are dropped."""
+        return max(Spectrogram(sample_rate).bins // self.band_width, 1)
+
+
+def named_architecture(sizes: Mapping[str, Any]) -> Architecture:
+    """An architecture of FISHER-tiny with some sizes changed.
+
+    Raises:
+        BackboneError: A size does not exist or is out of range.
+    """
+    names = [field.name for field in fields(Architecture)]
+    for name in sizes:
+        if name not in names:
+            raise BackboneError(f"the architecture has no {name!r}; {nearest_name(name, names)}")
+    try:
+        return Architecture(**sizes)
+    except ValueError as error:
+        raise BackboneError(f"the network cannot be built: {error}") from error
+
+
+class FisherNetwork(nn.Module):
+    """One transformer for all sub-bands; in a band, token t * rows + f follows [CLS].
+
+    Positions are those of a grid of `max_freq` columns, taken in order: token k has the position
+    (k // max_freq, k % max_freq), as in the published code, and not its own (t, f).
+
+    Its tensors are not filled: load them, or draw them.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.band_width = architecture.band_width
+        grid = (architecture.max_length, architecture.max_freq)
+        # Without memory at first, so that nothing is drawn from the global generator.
+        with torch.device("meta"):
+            self.encoder = VisionTransformer(architecture, grid)
+        self.to_empty(device="cpu")
+
+    def forward(
+        self,
+        spectrogram: Tensor,
+        mask: Tensor | None = None,
+        *,
+        cls_only: bool = False,
+    ) -> Tensor:
+        """Encode all bands of all clips at once.
+
+        Args:
+            spectrogram: Normalised log magnitudes, (b, t, f).
+            mask: Which tokens may be attended to, (b, n); None for all.
+            cls_only: Compute only what [CLS] needs.
+
+        Returns:
+            Tokens, (b, n, bands, d), bands from low to high; n = 1 with `cls_only`.
+        """
+        clips, frames, bins = spectrogram.shape
+        bands = bins // self.band_width
+        used = spectrogram[..., : bands * self.band_width]
+        split = used.reshape(clips, frames, bands, self.band_width).transpose(1, 2)
+        images = split.reshape(clips * bands, frames, self.band_width)
+        if mask is not None:
+            mask = mask.repeat_interleave(bands, dim=0)
+        tokens: Tensor = self.encoder(images, mask, cls_only=cls_only)
+        return tokens.view(clips, bands, *tokens.shape[1:]).transpose(1, 2)
+
+
+def tensor_shapes(architecture: Architecture) -> dict[str, torch.Size]:
+    """Shape of each tensor of the network, by name."""
+    with torch.device("meta"):
+        network = FisherNetwork(architecture)
+    return {name: value.shape for name, value in network.state_dict().items()}
