@@ -42,6 +42,7 @@ class _WavLayout:
     header: AudioHeader
     data_start: int
     frame_bytes: int
+    sample_format: int
 
 
 def read_header(path: Path) -> AudioHeader:
@@ -119,11 +120,7 @@ def read_waveform(path: Path, channel: int = 0, sample_rate: int | None = None) 
         AudioError: As `read_header`, or there is no such channel, or a sample is not finite.
     """
     header = read_header(path)
-    if not 0 <= channel < header.channels:
-        raise AudioError(
-            f"{path}: there is no channel {channel}, the file has {header.channels}; "
-            "choose another with --channel"
-        )
+    _check_channel(path, channel, header.channels)
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, soundfile.SoundFileError) as error:
@@ -137,6 +134,57 @@ def read_waveform(path: Path, channel: int = 0, sample_rate: int | None = None) 
     if sample_rate is not None and rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate, quality="HQ").astype(np.float32)
     return waveform
+
+
+def read_span(path: Path, start: int, frames: int, channel: int = 0) -> Waveform:
+    """Read part of one channel at the file's own rate; 16-bit WAV without a decoder.
+
+    Args:
+        path: As in `read_waveform`.
+        start: First frame.
+        frames: How many frames; fewer are read at the end of the file.
+        channel: As in `read_waveform`.
+
+    Returns:
+        Samples (n,) in float32, n <= frames.
+
+    Raises:
+        AudioError: As in `read_waveform`.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            layout = _wav_layout(file, path)
+            if layout is not None and _is_int16(layout):
+                channels = layout.header.channels
+                _check_channel(path, channel, channels)
+                count = max(0, min(frames, layout.header.frames - start))
+                file.seek(layout.data_start + start * layout.frame_bytes)
+                samples = np.frombuffer(file.read(count * layout.frame_bytes), dtype="<i2")
+                return samples[channel::channels].astype(np.float32) * np.float32(2**-15)
+        with soundfile.SoundFile(path) as sound:
+            _check_channel(path, channel, sound.channels)
+            sound.seek(min(start, sound.frames))
+            decoded = sound.read(frames, dtype="float32", always_2d=True)[:, channel]
+    except (OSError, soundfile.SoundFileError) as error:
+        raise AudioError(f"{path}: cannot be read ({error})") from error
+    if not np.isfinite(decoded).all():
+        raise AudioError(f"{path}: holds a sample that is not a finite number; repair or remove it")
+    return np.ascontiguousarray(decoded)
+
+
+def _is_int16(layout: _WavLayout) -> bool:
+    return (
+        layout.sample_format == _PCM
+        and layout.frame_bytes == np.dtype("<i2").itemsize * layout.header.channels
+    )
+
+
+def _check_channel(path: Path, channel: int, channels: int) -> None:
+    if not 0 <= channel < channels:
+        raise AudioError(
+            f"{path}: there is no channel {channel}, the file has {channels}; "
+            "choose another with --channel"
+        )
 
 
 def _wav_layout(file: BinaryIO, path: Path) -> _WavLayout | None:
@@ -178,7 +226,7 @@ def _data_layout(
         )
     if length < frame_bytes:
         raise AudioError(f"{path}: holds no sample; record or download it again")
-    return _WavLayout(AudioHeader(length // frame_bytes, rate, channels), start, frame_bytes)
+    return _WavLayout(AudioHeader(length // frame_bytes, rate, channels), start, frame_bytes, tag)
 
 
 def _other_header_and_key(path: Path) -> tuple[AudioHeader, str]:

@@ -11,8 +11,9 @@ A plugin is a package with one class derived from `Backbone`, named by an entry 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,21 +24,37 @@ from dcase_asd.errors import BackboneError
 
 CHECKPOINT_FORMAT = "dcase-asd backbone 1"
 
+FINETUNED_FORMAT = "dcase-asd finetuned 1"
+"""A fine-tuned backbone with its head; the backbone's own tensors begin with `BACKBONE_PREFIX`."""
+BACKBONE_PREFIX = "backbone."
+
+METADATA = "dcase_asd"
+"""Name in the metadata of a safetensors file under which ours stands, as JSON."""
+
 
 class Backbone(nn.Module):
     """A network (or plain signal processing) that turns clips into embeddings.
+
+    A backbone that can be fine-tuned also has `spectrogram`, `tokens_from_spectrogram` and
+    `token_mask`: the front end apart from the network, so that spectrograms can be masked.
 
     Attributes:
         name: The entry point's name.
         dimension: Length of an embedding.
         sample_rate: Rate in Hz that clips must have; None takes clips at their own rate.
         options: The keyword arguments of `from_checkpoint` that made it.
+        pooling: What fine-tuning puts its head on unless told otherwise: ``attention`` (attentive
+            statistics of all tokens) or ``cls`` (what `cls_from_spectrogram` gives).
+        token_dimension: Length of a token of `tokens_from_spectrogram`; None where it is
+            `dimension`.
     """
 
     name: ClassVar[str]
     dimension: int
     sample_rate: int | None
     options: dict[str, Any]
+    pooling: ClassVar[Literal["attention", "cls"]] = "attention"
+    token_dimension: int | None = None
 
     @classmethod
     def from_checkpoint(cls, path: Path | None = None, *args: Any, **options: Any) -> Self:
@@ -89,6 +106,64 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
+    def spectrogram(
+        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
+    ) -> Tensor:
+        """The normalised output of the front end, without gradient; only for fine-tuning.
+
+        Args:
+            waveforms: As in `tokens`.
+            lengths: As in `tokens`.
+            sample_rate: As in `tokens`.
+
+        Returns:
+            Frames of (mel) bins, (b, t, f).
+
+        Raises:
+            AudioError: As in `tokens`.
+        """
+        raise NotImplementedError
+
+    def tokens_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The tokens of a spectrogram, differentiable; only for fine-tuning.
+
+        Args:
+            spectrogram: Of `spectrogram`, perhaps with parts masked, (b, t, f).
+            lengths: Samples (not frames) of each clip before padding, (b,); None when none is
+                padded.
+
+        Returns:
+            Tokens, (b, n, d).
+        """
+        raise NotImplementedError
+
+    def token_mask(self, lengths: Tensor, samples: int) -> Tensor:
+        """Which tokens are of a clip and not of its padding; only for fine-tuning.
+
+        Args:
+            lengths: Samples of each clip before padding, (b,).
+            samples: Samples of the padded batch.
+
+        Returns:
+            True for valid tokens, (b, n), on the device of `lengths`; n as
+            `tokens_from_spectrogram` gives for a batch of `samples`.
+        """
+        raise NotImplementedError
+
+    def cls_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The class token (or several, concatenated), differentiable; only for fine-tuning.
+
+        By default the first token.
+
+        Args:
+            spectrogram: As in `tokens_from_spectrogram`.
+            lengths: As in `tokens_from_spectrogram`.
+
+        Returns:
+            One vector for each clip, (b, dimension).
+        """
+        return self.tokens_from_spectrogram(spectrogram, lengths)[:, 0]
+
     def save(self, path: Path) -> None:
         """Write weights, buffers and options as one safetensors file for `from_checkpoint`."""
         tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
@@ -99,11 +174,13 @@ class Backbone(nn.Module):
             "plugin": self.name,
             "options": json.dumps(self.options, sort_keys=True),
         }
-        save_file(tensors, path, metadata)
+        write_tensors(path, tensors, metadata)
 
 
 def read_checkpoint(path: Path, plugin: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `Backbone.save` wrote; no code in the file is ever executed.
+    """Read what `Backbone.save` wrote, or the backbone inside a fine-tuned checkpoint.
+
+    No code in the file is ever executed.
 
     Returns:
         The tensors by name, and the options.
@@ -111,18 +188,55 @@ def read_checkpoint(path: Path, plugin: str) -> tuple[dict[str, Tensor], dict[st
     Raises:
         BackboneError: The file is missing, damaged, of another format or of another plugin.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise BackboneError(f"{path}: not a readable checkpoint ({error})") from error
-    if metadata.get("format") != CHECKPOINT_FORMAT:
+    tensors, metadata = read_tensors(path)
+    if metadata.get("format") not in (CHECKPOINT_FORMAT, FINETUNED_FORMAT):
         raise BackboneError(f"{path}: not a checkpoint that dcase-asd saved")
     if metadata.get("plugin") != plugin:
         raise BackboneError(
             f"{path}: a checkpoint of the backbone {metadata.get('plugin')!r}, not of {plugin!r}; "
             f"use --plugin {metadata.get('plugin')}"
         )
+    if metadata["format"] == FINETUNED_FORMAT:
+        tensors = {
+            name.removeprefix(BACKBONE_PREFIX): value
+            for name, value in tensors.items()
+            if name.startswith(BACKBONE_PREFIX)
+        }
     tensors.pop("no_weights", None)
     return tensors, dict(json.loads(metadata["options"]))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read all of a safetensors file: tensors by name, and metadata.
+
+    Raises:
+        BackboneError: The file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = _metadata(file.metadata())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise BackboneError(f"{path}: not a readable checkpoint ({error})") from error
+    return tensors, metadata
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file for `read_tensors`; the same content gives the same bytes."""
+    # All under one name, because several would stand in the file in a random order.
+    about = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
+    save_file(dict(tensors), path, {METADATA: about})
+
+
+def is_finetuned(path: Path) -> bool:
+    """Whether a path is a fine-tuned checkpoint of this toolkit; anything else is not."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _metadata(file.metadata()).get("format") == FINETUNED_FORMAT
+    except (OSError, SafetensorError):
+        return False
+
+
+def _metadata(found: dict[str, str] | None) -> dict[str, str]:
+    """What `write_tensors` was given; nothing for a file of others."""
+    return dict(json.loads((found or {}).get(METADATA, "{}")))

@@ -34,6 +34,10 @@ class BackboneError(DcaseAsdError):
     """A plugin is missing or broken, or a checkpoint does not fit it."""
 
 
+class TrainingError(DcaseAsdError):
+    """Fine-tuning cannot start, go on or be taken up again as asked for."""
+
+
 class RecipeError(DcaseAsdError):
     """A recipe file holds wrong names, types or values (all of them are listed)."""
 

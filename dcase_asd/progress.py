@@ -16,6 +16,9 @@ class Progress(Protocol):
     def bar(self, description: str, total: int, unit: str) -> AbstractContextManager[Advance]:
         """Open a bar of `total` items; the context's value advances it."""
 
+    def status(self, message: str) -> None:
+        """Show beside the open bar how things stand; each message replaces the one before."""
+
     def note(self, message: str) -> None:
         """Say something that the user should know and that is not an error."""
 
@@ -29,6 +32,9 @@ class Silent:
     def bar(self, description: str, total: int, unit: str) -> AbstractContextManager[Advance]:  # noqa: ARG002
         """A bar that nobody sees."""
         return nullcontext(lambda _: None)
+
+    def status(self, message: str) -> None:
+        """Shown to nobody."""
 
     def note(self, message: str) -> None:
         """Keep the message in `notes`."""

@@ -86,46 +86,65 @@ def _read_table(content: dict[str, Any], kind: type, where: str, problems: list[
 
 
 def _read_value(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
+    origin = get_origin(hint)
     if origin in (typing.Union, types.UnionType):
-        inner = [argument for argument in arguments if argument is not type(None)]
-        if len(inner) == 1:
-            return _read_value(value, inner[0], where, problems)
-        for candidate in inner:
-            attempt: list[str] = []
-            result = _read_value(value, candidate, where, attempt)
-            if not attempt:
-                return result
-    elif origin is Literal:
-        if value in arguments:
-            return value
-        hints = nearest_name(str(value), map(str, arguments))
-        problems.append(f"{where!r} cannot be {value!r} ({hints})")
-        return _INVALID
-    elif origin is tuple and isinstance(value, list):
-        return tuple(
-            _read_value(item, arguments[0], f"{where}[{index}]", problems)
-            for index, item in enumerate(value)
-        )
-    elif origin is dict and isinstance(value, dict):
+        return _read_union(value, hint, where, problems)
+    if origin is Literal:
+        return _read_literal(value, hint, where, problems)
+    if (origin is tuple and isinstance(value, list)) or (
+        origin is dict and isinstance(value, dict)
+    ):
+        return _read_container(value, hint, where, problems)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
+        return _read_table(value, hint, f"{where}.", problems)
+    if _fits(value, hint):
+        return float(value) if hint is float else value
+    problems.append(f"{where!r} must be {_describe(hint)}, not {value!r}")
+    return _INVALID
+
+
+def _read_union(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
+    inner = [each for each in get_args(hint) if each is not type(None)]
+    if len(inner) == 1:
+        return _read_value(value, inner[0], where, problems)
+    for candidate in inner:
+        attempt: list[str] = []
+        result = _read_value(value, candidate, where, attempt)
+        if not attempt:
+            return result
+    problems.append(f"{where!r} must be {_describe(hint)}, not {value!r}")
+    return _INVALID
+
+
+def _read_literal(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
+    choices = get_args(hint)
+    if value in choices:
+        return value
+    hints = nearest_name(str(value), map(str, choices))
+    problems.append(f"{where!r} cannot be {value!r} ({hints})")
+    return _INVALID
+
+
+def _read_container(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
+    arguments = get_args(hint)
+    if isinstance(value, dict):
         return {
             name: _read_value(item, arguments[1], f"{where}.{name}", problems)
             for name, item in value.items()
         }
-    elif dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
-        return _read_table(value, hint, f"{where}.", problems)
-    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    elif (
-        isinstance(hint, type)
-        and isinstance(value, hint)
-        and (hint is bool) == isinstance(value, bool)
-    ):
-        return value
-    problems.append(f"{where!r} must be {_describe(hint)}, not {value!r}")
-    return _INVALID
+    return tuple(
+        _read_value(item, arguments[0], f"{where}[{index}]", problems)
+        for index, item in enumerate(value)
+    )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value has a type; a whole number is a number, true and false are not."""
+    if hint is Any:
+        return True
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(hint, type) and isinstance(value, (int, float) if hint is float else hint)
 
 
 def _describe(hint: Any) -> str:

@@ -64,7 +64,8 @@ def load_class(name: str) -> type[Backbone]:
         raise BackboneError(f"no backbone plugin is called {name!r}; {nearest_name(name, names)}")
     if len(found) > 1:
         raise BackboneError(
-            f"several plugins are called {name!r} ({', '.join(sorted(found))}); uninstall all but one"
+            f"several plugins are called {name!r} ({', '.join(sorted(found))}); "
+            "uninstall all but one"
         )
     (point,) = found.values()
     try:
@@ -72,13 +73,15 @@ def load_class(name: str) -> type[Backbone]:
     except Exception as error:  # a third party's module may fail in any way
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BackboneError(
-            f"the plugin {name!r} ({point.value}) cannot be imported: {type(error).__name__}: {reason}"
+            f"the plugin {name!r} ({point.value}) cannot be imported: "
+            f"{type(error).__name__}: {reason}"
         ) from error
     from dcase_asd.backbone import Backbone
 
     if not (isinstance(target, type) and issubclass(target, Backbone)):
         raise BackboneError(
-            f"the plugin {name!r} ({point.value}) is no class derived from dcase_asd.backbone.Backbone"
+            f"the plugin {name!r} ({point.value}) is no class derived from "
+            "dcase_asd.backbone.Backbone"
         )
     return target
 
@@ -88,8 +91,10 @@ def load_backbone(name: str, checkpoint: Path | None = None, **options: Any) -> 
 
     Args:
         name: The plugin's name.
-        checkpoint: A checkpoint as published or as saved by this toolkit; None for the default.
-        options: Keyword arguments of the plugin's `from_checkpoint`.
+        checkpoint: A checkpoint as published, as saved by this toolkit or as fine-tuned with it;
+            None for the default.
+        options: Keyword arguments of the plugin's `from_checkpoint`; of a fine-tuned checkpoint
+            also ``embedding`` (see `finetuned.Finetuned`).
 
     Returns:
         The backbone in eval mode, on the CPU.
@@ -99,9 +104,13 @@ def load_backbone(name: str, checkpoint: Path | None = None, **options: Any) -> 
             has no such option.
     """
     kind = load_class(name)
+    from dcase_asd.backbone import is_finetuned
+
+    finetuned = checkpoint is not None and is_finetuned(checkpoint)
     parameters = inspect.signature(kind.from_checkpoint).parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     valid = [parameter for parameter in parameters if parameter not in ("path", "options")]
+    valid += ["embedding"] if finetuned else []
     unknown = [] if open_ended else [option for option in options if option not in valid]
     if unknown:
         raise BackboneError(
@@ -115,6 +124,10 @@ def load_backbone(name: str, checkpoint: Path | None = None, **options: Any) -> 
             f"{checkpoint}: no such checkpoint; check the path given as --checkpoint"
         )
     try:
+        if finetuned:
+            from dcase_asd.finetuned import Finetuned
+
+            return Finetuned.from_checkpoint(checkpoint, kind, **options).eval()
         return kind.from_checkpoint(checkpoint, **options).eval()
     except (TypeError, ValueError) as error:
         raise BackboneError(f"the plugin {name!r} refuses its options: {error}") from error

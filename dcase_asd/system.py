@@ -11,6 +11,7 @@ from dcase_asd.artifacts.atomic import write_text
 from dcase_asd.detection.anomaly_scores import Detector
 from dcase_asd.errors import ArtifactError
 from dcase_asd.recipe import read_recipe, recipe_text
+from dcase_asd.training.settings import Training
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Embedding:
 
     Attributes:
         plugin: Name of the backbone plugin.
-        checkpoint: File or folder; None takes the plugin's default.
+        checkpoint: File or folder; None takes the plugin's default. Fine-tuning starts from it.
         options: Keyword arguments of the plugin's `from_checkpoint`.
         channel: Channel of recordings with several, from 0 (in 2026 the near microphone).
         batch_size: Clips computed at once.
@@ -45,12 +46,14 @@ class System:
         embed: How clips become embeddings.
         score: How embeddings become anomaly scores.
         editions: Editions to run on; empty means all that the data folder holds.
+        train: How the backbone is fine-tuned first; None: it is used as it is.
     """
 
     name: str
     embed: Embedding
     score: Detector = field(default_factory=Detector)
     editions: tuple[str, ...] = ()
+    train: Training | None = None
 
 
 def recipe_path(run: Path) -> Path:
@@ -81,12 +84,11 @@ def keep_recipe(run: Path, system: System) -> None:
     """
     path = recipe_path(run)
     if path.exists():
-        before = dataclasses.asdict(read_system(path).embed)
-        after = dataclasses.asdict(system.embed)
+        before, after = _that_must_stay(read_system(path)), _that_must_stay(system)
         changes = [
-            f"{name} was {before[name]!r} and is {after[name]!r}"
-            for name in after
-            if before[name] != after[name]
+            f"{name} was {before.get(name)!r} and is {after.get(name)!r}"
+            for name in sorted(before.keys() | after.keys())
+            if before.get(name) != after.get(name)
         ]
         if changes:
             raise ArtifactError(
@@ -94,3 +96,11 @@ def keep_recipe(run: Path, system: System) -> None:
                 "give another --run, or remove this folder"
             )
     write_text(path, recipe_text(system))
+
+
+def _that_must_stay(system: System) -> dict[str, Any]:
+    """Recipe values by name that embeddings and checkpoints of a run folder depend on."""
+    values = dataclasses.asdict(system.embed)
+    if system.train is not None:
+        values |= {f"train.{name}": value for name, value in vars(system.train).items()}
+    return values

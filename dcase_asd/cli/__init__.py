@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import sys
 
-from dcase_asd.cli import data, download, evaluation, runs, submission, systems
+from dcase_asd.cli import data, download, evaluation, runs, submission, systems, training
 from dcase_asd.cli.app import app
 from dcase_asd.errors import DcaseAsdError
 
-__all__ = ["app", "data", "download", "evaluation", "main", "runs", "submission", "systems"]
+__all__ = [
+    "app", "data", "download", "evaluation", "main", "runs", "submission", "systems", "training",
+]  # fmt: skip
 
 PIPELINE = (
     "demo", "run", "download", "weights", "prepare", "labels", "plugins", "finetune", "embed",
     "score", "evaluate", "submit", "validate",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
-app.registered_commands.sort(key=lambda each: PIPELINE.index(each.name or each.callback.__name__))
+app.registered_commands.sort(
+    key=lambda each: PIPELINE.index(getattr(each.callback, "__name__", ""))
+)
 
 USER_ERROR = 1
 """Exit status after a wrong input (typer answers wrong usage with 2)."""
@@ -37,6 +41,9 @@ def main() -> None:
         reason = error.strerror or str(error)
         print(f"error: {error.filename or 'a file'}: {reason}", file=sys.stderr)
         sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # typer makes of Ctrl-C an exit of its own, without a word.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
         print("stopped; the same command goes on where it was", file=sys.stderr)
         sys.exit(INTERRUPTED)

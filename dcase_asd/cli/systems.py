@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,8 +48,13 @@ def embed(
         Path, typer.Option("--run", help="Run folder to write to; its name is the system's.")
     ],
     plugin: Annotated[
-        str, typer.Option("--plugin", help="Backbone plugin (see `dcase-asd plugins`).")
-    ],
+        str | None,
+        typer.Option(
+            "--plugin",
+            help="Backbone plugin (see `dcase-asd plugins`); default: as the run's recipe says, "
+            "with its checkpoint, options, channel and batch size.",
+        ),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option("--checkpoint", help="Checkpoint file or folder; default: the plugin's."),
@@ -69,16 +75,22 @@ def embed(
 
     A stopped run goes on where it was; what is complete and unchanged is not done again.
 
+    A run that was fine-tuned is embedded with its chosen checkpoints, without --plugin.
+
     Example: dcase-asd embed --plugin spectral --data data --edition dcase2025 --run runs/spectral
     """
     from dcase_asd.steps.embed import embed as run_step
     from dcase_asd.system import Embedding, System, read_system, recipe_path
 
-    recipe = Embedding(plugin, checkpoint, _options(option or []), channel, batch_size)
-    system = System(run.name, recipe)
-    if recipe_path(run).is_file():  # what `score` was told is kept
-        before = read_system(run)
-        system = System(run.name, recipe, before.score, before.editions)
+    if plugin is None:
+        if checkpoint or option or not recipe_path(run).is_file():
+            raise typer.BadParameter("needed here", param_hint="--plugin")
+        system = read_system(run)
+    else:
+        recipe = Embedding(plugin, checkpoint, plugin_options(option or []), channel, batch_size)
+        system = System(run.name, recipe)
+        if recipe_path(run).is_file():  # what `score` and `finetune` were told is kept
+            system = replace(read_system(run), embed=recipe)
     done = run_step(data, run, edition, system, device, Display())
     say(f"{run}: {done.clips} clips, {done.made} machine(s) embedded, {done.kept} were complete")
 
@@ -128,7 +140,7 @@ def score(
     say(f"{done.path}: {done.test} test and {done.train} train clips {state}")
 
 
-def _options(pairs: list[str]) -> dict[str, Any]:
+def plugin_options(pairs: list[str]) -> dict[str, Any]:
     """Options given as name=value, the value in TOML, or text as it stands."""
     options: dict[str, Any] = {}
     for pair in pairs:

@@ -17,7 +17,7 @@ BANK_BLOCK = 2048
 
 
 Adjust = Callable[[Array, slice, slice], None]
-"""Changes a block of distances in place, given which queries (rows) and clips (columns) it holds."""
+"""Changes a block of distances in place, given its queries (rows) and clips (columns)."""
 
 
 def nearest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dcase_asd.artifacts.atomic import fingerprint, only_writer
+from dcase_asd.artifacts.checkpoints import embedding_folders, scored_checkpoints
 from dcase_asd.artifacts.embeddings import (
     finish,
     is_complete,
@@ -81,7 +82,8 @@ def embed(
         DataError: There is no manifest or no such clip.
         BackboneError: The plugin or checkpoint cannot be used.
         AudioError: Clips cannot be read or embedded; all others are embedded first.
-        ArtifactError: The run folder was made otherwise, or is being written by another process.
+        ArtifactError: The run folder was made otherwise, is being written by another process, or
+            its fine-tuning is not finished.
     """
     progress = progress or Silent()
     name = load_edition(edition).name
@@ -89,36 +91,62 @@ def embed(
     clips = clips[(clips["role"] == "machine") & clips["split"].isin(["train", "test"])]
     if clips.empty:
         raise DataError(f"{data}: no train or test clip of {name}; there is nothing to embed")
+    made = complete = 0
     with only_writer(run):
         keep_recipe(run, system)
-        machines = _machines(data, run, name, clips, system.embed, progress)
-        write_plan(run, name, [(each.stage, each.name) for each in machines])
-        waiting = [each for each in machines if not is_complete(each.marker, each.fingerprint)]
-        if waiting:
-            _embed_machines(data, waiting, system.embed, device, progress)
-    return Embedded(len(waiting), len(machines) - len(waiting), len(clips))
+        parts = _parts(run, system)
+        keys = _content_keys(data, clips, progress)
+        for folder, recipe in parts:
+            machines = _machines(folder, name, clips, keys, recipe)
+            write_plan(folder, name, [(each.stage, each.name) for each in machines])
+            waiting = [each for each in machines if not is_complete(each.marker, each.fingerprint)]
+            if waiting:
+                _embed_machines(data, waiting, recipe, device, progress)
+            made += len(waiting)
+            complete += len(machines) - len(waiting)
+    return Embedded(made, complete, len(clips))
 
 
-def _machines(
-    data: Path, run: Path, edition: str, clips: pd.DataFrame, recipe: Embedding, progress: Progress
-) -> list[_Machine]:
-    """The work, with a fingerprint of all that a machine's embeddings depend on."""
-    backbone = _backbone_fingerprint(recipe)
-    machines = []
+def _parts(run: Path, system: System) -> list[tuple[Path, Embedding]]:
+    """What to embed with, and where to: one part, or one for each checkpoint that is scored."""
+    if system.train is None:
+        return [(run, system.embed)]
+    # A fine-tuned checkpoint holds the options of the backbone that it was made from.
+    return [
+        (folder, replace(system.embed, checkpoint=str(path), options={}))
+        for folder, path in zip(embedding_folders(run), scored_checkpoints(run), strict=True)
+    ]
+
+
+def _content_keys(data: Path, clips: pd.DataFrame, progress: Progress) -> dict[str, str]:
+    """A key of each clip's audio, by path."""
+    keys: dict[str, str] = {}
     with (
         progress.bar("Checking clips", len(clips), "clips") as advance,
         ThreadPoolExecutor(READERS) as readers,
     ):
-        for (stage, machine), rows in clips.groupby(["stage", "machine"], sort=True):
-            # Equal lengths together, so that a batch is padded as little as can be; one section's
-            # train clips together, so that they are one slice of the array.
-            order = ["section", "split", "sample_rate", "frames", "path"]
-            rows = rows.sort_values(order, kind="stable", ignore_index=True)  # noqa: PLW2901
-            keys = list(readers.map(lambda path: _content_key(data / path), rows["path"]))
-            made_of = fingerprint(backbone, list(rows["path"]), keys)
-            marker = machine_marker(run, edition, str(stage), str(machine))
-            machines.append(_Machine(str(stage), str(machine), rows, marker, made_of))
+        for _, rows in clips.groupby(["stage", "machine"], sort=True):
+            found = readers.map(lambda path: _content_key(data / path), rows["path"])
+            keys |= zip(rows["path"], found, strict=True)
             advance(len(rows))
+    return keys
+
+
+def _machines(
+    run: Path, edition: str, clips: pd.DataFrame, keys: dict[str, str], recipe: Embedding
+) -> list[_Machine]:
+    """The work, with a fingerprint of all that a machine's embeddings depend on."""
+    backbone = _backbone_fingerprint(recipe)
+    machines = []
+    for (stage, machine), rows in clips.groupby(["stage", "machine"], sort=True):
+        # Equal lengths together, so that a batch is padded as little as can be; one section's
+        # train clips together, so that they are one slice of the array.
+        order = ["section", "split", "sample_rate", "frames", "path"]
+        rows = rows.sort_values(order, kind="stable", ignore_index=True)  # noqa: PLW2901
+        paths = list(rows["path"])
+        made_of = fingerprint(backbone, paths, [keys[path] for path in paths])
+        marker = machine_marker(run, edition, str(stage), str(machine))
+        machines.append(_Machine(str(stage), str(machine), rows, marker, made_of))
     return machines
 
 

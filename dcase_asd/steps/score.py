@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,13 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dcase_asd.artifacts.atomic import fingerprint, only_writer, read_json
+from dcase_asd.artifacts.checkpoints import embedding_folders
 from dcase_asd.artifacts.embeddings import MachineEmbeddings, read_embeddings, rows_of
 from dcase_asd.artifacts.scores import scores_path, write_scores
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.detection.anomaly_scores import Detector, Domains, Normalization, score_section
 from dcase_asd.errors import RecipeError, ScoresError, TooFewClipsError, nearest_name
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.system import System, keep_recipe, read_system
+from dcase_asd.system import keep_recipe, read_system
 
 ROWS_CHECKED = 4096
 """Embeddings looked at at once, so that a large bank is never copied as a whole."""
@@ -41,6 +42,8 @@ def score(
 ) -> Scored:
     """Score every train (leave-one-out) and test clip that a run has embedded.
 
+    A fine-tuned run that scores several checkpoints averages their standardised scores.
+
     Args:
         run: Run folder with embeddings.
         edition: Which edition.
@@ -58,9 +61,10 @@ def score(
     progress = progress or Silent()
     name = load_edition(edition).name
     system = read_system(run)
-    system = System(system.name, system.embed, detector or system.score, system.editions)
+    system = replace(system, score=detector or system.score)
     with only_writer(run):
-        machines = read_embeddings(run, name)
+        parts = [read_embeddings(folder, name) for folder in embedding_folders(run)]
+        machines = [machine for part in parts for machine in part]
         made_of = fingerprint(
             [machine.provenance["fingerprint"] for machine in machines], asdict(system.score)
         )
@@ -69,25 +73,55 @@ def score(
         keep_recipe(run, system)
         if before is not None and before.get("fingerprint") == made_of and path.exists():
             return Scored(path, before["train"], before["test"], changed=False)
-        tables = []
+        tables: list[list[pd.DataFrame]] = [[] for _ in parts]
         with progress.bar("Scoring", len(machines), "machines") as advance:
-            for machine in machines:
-                tables += _score_machine(machine, system.score, progress)
-                advance(1)
-        if not tables:
+            for part, of_part in zip(parts, tables, strict=True):
+                for machine in part:
+                    of_part.extend(_score_machine(machine, system.score, progress))
+                    advance(1)
+        if not tables[0]:
             raise ScoresError(f"{run}: no section of {name} has both train and test clips to score")
-        scores = pd.concat(tables, ignore_index=True)
+        scores = _average([pd.concat(part, ignore_index=True) for part in tables], run, progress)
         splits = scores["split"].value_counts()
         counts = {split: int(splits.get(split, 0)) for split in ("train", "test")}
         provenance = {
             "backbone": machines[0].provenance["backbone"],
-            "parameters": machines[0].provenance["parameters"],
+            "parameters": sum(part[0].provenance["parameters"] for part in parts),
             "sample_rate": machines[0].provenance["sample_rate"],
             "fingerprint": made_of,
             **counts,
         }
         write_scores(run, name, scores, provenance)
     return Scored(path, counts["train"], counts["test"], changed=True)
+
+
+def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.DataFrame:
+    """Scores of several checkpoints -> their mean, each standardised first.
+
+    Standardised by the mean and standard deviation of a section's leave-one-out train scores, since
+    the distances of two networks are on scales of their own. One part stays as it is.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    section = ["stage", "machine", "section"]
+    total = np.zeros(len(parts[0]))
+    clips = [*section, "split", "file"]
+    for part in parts:
+        if not part[clips].equals(parts[0][clips]):
+            raise ScoresError(f"{run}: its checkpoints embedded different clips; embed again")
+        train = part["score"].where(part["split"] == "train")
+        groups = train.groupby([part[name] for name in section])
+        mean, spread = groups.transform("mean"), groups.transform("std", ddof=0)
+        plain = ~(spread > 0)
+        if plain.any():
+            first = part[plain].iloc[0]
+            progress.note(
+                f"{first['stage']} {first['machine']} section {first['section']}: train scores "
+                "have no spread; the checkpoints' scores are averaged as they are"
+            )
+        standard = (part["score"] - mean) / spread
+        total += np.where(plain, part["score"], standard)
+    return parts[0].assign(score=total / len(parts))
 
 
 def changed_detector(run: Path, changes: dict[str, Any]) -> Detector:

@@ -1,0 +1,112 @@
+"""Which checkpoints a fine-tuned run keeps, and which of them are scored."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from dcase_asd.artifacts.atomic import read_json, write_json
+from dcase_asd.errors import ArtifactError
+
+AVERAGE = "average.safetensors"
+"""The mean of the best checkpoints' weights."""
+
+
+@dataclass(frozen=True)
+class KeptCheckpoint:
+    """A checkpoint file with its step and official dev score in [0, 1]; None: not evaluated."""
+
+    file: str
+    step: int
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class KeptCheckpoints:
+    """A fine-tuned run's checkpoints.
+
+    Attributes:
+        inputs: Fingerprint of what was trained on.
+        checkpoints: Those kept, by step; the last step's is always among them.
+        scored: Files that embeddings are made with.
+        finished: Whether training has come to its end.
+    """
+
+    inputs: str
+    checkpoints: tuple[KeptCheckpoint, ...] = ()
+    scored: tuple[str, ...] = ()
+    finished: bool = False
+
+
+def checkpoints_folder(run: Path) -> Path:
+    """Where a run's checkpoints lie."""
+    return run / "checkpoints"
+
+
+def embedding_folders(run: Path) -> list[Path]:
+    """Folders, each in the form of a run's, that hold the embeddings a run's scores are made of.
+
+    The run folder itself, or where several checkpoints are scored, one below it for each.
+
+    Raises:
+        ArtifactError: As `scored_checkpoints`.
+    """
+    paths = scored_checkpoints(run) if _marker(run).is_file() else []
+    return [run / "members" / path.stem for path in paths] if len(paths) > 1 else [run]
+
+
+def write_kept(run: Path, kept: KeptCheckpoints) -> None:
+    """Write which checkpoints there are."""
+    write_json(_marker(run), asdict(kept))
+
+
+def read_kept(run: Path) -> KeptCheckpoints | None:
+    """Read which checkpoints there are; None where none has been kept yet."""
+    content = read_json(_marker(run))
+    if content is None:
+        return None
+    checkpoints = tuple(KeptCheckpoint(**each) for each in content["checkpoints"])
+    return KeptCheckpoints(
+        content["inputs"], checkpoints, tuple(content["scored"]), content["finished"]
+    )
+
+
+def choose(
+    checkpoints: tuple[KeptCheckpoint, ...],
+    ensemble: Literal["best", "last", "weights"],
+    count: int,
+) -> tuple[KeptCheckpoint, ...]:
+    """The checkpoints of an ensemble, by step.
+
+    Args:
+        checkpoints: All that there are, by step.
+        ensemble: ``last``, else the best by dev score; of equal scores the later.
+        count: How many.
+    """
+    if ensemble == "last":
+        return checkpoints[-count:]
+    ranked = sorted(checkpoints, key=lambda each: (each.score or 0.0, each.step))
+    return tuple(sorted(ranked[-count:], key=lambda each: each.step))
+
+
+def scored_checkpoints(run: Path) -> list[Path]:
+    """Checkpoints that a fine-tuned run is embedded with.
+
+    Raises:
+        ArtifactError: Fine-tuning has not come to its end, or a checkpoint is gone.
+    """
+    kept = read_kept(run)
+    if kept is None or not kept.finished:
+        raise ArtifactError(
+            f"{run}: fine-tuning is not finished; finish it with `dcase-asd finetune --run {run}`"
+        )
+    paths = [checkpoints_folder(run) / file for file in kept.scored]
+    for path in paths:
+        if not path.is_file():
+            raise ArtifactError(f"{path}: this checkpoint is gone; fine-tune again in another run")
+    return paths
+
+
+def _marker(run: Path) -> Path:
+    return checkpoints_folder(run) / "kept.json"

@@ -1,0 +1,79 @@
+"""From the tokens of a clip to one vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+SMALLEST_VARIANCE = 1e-7
+"""Keeps the square root's gradient finite where all tokens are alike."""
+
+
+class AttentiveStatistics(nn.Module):
+    """Attentive statistics pooling as in ECAPA-TDNN (Desplanques et al. 2020, section 2.3).
+
+    Each channel has its own weights over time; the attention sees, beside each token, the mean and
+    standard deviation of all of them. The result, weighted mean and standard deviation of each
+    channel, is batch-normalised.
+
+    Args:
+        dimension: Length of a token.
+        bottleneck: Units of the attention.
+    """
+
+    def __init__(self, dimension: int, bottleneck: int = 128) -> None:
+        super().__init__()
+        self.dimension = 2 * dimension
+        self.squeeze = nn.Linear(3 * dimension, bottleneck)
+        self.norm = nn.BatchNorm1d(bottleneck)
+        self.expand = nn.Linear(bottleneck, dimension)
+        self.output_norm = nn.BatchNorm1d(self.dimension)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Pool tokens.
+
+        Args:
+            tokens: (b, n, d).
+            mask: True for tokens that count, (b, n); at least one of each clip.
+
+        Returns:
+            (b, 2 d); other tokens have no influence, except on the statistics of a training batch.
+        """
+        # The first layer on [token, mean, deviation], without writing the context n times.
+        mean, deviation = _statistics(tokens, (mask / mask.sum(1, keepdim=True))[..., None])
+        of_token, of_context = self.squeeze.weight.tensor_split([tokens.shape[2]], dim=1)
+        context = torch.cat([mean, deviation], 1) @ of_context.T + self.squeeze.bias
+        hidden = (tokens @ of_token.T + context[:, None]).relu()
+        hidden = self.norm(hidden.flatten(0, 1)).view_as(hidden).tanh()
+        attention = self.expand(hidden).masked_fill(~mask[..., None], -torch.inf).softmax(1)
+        result: Tensor = self.output_norm(torch.cat(_statistics(tokens, attention), 1))
+        return result
+
+
+class MeanPooling(nn.Module):
+    """Mean of the tokens.
+
+    Args:
+        dimension: Length of a token.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.dimension = dimension
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Mean of the tokens (b, n, d) that the mask (b, n) marks, (b, d)."""
+        share = mask / mask.sum(1, keepdim=True)
+        return torch.einsum("bnd,bn->bd", tokens, share)
+
+
+def _statistics(tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean and standard deviation over time, each (b, d).
+
+    Args:
+        tokens: (b, n, d).
+        weights: (b, n, d), or (b, n, 1) for all channels alike; they sum to 1 over n.
+    """
+    mean = (weights * tokens).sum(1)
+    variance = (weights * (tokens - mean[:, None]).square()).sum(1)
+    return mean, variance.clamp(min=SMALLEST_VARIANCE).sqrt()

@@ -1,0 +1,215 @@
+"""Recordings of many machines -> checkpoints of a backbone that was fine-tuned on them."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcase_asd.artifacts.atomic import only_writer, write_text
+from dcase_asd.artifacts.checkpoints import KeptCheckpoint, checkpoints_folder, read_kept
+from dcase_asd.errors import RecipeError, TrainingError
+from dcase_asd.progress import Progress, Silent
+from dcase_asd.recipe import recipe_text
+from dcase_asd.registry import load_backbone
+from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
+from dcase_asd.training.settings import Training
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+    from dcase_asd.training.dataset import TrainingSet
+    from dcase_asd.training.loop import Loop
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What `finetune` did: the checkpoints that are scored, and whether it trained just now."""
+
+    checkpoints: tuple[KeptCheckpoint, ...]
+    scored: tuple[Path, ...]
+    changed: bool
+
+
+def finetune(
+    data: Path,
+    run: Path,
+    system: System,
+    *,
+    device: str = "auto",
+    workers: int = 2,
+    tensorboard: bool = False,
+    progress: Progress | None = None,
+) -> FineTuned:
+    """Fine-tune a backbone to tell machines and their attributes apart.
+
+    A run that was stopped at any moment goes on where its state was last saved, and ends with the
+    weights of an undisturbed one. Started by ``accelerate launch`` or ``torchrun``, the processes
+    share the batches of each update.
+
+    Args:
+        data: Data folder with a manifest.
+        run: Run folder to write to.
+        system: With the recipe in `train`; `embed` says what to start from.
+        device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
+        workers: Processes that read audio; 0 reads in the training process.
+        tensorboard: Write the course of training for TensorBoard, too.
+        progress: Where to tell how far it is.
+
+    Raises:
+        DataError: The data folder lacks clips, classes, noise or a labelled development set.
+        BackboneError: The plugin or checkpoint cannot be used or fine-tuned.
+        TrainingError: The recipe does not fit the backbone, data, memory or number of processes;
+            the loss is not finite; the state is damaged.
+        ArtifactError: The run folder was made with another recipe, or is being written.
+    """
+    from dcase_asd.training.dataset import read_training_set
+    from dcase_asd.training.engine import make_accelerator
+    from dcase_asd.training.journal import Journal
+
+    settings = system.train or Training()
+    system = dataclasses.replace(system, train=settings)
+    chosen = read_training_set(data, settings)
+    accelerator = make_accelerator(settings, device)
+    progress = (progress or Silent()) if accelerator.is_main_process else Silent()
+    inputs = chosen.fingerprint()
+    with only_writer(run) if accelerator.is_main_process else nullcontext():
+        before = read_kept(run)
+        if accelerator.is_main_process:
+            _keep_recipe(run, system)
+        accelerator.wait_for_everyone()
+        if before is not None and before.finished:
+            if before.inputs != inputs:
+                raise TrainingError(
+                    f"{run}: fine-tuned on other clips than the data folder holds now; "
+                    "give another --run"
+                )
+            return _outcome(run, changed=False)
+        for note in chosen.notes:
+            progress.note(note)
+        loop = _loop(
+            data, run, system, settings, chosen,
+            accelerator=accelerator, device=device, workers=workers, progress=progress,
+        )  # fmt: skip
+        state = loop.files.load_state(loop.engine.device)
+        if accelerator.is_main_process:
+            loop.journal = Journal(run, 0 if state is None else state.updates, tensorboard)
+        loop.run(state)
+        accelerator.wait_for_everyone()
+    return _outcome(run, changed=True)
+
+
+def planned_system(
+    run: Path,
+    recipe: Path | None = None,
+    *,
+    plugin: str | None = None,
+    checkpoint: str | None = None,
+    options: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+) -> System:
+    """The system of a command: a recipe's, else that of the run, with what is given put in.
+
+    Args:
+        run: Run folder; its recipe is gone on with where no other is given.
+        recipe: A system's recipe.
+        plugin: Backbone plugin.
+        checkpoint: Weights to start from.
+        options: Options of the plugin.
+        settings: Values of `Training`.
+
+    Raises:
+        RecipeError: The recipe or a value is wrong, or no plugin is named anywhere.
+    """
+    path = recipe or recipe_path(run)
+    if recipe is not None or path.is_file():
+        system = read_system(path)
+    elif plugin is None:
+        raise RecipeError(f"{run}: no recipe yet; say what to fine-tune with --plugin")
+    else:
+        system = System(run.name, Embedding(plugin))
+    given: dict[str, Any] = {"plugin": plugin, "checkpoint": checkpoint, "options": options or None}
+    changes = {name: value for name, value in given.items() if value is not None}
+    try:
+        train = dataclasses.replace(system.train or Training(), **(settings or {}))
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    embedding = dataclasses.replace(system.embed, **changes)
+    return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
+
+
+def _keep_recipe(run: Path, system: System) -> None:
+    """Write the recipe; one that nothing was made with yet may be replaced."""
+    made = [checkpoints_folder(run), run / "embeddings", run / "members"]
+    if any(any(folder.rglob("*.*")) for folder in made):
+        keep_recipe(run, system)
+    else:
+        write_text(recipe_path(run), recipe_text(system))
+
+
+def _loop(
+    data: Path,
+    run: Path,
+    system: System,
+    settings: Training,
+    chosen: TrainingSet,
+    *,
+    accelerator: Accelerator,
+    device: str,
+    workers: int,
+    progress: Progress,
+) -> Loop:
+    """Put together all parts of the training."""
+    from dcase_asd.training.batches import TrainingBatches
+    from dcase_asd.training.checkpoints import CheckpointFiles
+    from dcase_asd.training.engine import Engine
+    from dcase_asd.training.evaluation import read_development_set
+    from dcase_asd.training.loop import Loop
+    from dcase_asd.training.model import Trainee
+
+    recipe = system.embed
+    dev = read_development_set(data, settings, recipe.channel)
+    checkpoint = None if recipe.checkpoint is None else Path(recipe.checkpoint)
+    backbone = load_backbone(recipe.plugin, checkpoint, **recipe.options)
+    sub_centers = chosen.sub_centers(settings)
+    trainee = Trainee(backbone, sub_centers, settings)
+    rate = backbone.sample_rate or settings.sample_rate
+    try:
+        engine = Engine(trainee, settings, accelerator, _device(device, accelerator), rate)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"cannot compute on the device {device!r} ({reason}); try --device cpu"
+        ) from error
+    return Loop(
+        engine=engine,
+        batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
+        dev=dev,
+        detector=system.score,
+        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, chosen.fingerprint()),
+        journal=None,
+        settings=settings,
+        progress=progress,
+        workers=workers,
+    )
+
+
+def _device(device: str, accelerator: Accelerator) -> torch.device:
+    """One process computes where it is told to, several each on a device of its own."""
+    import torch
+
+    if accelerator.num_processes > 1 or device == "auto":
+        chosen: torch.device = accelerator.device
+        return chosen
+    return torch.device(device)
+
+
+def _outcome(run: Path, *, changed: bool) -> FineTuned:
+    kept = read_kept(run)
+    if kept is None:
+        raise TrainingError(f"{run}: no checkpoint was written; run the same command again")
+    paths = tuple(checkpoints_folder(run) / file for file in kept.scored)
+    return FineTuned(kept.checkpoints, paths, changed)

@@ -1,0 +1,279 @@
+"""One optimiser update after another, on one process or several."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from dcase_asd.errors import TrainingError
+from dcase_asd.training.augment import draw_mixup, mask_spectrogram, mix_at_snr
+from dcase_asd.training.batches import TrainingBatch
+from dcase_asd.training.model import Trainee
+from dcase_asd.training.schedule import learning_rate_share
+from dcase_asd.training.settings import Training
+
+FILES_TOLD = 4
+"""Files of a batch that an error message names; the others are counted."""
+
+_DROPOUT, _AUGMENTATION = 2, 3
+"""Told to the random generators; the numbers before are those of `batches`."""
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """What an update was like.
+
+    Attributes:
+        loss: Mean over its clips.
+        accuracy: Share of its clips whose class is nearest (mixup: of the unmixed label).
+        learning_rate: Of the backbone.
+        clips: Number of clips, of all processes.
+        seconds: Time it took.
+        waited: Seconds of it in which the network waited for clips.
+    """
+
+    loss: float
+    accuracy: float
+    learning_rate: float
+    clips: int
+    seconds: float
+    waited: float
+
+
+def make_accelerator(settings: Training, device: str) -> Accelerator:
+    """Join the other processes, if there are any, and choose the precision.
+
+    Args:
+        settings: The recipe.
+        device: ``cpu``, ``cuda``, ``cuda:1``, …, or ``auto``.
+
+    Raises:
+        TrainingError: The batches of an update cannot be shared out evenly.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        # A process may fine-tune one system after another, each on another device.
+        AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001 - no public name
+    on_gpu = torch.cuda.is_available() and device != "cpu"
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32"
+    # Each process keeps its own batch-norm statistics; they are averaged where they are used.
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+    accelerator = Accelerator(
+        device_placement=False,
+        mixed_precision="no" if precision == "fp32" else precision,
+        cpu=not on_gpu,
+        kwargs_handlers=[ddp],
+    )
+    if settings.accumulation % accelerator.num_processes:
+        raise TrainingError(
+            f"accumulation: {settings.accumulation} batches cannot be shared out evenly to "
+            f"{accelerator.num_processes} processes; choose a multiple, with a smaller batch_size "
+            "for the same effective batch"
+        )
+    return accelerator
+
+
+class Engine:
+    """Trains a model, one update at a time; what is random depends on the recipe and the batch.
+
+    Args:
+        trainee: What is trained; it is moved to the device.
+        settings: The recipe.
+        accelerator: Of `make_accelerator`.
+        device: Where to compute.
+        sample_rate: Of the batches, in Hz.
+    """
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        settings: Training,
+        accelerator: Accelerator,
+        device: torch.device,
+        sample_rate: int,
+    ) -> None:
+        self.settings, self.accelerator = settings, accelerator
+        self.device, self.sample_rate = device, sample_rate
+        self.trainee = trainee.to(device)
+        optimizer = torch.optim.AdamW(
+            trainee.parameter_groups(settings),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=device.type == "cuda",
+        )
+        self.wrapped = accelerator.prepare_model(trainee)
+        self.optimizer = accelerator.prepare_optimizer(optimizer)
+        self.batches_of_update = settings.accumulation // accelerator.num_processes
+
+    def numbers(self, first: int) -> list[int]:
+        """Batches of this process from an update on, in order."""
+        own, rank = self.batches_of_update, self.accelerator.process_index
+        return [
+            update * self.settings.accumulation + rank * own + index
+            for update in range(first, self.settings.updates)
+            for index in range(own)
+        ]
+
+    def update(self, number: int, batches: Iterator[TrainingBatch]) -> UpdateReport:
+        """Make one update.
+
+        Args:
+            number: Which, from 0.
+            batches: Those of `numbers`, at the first of this update.
+
+        Raises:
+            TrainingError: The loss is not finite, or the memory does not suffice.
+        """
+        started, waited = time.perf_counter(), 0.0
+        share = learning_rate_share(number, self.settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * share * group["share"]
+        self.optimizer.zero_grad(set_to_none=True)
+        losses, hits, files = [], [], []
+        for index in range(self.batches_of_update):
+            before = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - before
+            last = index == self.batches_of_update - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                loss, hit = self._backward(batch)
+            losses.append(loss)
+            hits.append(hit)
+            files.append((batch.number, batch.files))
+        values = torch.stack([torch.stack(losses), torch.stack(hits)]).cpu()
+        self._check_finite(values[0], files)
+        if self.settings.clip_norm > 0:
+            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        loss_value, accuracy = self._over_processes(values.mean(1))
+        return UpdateReport(
+            loss=loss_value,
+            accuracy=accuracy,
+            learning_rate=self.settings.learning_rate * share,
+            clips=self.settings.accumulation * self.settings.batch_size,
+            seconds=time.perf_counter() - started,
+            waited=waited,
+        )
+
+    def _backward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """Gradients of one batch; returns its mean loss and the share of clips that were right."""
+        with _names_out_of_memory(self.settings):
+            loss, hit = self._forward(batch)
+            self.accelerator.backward(loss / self.batches_of_update)
+        return loss.detach().float(), hit.float()
+
+    def _forward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        settings = self.settings
+        # Dropout knows only the global generator; `training` restores that at the end.
+        torch.manual_seed(_seed(settings.seed, _DROPOUT, batch.number))
+        generator = torch.Generator()
+        generator.manual_seed(_seed(settings.seed, _AUGMENTATION, batch.number))
+        waveforms, lengths, targets, noise, snr = (
+            each.to(self.device, non_blocking=True)
+            for each in (batch.waveforms, batch.lengths, batch.targets, batch.noise, batch.snr)
+        )
+        mixup = None
+        waveforms = mix_at_snr(waveforms, lengths, noise, snr)
+        if settings.mixup > 0:
+            mixup = draw_mixup(len(waveforms), settings.mixup, generator, self.device)
+            waveforms = mixup.mix(waveforms)
+            lengths = torch.maximum(lengths, lengths[mixup.partner])
+        backbone = self.trainee.model.backbone
+        spectrogram = backbone.spectrogram(waveforms, lengths, self.sample_rate).detach()
+        spectrogram = mask_spectrogram(
+            spectrogram, settings.time_mask, settings.frequency_mask, generator
+        )
+        loss, predicted = self.wrapped(spectrogram, lengths, waveforms.shape[1], targets, mixup)
+        return loss.mean(), (predicted == targets).float().mean()
+
+    def _check_finite(self, losses: Tensor, files: list[tuple[int, list[str]]]) -> None:
+        for loss, (number, names) in zip(losses.tolist(), files, strict=True):
+            if not np.isfinite(loss):
+                more = f" and {len(names) - FILES_TOLD} more" if len(names) > FILES_TOLD else ""
+                raise TrainingError(
+                    f"the loss of batch {number} is {loss}: a lower learning_rate or precision "
+                    f"fp32 may help, or one of its files is broken: "
+                    f"{', '.join(names[:FILES_TOLD])}{more}"
+                )
+
+    def _over_processes(self, values: Tensor) -> list[float]:
+        reduced = self.accelerator.reduce(values.to(self.device), "mean")
+        return [float(value) for value in reduced]
+
+    def share_buffers(self) -> None:
+        """Give all processes the mean of their batch-norm statistics."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self.trainee.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.accelerator.reduce(buffer, "mean"))
+
+    def state(self) -> dict[str, Any]:
+        """All that later updates depend on, beside the recipe and the data."""
+        scaler = self.accelerator.scaler
+        return {
+            "model": self.trainee.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where `state` was taken."""
+        self.trainee.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+@contextmanager
+def training(trainee: Trainee, settings: Training) -> Iterator[None]:
+    """Train inside; afterwards the model is in eval mode and torch's global state as before."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
+    before = torch.are_deterministic_algorithms_enabled()
+    only_warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        with torch.random.fork_rng():
+            torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
+            trainee.train()
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=only_warn)
+        trainee.eval()
+
+
+@contextmanager
+def _names_out_of_memory(settings: Training) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(_smaller_batch(settings)) from error
+
+
+def _smaller_batch(settings: Training) -> str:
+    size = settings.batch_size
+    if size % 2 or size < 4:  # noqa: PLR2004 - no smaller batch has two clips
+        return f"the memory does not suffice for batches of {size} clips; use a larger GPU"
+    changes = {"batch_size": size // 2, "accumulation": 2 * settings.accumulation}
+    if settings.step_unit == "batch":
+        doubled = ("steps", "eval_every", "save_every")
+        changes |= {name: 2 * getattr(settings, name) for name in doubled}
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changes.items())
+    return (
+        f"the memory does not suffice for batches of {size} clips; the same effective batch in "
+        f"smaller parts: {flags}"
+    )
+
+
+def _seed(seed: int, purpose: int, number: int) -> int:
+    state = np.random.SeedSequence([seed, purpose, number]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))

@@ -1,0 +1,93 @@
+"""What is trained: a backbone with its head and the classifier on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dcase_asd.backbone import Backbone
+from dcase_asd.finetuned import Finetuned, HeadSizes
+from dcase_asd.training.adapters import choose_parameters, merged_state
+from dcase_asd.training.augment import Mixup
+from dcase_asd.training.losses import AdaCos, ArcFace
+from dcase_asd.training.settings import Training
+
+
+class Trainee(nn.Module):
+    """Backbone, head and classifier; only spectrograms go in, so that all of it is differentiable.
+
+    Args:
+        backbone: With its weights to start from.
+        counts: Sub-centers of each class.
+        settings: The recipe; head and classifier are initialised by its seed.
+
+    Raises:
+        BackboneError: The backbone cannot be fine-tuned.
+        TrainingError: What the recipe freezes or adapts is not there.
+    """
+
+    def __init__(self, backbone: Backbone, counts: Sequence[int], settings: Training) -> None:
+        super().__init__()
+        pooling = backbone.pooling if settings.pooling == "auto" else settings.pooling
+        sizes = HeadSizes(pooling, settings.embedding, settings.bottleneck, settings.seconds)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.model = Finetuned(backbone, sizes)
+            choose_parameters(backbone, settings)
+            self.classifier: ArcFace | AdaCos = (
+                AdaCos(settings.embedding, counts)
+                if settings.loss == "adacos"
+                else ArcFace(settings.embedding, counts, settings.scale, settings.margin)
+            )
+
+    def forward(
+        self,
+        spectrogram: Tensor,
+        lengths: Tensor,
+        samples: int,
+        targets: Tensor,
+        mixup: Mixup | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and predictions of a batch.
+
+        Args:
+            spectrogram: (b, t, f).
+            lengths: Samples of each clip before padding, (b,).
+            samples: Samples of the padded batch.
+            targets: Classes, (b,).
+            mixup: How the clips were mixed, where they were.
+
+        Returns:
+            Loss of each clip (b,), and the class whose nearest sub-center is nearest, (b,).
+        """
+        pooled = self.model.pooled(spectrogram, lengths, samples)
+        with torch.autocast(pooled.device.type, enabled=False):
+            embeddings = self.model.head.dense(pooled)
+        loss, cosines = self.classifier(embeddings, targets)
+        if mixup is not None:
+            other, _ = self.classifier(embeddings, targets[mixup.partner])
+            loss = mixup.share * loss + (1 - mixup.share) * other
+        return loss, cosines.argmax(1)
+
+    def parameter_groups(self, settings: Training) -> list[dict[str, object]]:
+        """What the optimiser trains: the backbone, and the head at its own rate."""
+        head = [*self.model.head.parameters(), *self.classifier.parameters()]
+        groups = [(list(self.model.backbone.parameters()), 1.0), (head, settings.head_multiplier)]
+        trained = [
+            ([each for each in parameters if each.requires_grad], share)
+            for parameters, share in groups
+        ]
+        return [
+            {"params": parameters, "share": share} for parameters, share in trained if parameters
+        ]
+
+    def checkpoint_state(self) -> dict[str, Tensor]:
+        """Tensors of a checkpoint, LoRA merged: backbone, head and classifier."""
+        state = {
+            f"backbone.{name}": value for name, value in merged_state(self.model.backbone).items()
+        }
+        state |= {f"head.{name}": value for name, value in self.model.head.state_dict().items()}
+        classifier = self.classifier.state_dict()
+        return state | {f"classifier.{name}": value for name, value in classifier.items()}

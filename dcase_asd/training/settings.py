@@ -1,0 +1,124 @@
+"""Every number of fine-tuning; the defaults are the report's (sections 2.1 to 2.4).
+
+No torch here: recipes are read without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def _setting(default: Any, text: str) -> Any:
+    """A field with its default and the text that the command line shows."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a backbone is fine-tuned; each field says in its metadata what it means."""
+
+    seed: int = _setting(0, "Of everything random.")
+    editions: tuple[str, ...] = _setting((), "Editions to train on; default: all on disk.")
+    dev_edition: str = _setting(
+        "", "Edition whose development set chooses checkpoints; default: the newest with labels."
+    )
+    steps: int = _setting(30_000, "Length of training, in `step_unit`.")
+    step_unit: Literal["batch", "update"] = _setting(
+        "batch", "What a step is: a batch, or an optimiser update of `accumulation` batches."
+    )
+    batch_size: int = _setting(32, "Clips in a batch.")
+    accumulation: int = _setting(8, "Batches whose gradients make one update, over all processes.")
+    warmup: int = _setting(360, "Updates of linear warm-up.")
+    learning_rate: float = _setting(5e-5, "Largest learning rate of AdamW.")
+    head_multiplier: float = _setting(1.0, "The head's learning rate relative to the backbone's.")
+    weight_decay: float = _setting(1e-2, "Of AdamW.")
+    schedule: Literal["cosine", "constant"] = _setting("cosine", "Learning rate after warm-up.")
+    cycles: int = _setting(1, "Cosine cycles; more than 1 restarts at the largest rate.")
+    final_share: float = _setting(0.01, "Learning rate at a cosine's end, relative to the largest.")
+    clip_norm: float = _setting(0.0, "Largest norm of an update's gradient; 0: any.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = _setting(
+        "auto", "Of the network; auto: bf16 on a GPU that has it."
+    )
+    deterministic: bool = _setting(
+        True, "Use deterministic kernels, so that a resumed run equals an undisturbed one."
+    )
+    seconds: float = _setting(10.0, "Length of training crops and of windows when embedding.")
+    sample_rate: int = _setting(16_000, "Rate in Hz for backbones that take clips at any rate.")
+    balanced: bool = _setting(False, "Draw classes, then clips, instead of clips.")
+    noise_probability: float = _setting(0.5, "How often a clip is mixed with noise.")
+    noise_snrs: tuple[float, ...] = _setting((5.0, 10.0, 15.0, 20.0), "Noise levels, SNR in dB.")
+    noise_editions: tuple[str, ...] = _setting(
+        ("dcase2025",), "Editions whose noise clips are mixed in; none: of every edition on disk."
+    )
+    time_mask: int = _setting(80, "Largest width of the masked time span, in frames.")
+    frequency_mask: int = _setting(80, "Largest width of the masked frequency band, in bins.")
+    mixup: float = _setting(0.0, "Alpha of mixup's Beta distribution; 0: no mixup.")
+    pooling: Literal["auto", "attention", "mean", "cls"] = _setting(
+        "auto", "From tokens to one vector; auto: what the backbone names."
+    )
+    bottleneck: int = _setting(128, "Units of the pooling's attention.")
+    embedding: int = _setting(768, "Length of the embedding that is scored.")
+    loss: Literal["arcface", "adacos"] = _setting("arcface", "arcface or adacos, with sub-centers.")
+    scale: float = _setting(30.0, "Of ArcFace's logits.")
+    margin: float = _setting(0.2, "ArcFace's angular margin of the target class, in radians.")
+    sub_centers: int = _setting(16, "Sub-centers of a class that gets several.")
+    sub_centered: Literal["rule", "all", "none"] = _setting(
+        "rule", "Classes that get several sub-centers; rule: those of the edition's rule."
+    )
+    tune: Literal["full", "lora"] = _setting("full", "What of the backbone is trained.")
+    lora_rank: int = _setting(64, "Rank of LoRA's matrices.")
+    lora_alpha: float = _setting(64.0, "LoRA's scale, divided by the rank.")
+    lora_dropout: float = _setting(0.0, "Dropout before LoRA's matrices.")
+    lora_targets: tuple[str, ...] = _setting((), "Linear layers by end of name; default: all.")
+    freeze: tuple[str, ...] = _setting((), "Backbone parameters that stay, as patterns with *.")
+    eval_every: int = _setting(1000, "Steps between checkpoints that are evaluated; 0: at the end.")
+    save_every: int = _setting(1000, "Steps between states to resume from; 0: at checkpoints.")
+    ensemble: Literal["best", "last", "weights"] = _setting(
+        "best", "Checkpoints that are scored: best or last ones, or the mean of the best weights."
+    )
+    keep: int = _setting(3, "How many checkpoints that is.")
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} must be at least {least:g}, not {getattr(self, name)}"
+            for name, least in _LEAST.items()
+            if not getattr(self, name) >= least
+        ]
+        problems += [
+            f"{name} must be at most 1, not {getattr(self, name)}"
+            for name in ("noise_probability", "final_share", "lora_dropout")
+            if not getattr(self, name) <= 1
+        ]
+        if self.seconds <= 0 or self.learning_rate <= 0 or self.scale <= 0:
+            problems.append("seconds, learning_rate and scale must be larger than 0")
+        if self.noise_probability > 0 and not self.noise_snrs:
+            problems.append("noise_snrs is empty; give levels or set noise_probability to 0")
+        if self.step_unit == "batch":
+            problems += [
+                f"{name} must be a multiple of accumulation ({self.accumulation}), "
+                f"not {getattr(self, name)}"
+                for name in ("steps", "eval_every", "save_every")
+                if self.accumulation >= 1 and getattr(self, name) % self.accumulation
+            ]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def updates(self) -> int:
+        """Optimiser updates of the whole training."""
+        return self.in_updates(self.steps)
+
+    def in_updates(self, steps: int) -> int:
+        """Updates that a number of steps makes."""
+        return steps // self.accumulation if self.step_unit == "batch" else steps
+
+
+_LEAST: dict[str, float] = {
+    "seed": 0, "steps": 1, "batch_size": 2, "accumulation": 1, "warmup": 0, "head_multiplier": 0,
+    "weight_decay": 0, "cycles": 1, "final_share": 0, "clip_norm": 0, "sample_rate": 1000,
+    "noise_probability": 0, "time_mask": 0, "frequency_mask": 0, "mixup": 0,
+    "bottleneck": 1, "embedding": 1, "margin": 0, "sub_centers": 1, "lora_rank": 1,
+    "lora_dropout": 0, "eval_every": 0, "save_every": 0, "keep": 1,
+}  # fmt: skip
+"""Smallest value of each number; a batch has two clips at least, for its normalisation."""

@@ -1,0 +1,416 @@
+"""Whole fine-tunings of a tiny backbone: what they leave behind and how they go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dcase_asd.artifacts.checkpoints import checkpoints_folder, read_kept
+from dcase_asd.artifacts.scores import read_provenance, read_scores
+from dcase_asd.errors import ArtifactError, AudioError, BackboneError, TrainingError
+from dcase_asd.recipe import recipe_text
+from dcase_asd.registry import load_backbone
+from dcase_asd.steps.embed import embed
+from dcase_asd.steps.evaluate import evaluate_run_or_folder
+from dcase_asd.steps.finetune import finetune
+from dcase_asd.steps.score import score
+from dcase_asd.system import Embedding, System
+from dcase_asd.training import batches, loop
+from dcase_asd.training.checkpoints import CheckpointFiles
+from dcase_asd.training.dataset import TrainingSet
+from dcase_asd.training.engine import Engine
+from dcase_asd.training.model import Trainee
+
+
+def weights(run):
+    """All tensors of the checkpoint of the last step."""
+    last = max(checkpoints_folder(run).glob("step_*.safetensors"))
+    return load_file(last)
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def tune(data, run, system, **options):
+    return finetune(data, run, system, device="cpu", workers=0, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory, plugin_path, short):
+    """A finished run of the short recipe."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    done = tune(data, run, System("run", Embedding("tiny"), train=short))
+    return run, done
+
+
+def test_a_run_leaves_recipe_journal_and_the_chosen_checkpoints(finished):
+    run, done = finished
+    assert [each.step for each in done.checkpoints] == [8, 16]
+    assert all(0 < each.score <= 1 for each in done.checkpoints)
+    assert {path.name for path in done.scored} == {each.file for each in done.checkpoints}
+    assert not (checkpoints_folder(run) / "state.pt").exists()
+    lines = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in lines] == list(range(1, 9))
+    assert [line["step"] for line in lines] == list(range(2, 17, 2))
+    assert [line["update"] for line in lines if "dev_score" in line] == [4, 8]
+    assert read_kept(run).finished
+
+
+def test_a_finished_run_is_not_done_again(data, finished, make_system):
+    run, done = finished
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+    again = tune(data, run, make_system())
+    assert not again.changed
+    assert again.scored == done.scored
+    assert before == {
+        path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"
+    }
+
+
+def test_the_checkpoints_are_embedded_and_scored_as_one_system(data, finished, make_system):
+    run, done = finished
+    assert embed(data, run, "dcase2025", make_system(), "cpu").made == 2 * 3
+    assert embed(data, run, "dcase2025", make_system(), "cpu").kept == 2 * 3
+    assert score(run, "dcase2025").changed
+    assert not score(run, "dcase2025").changed
+    report = evaluate_run_or_folder(run, "dcase2025", resamples=0)
+    assert 0.0 < report.evaluation.official_score <= 1.0
+    assert read_provenance(run, "dcase2025")["parameters"] == 2 * sum(
+        value.numel() for value in load_backbone("tiny", done.scored[0]).parameters()
+    )
+    scores = read_scores(run, "dcase2025")
+    train = scores[scores["split"] == "train"].groupby("machine")["score"]
+    # Standardised by the leave-one-out scores of the train clips, whose mean is 0 therefore.
+    assert train.mean().abs().max() < 1e-9
+
+
+def test_one_checkpoint_scores_as_well_as_training_said(data, tmp_path, make_system):
+    system = make_system(keep=1, eval_every=0)
+    run = tmp_path / "run"
+    done = tune(data, run, system)
+    (last,) = done.checkpoints
+    embed(data, run, "dcase2025", system, "cpu")
+    score(run, "dcase2025")
+    report = evaluate_run_or_folder(run, "dcase2025", resamples=0)
+    assert report.evaluation.official_score == pytest.approx(last.score, abs=1e-12)
+
+
+def test_a_checkpoint_gives_the_same_embeddings_in_another_process(finished):
+    _, done = finished
+    clip = torch.randn(1, 30000, generator=torch.Generator().manual_seed(3)) * 0.1
+    program = f"""
+import torch
+from dcase_asd.registry import load_backbone
+from pathlib import Path
+clip = torch.randn(1, 30000, generator=torch.Generator().manual_seed(3)) * 0.1
+model = load_backbone("tiny", Path({str(done.scored[0])!r}))
+with torch.inference_mode():
+    print(model.embed(clip).double().tolist())
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout
+    with torch.inference_mode():
+        expected = load_backbone("tiny", done.scored[0]).embed(clip).double().tolist()
+    assert json.loads(found) == expected
+
+
+class Stopped(BaseException):
+    """Ends a run at once, as a kill does."""
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        (Engine, "update", False, 1),
+        (Engine, "update", True, 3),
+        (CheckpointFiles, "save_model", False, 1),
+        (CheckpointFiles, "save_model", True, 1),
+        (CheckpointFiles, "save_model", True, 2),
+        (CheckpointFiles, "tidy", False, 1),
+        (CheckpointFiles, "save_state", True, 2),
+        (CheckpointFiles, "save_state", True, 4),
+        (CheckpointFiles, "finish", False, 1),
+    ],
+)
+def test_a_run_that_was_stopped_anywhere_ends_as_an_undisturbed_one(
+    data, finished, tmp_path, make_system, monkeypatch, where
+):
+    kind, name, after, call = where
+    whole, calls = getattr(kind, name), []
+
+    def stopping(self, *arguments):
+        calls.append(None)
+        if len(calls) == call and not after:
+            raise Stopped
+        result = whole(self, *arguments)
+        if len(calls) == call:
+            raise Stopped
+        return result
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, name, stopping)
+        with pytest.raises(Stopped):
+            tune(data, run, make_system())
+    done = tune(data, run, make_system())
+    undisturbed, expected = finished
+    assert done.checkpoints == expected.checkpoints
+    for one, other in zip(done.scored, expected.scored, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    files = [path.name for path in sorted(checkpoints_folder(run).iterdir())]
+    assert files == [path.name for path in sorted(checkpoints_folder(undisturbed).iterdir())]
+    journal = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
+    before = [json.loads(line) for line in (undisturbed / "train.jsonl").read_text().splitlines()]
+    times = {"clips_per_second", "waited"}
+    for one, other in zip(journal, before, strict=True):
+        assert {k: v for k, v in one.items() if k not in times} == {
+            k: v for k, v in other.items() if k not in times
+        }
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from dcase_asd.steps.finetune import finetune
+from dcase_asd.system import read_system
+finetune(Path(sys.argv[1]), Path(sys.argv[2]), read_system(Path(sys.argv[3])),
+         device="cpu", workers=int(sys.argv[4]))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_gone_on_with_to_the_same_weights(data, tmp_path, make_system):
+    system = make_system(name="run", steps=120, eval_every=60, ensemble="last", keep=1)
+    tune(data, tmp_path / "undisturbed", system)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(recipe_text(system))
+    run = tmp_path / "run"
+    for lines in (7, 25):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(data), str(run), str(recipe), "1"],
+            start_new_session=True,
+        )
+        journal, until = run / "train.jsonl", time.monotonic() + 120
+        while not (journal.exists() and journal.read_text().count("\n") >= lines):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not read_kept(run) or not read_kept(run).finished
+    tune(data, run, system)
+    assert_equal(weights(run), weights(tmp_path / "undisturbed"))
+
+
+def test_a_changed_recipe_is_refused_with_the_difference(data, finished, make_system):
+    run, _ = finished
+    with pytest.raises(ArtifactError, match=r"train.margin was 0.2 and is 0.3; |\(train.margin"):
+        tune(data, run, make_system(margin=0.3))
+    with pytest.raises(ArtifactError, match=r"options was \{\} and is \{'seed': 1\}"):
+        tune(data, run, make_system(options={"seed": 1}))
+
+
+def test_a_recipe_that_nothing_was_made_with_yet_may_be_changed(data, tmp_path, make_system):
+    with pytest.raises(TrainingError, match="freeze: no parameter"):
+        tune(data, tmp_path / "run", make_system(freeze=("encoder.*",)))
+    assert tune(data, tmp_path / "run", make_system(freeze=("patch.*",))).changed
+
+
+def test_other_clips_than_a_run_was_begun_with_are_refused(
+    data, tmp_path, make_system, monkeypatch
+):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFiles, "finish", lambda *_: pytest.fail("stop"))
+        with pytest.raises(pytest.fail.Exception):
+            tune(data, run, make_system())
+    monkeypatch.setattr(TrainingSet, "fingerprint", lambda _: "others")
+    with pytest.raises(TrainingError, match="begun with other clips"):
+        tune(data, run, make_system())
+
+
+def test_other_clips_than_a_finished_run_has_seen_are_refused(
+    data, finished, make_system, monkeypatch
+):
+    monkeypatch.setattr(TrainingSet, "fingerprint", lambda _: "others")
+    with pytest.raises(TrainingError, match="fine-tuned on other clips"):
+        tune(data, finished[0], make_system())
+
+
+def test_a_damaged_state_is_told(data, tmp_path, make_system):
+    state = checkpoints_folder(tmp_path / "run") / "state.pt"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"no state")
+    with pytest.raises(TrainingError, match=r"state\.pt: damaged"):
+        tune(data, tmp_path / "run", make_system())
+
+
+def test_an_unfinished_run_cannot_be_embedded(data, tmp_path, make_system):
+    run = tmp_path / "run"
+    with pytest.raises(ArtifactError, match="fine-tuning is not finished"):
+        embed(data, run, "dcase2025", make_system(), "cpu")
+
+
+def test_a_checkpoint_that_is_gone_is_told(data, tmp_path, make_system):
+    run = tmp_path / "run"
+    done = tune(data, run, make_system(steps=2, eval_every=0))
+    done.scored[0].unlink()
+    with pytest.raises(ArtifactError, match="this checkpoint is gone"):
+        embed(data, run, "dcase2025", make_system(steps=2, eval_every=0), "cpu")
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_batch_and_its_files(
+    data, tmp_path, make_system, monkeypatch
+):
+    forward = Trainee.forward
+    calls = []
+
+    def broken(self, *arguments):
+        loss, predicted = forward(self, *arguments)
+        calls.append(None)
+        return (loss * float("nan") if len(calls) == 4 else loss), predicted
+
+    monkeypatch.setattr(Trainee, "forward", broken)
+    with pytest.raises(TrainingError, match=r"the loss of batch 3 is nan.*train/section_00.*and 4"):
+        tune(data, tmp_path / "run", make_system())
+
+
+def test_too_little_memory_suggests_the_same_effective_batch(
+    data, tmp_path, make_system, monkeypatch
+):
+    def broken(self, *arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainee, "forward", broken)
+    expected = r"--batch-size 4 --accumulation 4 --steps 32 --eval-every 16 --save-every 8"
+    with pytest.raises(TrainingError, match=expected):
+        tune(data, tmp_path / "run", make_system())
+    with pytest.raises(TrainingError, match=r"batches of 2 clips; use a larger GPU"):
+        tune(data, tmp_path / "run", make_system(batch_size=2))
+
+
+def test_unreadable_clips_and_wrong_devices_are_told(data, tmp_path, make_system, monkeypatch):
+    with pytest.raises(TrainingError, match="cannot compute on the device 'gpu'"):
+        finetune(data, tmp_path / "run", make_system(), device="gpu")
+
+    def broken(path, *_):
+        raise AudioError(f"{path}: broken")
+
+    monkeypatch.setattr(batches, "read_span", broken)
+    for workers in (0, 1):
+        with pytest.raises(AudioError, match=r"^[^\n]*\.wav: broken$"):
+            finetune(data, tmp_path / "run", make_system(), device="cpu", workers=workers)
+
+
+def test_a_backbone_without_a_front_end_of_its_own_cannot_be_fine_tuned(
+    data, tmp_path, make_system
+):
+    with pytest.raises(BackboneError, match="'spectral' cannot be fine-tuned"):
+        tune(data, tmp_path / "run", make_system(plugin="spectral"))
+
+
+def test_the_last_checkpoints_need_no_labels_and_the_mean_of_weights_is_one(
+    data, tmp_path, make_system
+):
+    last = tune(data, tmp_path / "last", make_system(ensemble="last", keep=2, eval_every=4))
+    assert [path.name for path in last.scored] == [
+        "step_0000012.safetensors", "step_0000016.safetensors",
+    ]  # fmt: skip
+    run = tmp_path / "weights"
+    mean = tune(data, run, make_system(ensemble="weights", keep=2, eval_every=8))
+    (path,) = mean.scored
+    assert path.name == "average.safetensors"
+    parts = [load_file(checkpoints_folder(run) / each.file) for each in mean.checkpoints]
+    for name, value in load_file(path).items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2)
+    assert embed(data, run, "dcase2025", make_system(ensemble="weights", keep=2), "cpu").made == 3
+
+
+def test_only_the_best_and_the_last_are_kept(data, tmp_path, make_system, monkeypatch):
+    scores = iter([0.5, 0.9, 0.6, 0.4])
+    monkeypatch.setattr(loop, "dev_score", lambda *_: next(scores))
+    done = tune(data, tmp_path / "run", make_system(eval_every=4, keep=2))
+    assert [each.step for each in done.checkpoints] == [8, 12, 16]
+    assert [path.name for path in done.scored] == [
+        "step_0000008.safetensors", "step_0000012.safetensors",
+    ]  # fmt: skip
+    on_disk = sorted(path.name for path in checkpoints_folder(tmp_path / "run").glob("step_*"))
+    assert on_disk == [each.file for each in done.checkpoints]
+
+
+def test_lora_trains_its_matrices_alone_and_is_merged_into_the_checkpoint(
+    data, tmp_path, make_system
+):
+    run = tmp_path / "run"
+    system = make_system(tune="lora", lora_rank=4, lora_targets=("q_proj", "v_proj"), eval_every=0)
+    done = tune(data, run, system)
+    start = load_backbone("tiny").state_dict()
+    found = load_file(done.scored[0])
+    assert {name.removeprefix("backbone.") for name in found if name.startswith("backbone.")} == {
+        *start
+    }
+    changed = {name for name in start if not torch.equal(start[name], found[f"backbone.{name}"])}
+    assert changed == {"q_proj.weight", "v_proj.weight"}
+    embed(data, run, "dcase2025", system, "cpu")
+    score(run, "dcase2025")
+    report = evaluate_run_or_folder(run, "dcase2025", resamples=0)
+    assert report.evaluation.official_score == pytest.approx(done.checkpoints[-1].score, abs=1e-6)
+    with pytest.raises(TrainingError, match=r"called 'q_prj'; did you mean 'q_proj'"):
+        tune(data, tmp_path / "x", make_system(tune="lora", lora_targets=("q_prj",)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "adacos", "mixup": 0.3, "noise_probability": 0.0},
+        {"pooling": "mean", "sub_centered": "all", "balanced": True, "clip_norm": 1.0},
+        {"plugin": "tiny-cls", "step_unit": "update", "steps": 4, "schedule": "constant"},
+    ],
+)
+def test_other_settings_train_and_resume_as_well(data, tmp_path, make_system, monkeypatch, changes):
+    system = make_system(**{"save_every": 2, "eval_every": 0} | changes)
+    undisturbed = tune(data, tmp_path / "undisturbed", system)
+    whole, calls = Engine.update, []
+
+    def stopping(self, *arguments):
+        calls.append(None)
+        if len(calls) == 3:
+            raise Stopped
+        return whole(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "update", stopping)
+        with pytest.raises(Stopped):
+            tune(data, tmp_path / "run", system)
+    done = tune(data, tmp_path / "run", system)
+    assert_equal(load_file(done.scored[-1]), load_file(undisturbed.scored[-1]))
+
+
+def test_tensorboard_gets_the_course_too(data, tmp_path, make_system, monkeypatch):
+    pytest.importorskip("tensorboard", reason="TensorBoard is an option and not installed")
+    run = tmp_path / "run"
+    tune(data, run, make_system(steps=2, eval_every=0), tensorboard=True)
+    assert list((run / "tensorboard").iterdir())
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match="pip install tensorboard"):
+        tune(data, tmp_path / "other", make_system(), tensorboard=True)
+
+
+def test_training_leaves_torchs_global_state_alone(data, tmp_path, make_system):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    tune(data, tmp_path / "run", make_system(steps=2, eval_every=0))
+    assert torch.equal(torch.rand(1), expected)
+    assert not torch.are_deterministic_algorithms_enabled()
