@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 from dcase_asd_spectral import Spectral
-from safetensors.torch import save_file
 
+from dcase_asd.backbone import CHECKPOINT_FORMAT, write_tensors
 from dcase_asd.errors import AudioError, BackboneError
 from dcase_asd.testing import check_backbone
 
@@ -49,18 +49,18 @@ def test_options_saved_in_a_checkpoint_may_be_overridden(tmp_path):
     [
         ({}, "not a checkpoint that dcase-asd saved"),
         (
-            {"format": "dcase-asd backbone 1", "plugin": "beats", "options": "{}"},
+            {"format": CHECKPOINT_FORMAT, "plugin": "beats", "options": "{}"},
             "use --plugin beats",
         ),
         (
-            {"format": "dcase-asd backbone 1", "plugin": "spectral", "options": "{}"},
+            {"format": CHECKPOINT_FORMAT, "plugin": "spectral", "options": "{}"},
             "holds weights",
         ),
     ],
 )
 def test_checkpoints_that_do_not_fit_are_refused(tmp_path, metadata, message):
     path = tmp_path / "x.safetensors"
-    save_file({"weight": torch.ones(2)}, path, metadata)
+    write_tensors(path, {"weight": torch.ones(2)}, metadata)
     with pytest.raises(BackboneError, match=message):
         Spectral.from_checkpoint(path)
 
