@@ -18,6 +18,9 @@ PUBLISHED_KEYS = {
     "blocks.": "blocks.",
 }
 """How the tensors of `VisionTransformer` are called in published checkpoints."""
+CPU_BLOCK_VALUES = 2 * 2**20
+"""Values (8 MiB) of a feed-forward layer that are computed at once on a CPU without gradient: they
+stay in the cache and in memory that is mapped already, where larger ones are mapped anew."""
 INITIAL_DEVIATION = 0.02
 """Standard deviation of random weights (BERT's and data2vec's choice)."""
 
@@ -127,6 +130,7 @@ class VisionTransformer(nn.Module):
     def __init__(self, size: TransformerSize, grid: tuple[int, int]) -> None:
         super().__init__()
         self.grid = grid
+        self.hidden = int(size.embed_dim * size.mlp_ratio)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, size.embed_dim))
         self.patches = nn.Conv2d(1, size.embed_dim, PATCH, PATCH)
         self.register_buffer("positions", sin_cos_positions(*grid, size.embed_dim)[None])
@@ -152,6 +156,12 @@ class VisionTransformer(nn.Module):
             Tokens, (b, n, d): [CLS], then patches with the bins running fastest,
             n = 1 + (frames // 16) * (bins // 16); with `cls_only` (b, 1, d).
         """
+        if images.device.type == "cpu" and not torch.is_grad_enabled():
+            count = self._images_at_once(images)
+            if len(images) > count:
+                masks = [None] * len(images) if mask is None else torch.split(mask, count)
+                parts = zip(torch.split(images, count), masks, strict=False)
+                return torch.cat([self(part, each, cls_only=cls_only) for part, each in parts])
         patches = self.patches(images[:, None]).flatten(2).transpose(1, 2)
         patches = patches + self.positions[:, : patches.shape[1]]
         cls = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
@@ -161,6 +171,10 @@ class VisionTransformer(nn.Module):
         for number, block in enumerate(self.blocks, start=1):
             x = block(x, mask, cls_only and number == len(self.blocks))
         return x
+
+    def _images_at_once(self, images: Tensor) -> int:
+        tokens = 1 + images.shape[1] // PATCH * (images.shape[2] // PATCH)
+        return max(1, CPU_BLOCK_VALUES // (tokens * self.hidden))
 
     def draw_weights(self, generator: torch.Generator) -> None:
         """Fill all tensors: weights normal, biases 0, layer norms the identity."""

@@ -74,6 +74,23 @@ def test_masked_tokens_change_nothing():
         torch.testing.assert_close(found[:1], net(long[:1], cls_only=cls_only))
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_blocks_of_images_on_a_cpu_give_what_all_at_once_give(monkeypatch, masked):
+    net, batch = network(), images(5)
+    mask = torch.ones(5, 13, dtype=torch.bool) if masked else None
+    if masked:
+        mask[3:, 7:] = False
+    expected = net(batch, mask)
+    assert expected.requires_grad  # computed at once, for the gradient
+    monkeypatch.setattr("dcase_asd.vision_transformer.CPU_BLOCK_VALUES", 2 * 13 * 96)
+    seen = []
+    net.norm.register_forward_hook(lambda *arguments: seen.append(len(arguments[1][0])))
+    with torch.no_grad():
+        torch.testing.assert_close(net(batch, mask), expected)
+        torch.testing.assert_close(net(batch, mask, cls_only=True), expected[:, :1])
+    assert seen == [2, 2, 1] * 2
+
+
 def test_published_keys_are_unique_and_cover_every_tensor():
     keys = [published_key(name) for name in network().state_dict()]
     assert len(set(keys)) == len(keys)

@@ -94,10 +94,11 @@ def _editions(manifest: pd.DataFrame, wanted: Iterable[str], data: Path) -> list
 def _without_duplicates(
     clips: pd.DataFrame, manifest: pd.DataFrame, duplicates: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
-    groups = duplicates.set_index("path")["group"]
+    groups = dict(zip(duplicates["path"], duplicates["group"], strict=True))
     tests = manifest.loc[manifest["split"] == "test", "path"]
-    of_tests = set(groups[groups.index.isin(tests)])
-    group = clips["path"].map(groups).fillna("")
+    of_tests = {groups[path] for path in tests if path in groups}
+    of_clips = [groups.get(path, "") for path in clips["path"]]
+    group = pd.Series(of_clips, index=clips.index, dtype="str")
     leaked = group.isin(of_tests)
     # The manifest goes from the oldest edition to the newest.
     again = (group != "") & group.duplicated(keep="last") & ~leaked

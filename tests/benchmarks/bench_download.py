@@ -6,7 +6,6 @@ import hashlib
 import http.server
 import multiprocessing
 import os
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -18,12 +17,12 @@ from dcase_asd.transfer.fetch import fetch
 from dcase_asd.transfer.partial import RemoteFile
 
 MEBIBYTES = 256
-ROUNDS = 11
+ROUNDS = 15
 TARGET = 0.8
 
 
 def serve(path, port):
-    """Answer every request with one file, sent by the kernel: the server is not what is measured."""
+    """Answer every request with one file, by the kernel: the server is not what is measured."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -90,7 +89,8 @@ def measure(url, target, checksum):
             started = time.perf_counter()
             download()
             seconds.append(time.perf_counter() - started)
-    other, own = (statistics.median(seconds) for seconds in times.values())
+    # The best of each: hashing takes a second core, which others may hold for a while.
+    other, own = map(min, times.values())
     print(
         f"download with md5 in the same pass, {MEBIBYTES} MiB: {MEBIBYTES / own:.0f} MiB/s, plain "
         f"httpx {MEBIBYTES / other:.0f} MiB/s, ratio {other / own:.2f}, target {TARGET}"

@@ -24,7 +24,7 @@ def bench(rate, bands):
         tokens = explicit_tokens(backbone.network.encoder, torch.cat(embeddings))
         return tokens[:, 0].reshape(len(waveforms), -1)
 
-    compare(f"FISHER-small at {rate} Hz", backbone, twin, 10 * rate, bands, target=1.2)
+    compare(f"FISHER-small at {rate} Hz", backbone, twin, 10 * rate, bands=bands, target=1.2)
 
 
 def main():

@@ -81,7 +81,7 @@ def test_audio_of_test_sets_is_left_out_and_duplicates_are_used_once(copy):
 def test_what_is_missing_is_told(copy, tmp_path):
     with pytest.raises(DataError, match="no clip of edition dcase2024; did you mean"):
         chosen_from(copy, editions=("2024",))
-    with pytest.raises(DataError, match="no noise clip of dcase2024 to mix in"):
+    with pytest.raises(DataError, match="no noise clip of 2024 to mix in"):
         chosen_from(copy, noise_editions=("2024",))
     assert chosen_from(copy, noise_editions=("2024",), noise_probability=0.0).noise.empty
     (copy / "clips.duplicates.csv").unlink()
@@ -200,12 +200,12 @@ def test_clips_of_other_rates_are_resampled(copy):
 
 
 def test_a_file_that_shrank_since_it_was_prepared_is_told(copy):
-    source = batches(copy, noise_probability=0.0, batch_size=64)
+    source = batches(copy, noise_probability=0.0)
     for path in (copy / RAW / "fan" / "train").iterdir():
-        soundfile.write(path, np.zeros(10), 16000)
+        soundfile.write(path, np.zeros(1), 16000)
+    seed = next(s for s in range(50) if np.random.default_rng(s).integers(8001) > 1)
     with pytest.raises(AudioError, match=r"shorter than it was; run `dcase-asd prepare` again"):
-        for number in range(20):
-            source[number]
+        source._crop(source.clips, 0, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])

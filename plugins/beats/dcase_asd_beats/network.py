@@ -1,8 +1,7 @@
 """The BEATs transformer: patches of a log-mel spectrogram to tokens.
 
-Chen et al., "BEATs: Audio Pre-Training with Acoustic Tokenizers", ICML 2023. Parameters have the
-names of the published checkpoints, except for the table of relative positions, which all layers
-share.
+Chen et al., "BEATs: Audio Pre-Training with Acoustic Tokenizers", ICML 2023. Parameters are named
+as in the published files, except for the table of relative positions: all layers share one.
 """
 
 from __future__ import annotations
@@ -44,7 +43,6 @@ class Network(nn.Module):
 
     Args:
         config: The architecture.
-
     """
 
     def __init__(self, config: Config) -> None:
@@ -97,6 +95,8 @@ class Network(nn.Module):
             )
             for start in range(0, len(spectrogram), clips)
         ]
+        if len(blocks) == 1:
+            return blocks[0]
         return [torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
     def _outputs(
@@ -194,16 +194,15 @@ class Layer(nn.Module):
         """Tokens (b, n, d) to tokens."""
         if self.norm_first:
             x = x + self.dropout(self.self_attn(self.self_attn_layer_norm(x), bias, valid))
-            return x + self._feed_forward(self.final_layer_norm(x))
+            return x + self.dropout(self._feed_forward(self.final_layer_norm(x)))
         attended = self.dropout(self.self_attn(x, bias, valid))
         x = self.self_attn_layer_norm(torch.add(attended, x, alpha=self.residual_scale))
-        x = torch.add(self._feed_forward(x), x, alpha=self.residual_scale)
+        x = torch.add(self.dropout(self._feed_forward(x)), x, alpha=self.residual_scale)
         y: Tensor = self.final_layer_norm(x)
         return y
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        hidden = self.activation_dropout(self.activation(self.fc1(x)))
-        y: Tensor = self.dropout(self.fc2(hidden))
+        y: Tensor = self.fc2(self.activation_dropout(self.activation(self.fc1(x))))
         return y
 
 
@@ -241,7 +240,7 @@ class SelfAttention(nn.Module):
         """
         shape = (*x.shape[:2], self.heads, x.shape[2] // self.heads)
         query, key, value = (
-            projection(x).view(shape) for projection in (self.q_proj, self.k_proj, self.v_proj)
+            each(x).view(shape) for each in (self.q_proj, self.k_proj, self.v_proj)
         )
         attended = functional.scaled_dot_product_attention(
             query.transpose(1, 2),
@@ -278,7 +277,8 @@ class GatedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., hidden)."""
         value, gate = self.linear(x).chunk(2, dim=-1)
-        return value * functional.silu(gate)
+        y: Tensor = value * functional.silu(gate)
+        return y
 
 
 class PositionalConvolution(nn.Module):
@@ -315,7 +315,7 @@ class PositionalConvolution(nn.Module):
             rows = grouped.permute(1, 4, 0, 3, 2).flatten(2, 3)  # group, frequency, block, feature
             product = (rows @ transfer).view(*rows.shape[:2], batch, blocks, -1)
             y = torch.fft.irfft(product.permute(2, 0, 4, 3, 1), n=self.block)
-            kept = y[..., self.kernel - 1 :].reshape(batch, width, -1)[..., :tokens]
+            kept: Tensor = y[..., self.kernel - 1 :].reshape(batch, width, -1)[..., :tokens]
             return kept.transpose(1, 2) + self.bias
 
     def _transfer_function(self) -> Tensor:
@@ -323,7 +323,7 @@ class PositionalConvolution(nn.Module):
         norm = torch.linalg.vector_norm(self.weight_v, dim=(0, 1), keepdim=True)
         weight = self.weight_v * (self.weight_g / norm)
         # A network's convolution does not turn its kernel around, a product of transforms does.
-        spectrum = torch.fft.rfft(weight.float().flip(-1), n=self.block)
+        spectrum: Tensor = torch.fft.rfft(weight.float().flip(-1), n=self.block)
         kernels = spectrum.view(self.groups, -1, *spectrum.shape[1:])
         return kernels.permute(0, 3, 2, 1).contiguous()
 
@@ -349,9 +349,9 @@ class RelativePositionBias(nn.Module):
         """Bucket of each distance of a key from its query, both counted in tokens."""
         half = self.weight.shape[0] // 2
         single = half // 2
-        far = torch.log(distances.abs().float() / single) / math.log(self.max_distance / single)
-        far = (single + (far * (half - single)).clamp(max=half).long()).clamp(max=half - 1)
         near = distances.abs()
+        far = torch.log(near.float() / single) / math.log(self.max_distance / single)
+        far = (single + (far * (half - single)).clamp(max=half).long()).clamp(max=half - 1)
         return torch.where(near < single, near, far) + half * (distances > 0)
 
     def _table(self, tokens: int) -> Tensor:
@@ -366,17 +366,18 @@ class Kept:
 
     def __init__(self, size: int = 1) -> None:
         self._size = size
-        self._state: Any = None
+        self._weights: tuple[Tensor, ...] = ()  # held, so that no other takes their identity
+        self._state: list[tuple[int, int, int]] = []
         self._results: dict[Any, Tensor] = {}
 
     def get(self, key: Any, weights: tuple[Tensor, ...], compute: Callable[[], Tensor]) -> Tensor:
         """The result for `key`; computed anew where gradients must flow through it."""
         if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
             return compute()
-        # A version counts the changes in place, an address tells of weights put in their stead.
-        state = [(each.data_ptr(), each._version, each.device) for each in weights]  # noqa: SLF001 # no public name
+        # A version counts the changes in place, an address tells of memory put in their stead.
+        state = [(id(each), each.data_ptr(), each._version) for each in weights]  # noqa: SLF001 # no public name
         if state != self._state:
-            self._state, self._results = state, {}
+            self._weights, self._state, self._results = weights, state, {}
         if key not in self._results:
             if len(self._results) == self._size:
                 self._results.pop(next(iter(self._results)))
