@@ -17,6 +17,7 @@ from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe import read_content, read_recipe
 from dcase_asd.steps.embed import embed
 from dcase_asd.steps.evaluate import evaluate_run_or_folder
+from dcase_asd.steps.finetune import finetune
 from dcase_asd.steps.prepare import prepare
 from dcase_asd.steps.score import score
 from dcase_asd.steps.submit import Submitted, submit
@@ -88,7 +89,7 @@ def run_system(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> SystemRun:
-    """Prepare, embed, score and, where labels are known, evaluate.
+    """Prepare, fine-tune where the recipe says so, embed, score and, with known labels, evaluate.
 
     Args:
         system: What to run; without editions, on all that the data folder holds.
@@ -104,6 +105,8 @@ def run_system(
     prepare(data, progress)
     clips = read_manifest(data)
     editions = [load_edition(name).name for name in system.editions]
+    if system.train is not None:
+        finetune(data, run, system, device=device, progress=progress)
     evaluations = []
     for edition in editions or sorted(clips["edition"].unique()):
         embed(data, run, edition, system, device, progress)

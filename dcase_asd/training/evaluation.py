@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from dcase_asd.artifacts.manifest import manifest_path, read_manifest
+from dcase_asd.backbone import Backbone
 from dcase_asd.batches import Recording, read_batches
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.metrics import evaluate
 from dcase_asd.detection.anomaly_scores import Detector, score_section
 from dcase_asd.errors import DataError
-from dcase_asd.finetuned import Finetuned
 from dcase_asd.training.settings import Training
 
 READERS = 4
@@ -86,7 +86,7 @@ def read_development_set(data: Path, settings: Training, channel: int = 0) -> De
 
 
 def embed_share(
-    model: Finetuned, dev: DevelopmentSet, settings: Training, rank: int, processes: int
+    model: Backbone, dev: DevelopmentSet, settings: Training, rank: int, processes: int
 ) -> tuple[Rows, Vectors]:
     """Embed one process's share of the clips.
 

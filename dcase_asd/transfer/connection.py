@@ -69,6 +69,7 @@ class Connection:
     def __init__(self, mirror: str = "", patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
         self.stop = threading.Event()
+        self.reached = False
         self._mirror = httpx.URL(mirror) if mirror else None
         if self._mirror and (self._mirror.scheme not in ("http", "https") or not self._mirror.host):
             raise DownloadError(f"{mirror}: no address of a mirror; give --mirror https://HOST")
@@ -118,6 +119,7 @@ class Connection:
         address = self.address(url)
         try:
             with self._client.stream("GET", address, headers=headers) as response:
+                self.reached = True
                 _check_status(response, address)
                 yield response
         except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as error:
@@ -163,12 +165,21 @@ class Attempts:
     def fail(self, fault: TransientError) -> None:
         """Wait before the next attempt.
 
+        A server that answered before is waited for when it cannot be reached, as it may be starting
+        again; one that never did is not.
+
         Raises:
+            UnreachableError: There was no way to any server yet.
             DownloadError: There is no next attempt.
         """
         patience = self._connection.patience
         self._failures += 1
         address = self._connection.address(self._url)
+        if fault.unreachable and not self._connection.reached:
+            raise UnreachableError(
+                f"{address}: cannot be reached ({fault}); check the network and the proxy, "
+                "or name a --mirror"
+            ) from fault
         if self._failures >= patience.attempts:
             raise DownloadError(f"{address}: {fault}, {self._failures} times; {_AGAIN}") from fault
         pause = min(patience.first_pause * 2 ** (self._failures - 1), patience.longest_pause)
@@ -183,7 +194,7 @@ class Attempts:
 
 
 def with_patience(connection: Connection, url: str, action: Callable[[], T]) -> T:
-    """Repeat a short request until it works; a server that cannot be reached is not waited for.
+    """Repeat a short request until it works.
 
     Raises:
         UnreachableError: The server cannot be reached.
@@ -194,12 +205,6 @@ def with_patience(connection: Connection, url: str, action: Callable[[], T]) -> 
         try:
             return action()
         except TransientError as fault:
-            if fault.unreachable:
-                address = connection.address(url)
-                raise UnreachableError(
-                    f"{address}: cannot be reached ({fault}); check the network and the proxy, "
-                    "or name a --mirror"
-                ) from fault
             attempts.fail(fault)
 
 

@@ -83,12 +83,14 @@ def compare(name, backbone, twin, samples, *, bands, target):
                 floor.append(seconds(products))
                 fast.append(seconds(backbone.embed, batch))
                 floor.append(seconds(products))
+            # Of neighbors in time, as the machine may do other things in the next minute.
+            ratio = statistics.median(a / b for a, b in zip(slow, fast, strict=True))
             slow, fast = (statistics.median(times) / clips for times in (slow, fast))
             rate = work / statistics.median(floor)
             share = bands * gigaflop(encoder, tokens) / rate / fast
             print(
                 f"{name}, batch {clips}, {torch.get_num_threads()} threads: embeds "
                 f"{1 / fast:.2f} clips/s, explicitly {1 / slow:.2f}; "
-                f"ratio {slow / fast:.2f}, target {target}; {share:.0%} of the floor of matrix "
+                f"ratio {ratio:.2f}, target {target}; {share:.0%} of the floor of matrix "
                 f"products ({rate:.0f} GFLOP/s); largest difference {difference:.1g}"
             )

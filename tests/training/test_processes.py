@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from dcase_asd.artifacts.checkpoints import checkpoints_folder, read_kept

@@ -9,7 +9,7 @@ from loopback import Fault, Loopback, md5
 
 import dcase_asd.transfer.fetch
 from dcase_asd.errors import DownloadError
-from dcase_asd.transfer.connection import Connection, Patience
+from dcase_asd.transfer.connection import Connection, Patience, UnreachableError
 from dcase_asd.transfer.fetch import fetch
 from dcase_asd.transfer.partial import PartialFile, RemoteFile, part_path
 
@@ -208,6 +208,12 @@ def test_a_restarted_server_is_waited_for(connection, tmp_path):
     second[0].close()
     assert (tmp_path / "fan.zip").read_bytes() == CONTENT
     assert second[0].asked(PATH) == ["bytes=10000-"]
+
+
+def test_without_a_network_the_first_file_is_not_waited_for(connection, tmp_path):
+    file = RemoteFile("http://127.0.0.1:9/fan.zip", 3, "md5:0")
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        fetch(connection, file, tmp_path / "fan.zip", Meter())
 
 
 def test_another_process_goes_on_where_this_one_stopped(server, connection, tmp_path):

@@ -103,7 +103,7 @@ def test_layers_that_nothing_depends_on_are_left_out():
     cut, whole = small(layers=[1]), small()
     assert [len(each.network.encoder.layers) for each in (cut, whole)] == [1, 3]
     clip = clips()
-    cut.train().tokens(clip).sum().backward()
+    loss(cut.train().tokens(clip)).backward()
     assert all(each.grad is not None for each in cut.parameters())
 
 
@@ -179,16 +179,22 @@ def test_options_that_do_not_fit_are_refused(options, message):
         load_backbone("beats", random_weights=0, architecture=SMALL, **options)
 
 
+def loss(tokens):
+    """A sum with random signs; a norm's output has the same length whatever the weights."""
+    signs = torch.randn(tokens.shape[1:], generator=torch.Generator().manual_seed(2))
+    return (tokens.double() * signs).sum() / len(signs)
+
+
 def gradients(backbone):
     backbone.zero_grad()
-    backbone.tokens(clips()).square().mean().backward()
+    loss(backbone.tokens(clips())).backward()
     return {name: each.grad.clone() for name, each in backbone.named_parameters()}
 
 
 def test_every_parameter_is_trained_and_gradients_are_those_of_the_same_function():
     backbone = small(gradient_decay=1.0)
     analytic = gradients(backbone)
-    step = 2e-2
+    step = 1e-3
     for name in (
         "network.encoder.pos_conv.0.weight_v",
         "network.encoder.pos_conv.0.weight_g",
@@ -202,10 +208,10 @@ def test_every_parameter_is_trained_and_gradients_are_those_of_the_same_function
         with torch.no_grad():
             for sign in (1, -1):
                 weight.add_(sign * step * direction)
-                losses.append(float(backbone.tokens(clips()).double().square().mean()))
+                losses.append(float(loss(backbone.tokens(clips()))))
                 weight.sub_(sign * step * direction)
         measured = (losses[0] - losses[1]) / (2 * step)
-        assert measured == pytest.approx(float(analytic[name].norm()), rel=0.1, abs=1e-6), name
+        assert measured == pytest.approx(float(analytic[name].norm()), rel=0.02), name
 
 
 def test_gradient_decay_scales_the_gradient_once_for_each_layer_above():
@@ -218,7 +224,6 @@ def test_gradient_decay_scales_the_gradient_once_for_each_layer_above():
 
 
 def test_computing_layers_again_gives_the_same_gradients():
-    kept, again = gradients(small().train()), None
     torch.manual_seed(0)
     kept = gradients(small(architecture={"dropout": 0.1}).train())
     torch.manual_seed(0)
@@ -284,7 +289,7 @@ def test_it_embeds_and_trains_in_half_precision(dtype):
     with torch.autocast("cpu", dtype):
         with torch.inference_mode():
             found = backbone.embed(clips(), lengths)
-        backbone.train().tokens(clips(), lengths).float().square().mean().backward()
+        loss(backbone.train().tokens(clips(), lengths)).backward()
     assert found.dtype == torch.float32
     assert float((found - expected).abs().max()) < 0.1
     for parameter in backbone.parameters():
@@ -293,10 +298,14 @@ def test_it_embeds_and_trains_in_half_precision(dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's own compiler
+@pytest.mark.filterwarnings("default")  # the compiler raises some of its own
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_layers_give_the_same_embeddings(tmp_path):
-    backbone = small(compile=True)
+def test_compiled_layers_give_the_same_embeddings_and_gradients():
+    one = {"encoder_layers": 1}
+    plain, compiled = small(architecture=one), small(architecture=one, compile=True)
     with torch.inference_mode():
-        torch.testing.assert_close(backbone.embed(clips()), small().embed(clips()))
-        check_backbone(backbone, tmp_path)
+        torch.testing.assert_close(compiled.embed(clips()), plain.embed(clips()))
+    found = gradients(compiled.train())
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    for name, expected in gradients(plain.train()).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-3, atol=1e-4)

@@ -10,7 +10,7 @@ from dcase_asd_beats import Beats
 from dcase_asd_beats.checkpoint import SHARED_TABLE, Config
 from safetensors.torch import load_file, save_file
 
-from dcase_asd.backbone import CHECKPOINT_FORMAT
+from dcase_asd.backbone import CHECKPOINT_FORMAT, write_tensors
 from dcase_asd.checkpoints import CACHE_VARIABLE, choose_checkpoint
 from dcase_asd.errors import BackboneError
 from dcase_asd.registry import load_backbone
@@ -234,7 +234,7 @@ def test_tensors_of_a_saved_file_are_accounted_for_as_well(tmp_path):
 def test_files_of_other_plugins_are_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     metadata = {"format": CHECKPOINT_FORMAT, "plugin": "eat", "options": "{}"}
-    save_file({"weight": torch.zeros(1)}, path, metadata)
+    write_tensors(path, {"weight": torch.zeros(1)}, metadata)
     assert "use --plugin eat" in refused(path)
     save_file(load_file(path), path)
     assert "not a checkpoint that dcase-asd saved" in refused(path)
