@@ -194,7 +194,8 @@ class Layer(nn.Module):
         """Tokens (b, n, d) to tokens."""
         if self.norm_first:
             x = x + self.dropout(self.self_attn(self.self_attn_layer_norm(x), bias, valid))
-            return x + self.dropout(self._feed_forward(self.final_layer_norm(x)))
+            z: Tensor = x + self.dropout(self._feed_forward(self.final_layer_norm(x)))
+            return z
         attended = self.dropout(self.self_attn(x, bias, valid))
         x = self.self_attn_layer_norm(torch.add(attended, x, alpha=self.residual_scale))
         x = torch.add(self.dropout(self._feed_forward(x)), x, alpha=self.residual_scale)

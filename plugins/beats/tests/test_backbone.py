@@ -192,9 +192,9 @@ def gradients(backbone):
 
 
 def test_every_parameter_is_trained_and_gradients_are_those_of_the_same_function():
-    backbone = small(gradient_decay=1.0)
+    backbone = Beats.from_checkpoint(FINETUNED, gradient_decay=1.0).eval()
     analytic = gradients(backbone)
-    step = 1e-3
+    step = 1e-2
     for name in (
         "network.encoder.pos_conv.0.weight_v",
         "network.encoder.pos_conv.0.weight_g",
@@ -211,7 +211,7 @@ def test_every_parameter_is_trained_and_gradients_are_those_of_the_same_function
                 losses.append(float(loss(backbone.tokens(clips()))))
                 weight.sub_(sign * step * direction)
         measured = (losses[0] - losses[1]) / (2 * step)
-        assert measured == pytest.approx(float(analytic[name].norm()), rel=0.02), name
+        assert measured == pytest.approx(float(analytic[name].norm()), rel=0.05), name
 
 
 def test_gradient_decay_scales_the_gradient_once_for_each_layer_above():
@@ -301,7 +301,7 @@ def test_it_embeds_and_trains_in_half_precision(dtype):
 @pytest.mark.filterwarnings("default")  # the compiler raises some of its own
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_layers_give_the_same_embeddings_and_gradients():
-    one = {"encoder_layers": 1}
+    one = {"encoder_layers": 1, "encoder_layerdrop": 0.0}  # else chance decides in training
     plain, compiled = small(architecture=one), small(architecture=one, compile=True)
     with torch.inference_mode():
         torch.testing.assert_close(compiled.embed(clips()), plain.embed(clips()))
