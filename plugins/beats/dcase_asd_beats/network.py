@@ -1,7 +1,6 @@
-"""The BEATs transformer: patches of a log-mel spectrogram to tokens.
+"""The BEATs transformer (Chen et al., ICML 2023): patches of a log-mel spectrogram to tokens.
 
-Chen et al., "BEATs: Audio Pre-Training with Acoustic Tokenizers", ICML 2023. Parameters are named
-as in the published files, except for the table of relative positions: all layers share one.
+Parameters are named as in the published files; the table of positions, all layers', stands once.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ from dcase_asd_beats.checkpoint import Config
 CPU_BLOCK_CLIPS = 2
 """Clips that pass the transformer at once on a CPU while nothing is to be differentiated.
 
-What a layer writes for two clips of 10 s (12 MiB in the feed-forward part, 23 MiB of attention
-bias) stays in the cache and in memory that is mapped already; the results of more are mapped anew
-for every layer, which costs more than the arithmetic on them. Of one, the weights are read twice.
+What a layer writes for two clips of 10 s stays in memory that is mapped already; of more it is
+mapped anew for every layer, which costs more than the arithmetic. For one, weights are read twice.
 """
 LENGTHS_KEPT = 4
 """Sequence lengths whose biases are kept (12 MiB each for 10 s of the base model)."""
@@ -194,12 +192,12 @@ class Layer(nn.Module):
         """Tokens (b, n, d) to tokens."""
         if self.norm_first:
             x = x + self.dropout(self.self_attn(self.self_attn_layer_norm(x), bias, valid))
-            z: Tensor = x + self.dropout(self._feed_forward(self.final_layer_norm(x)))
-            return z
-        attended = self.dropout(self.self_attn(x, bias, valid))
-        x = self.self_attn_layer_norm(torch.add(attended, x, alpha=self.residual_scale))
-        x = torch.add(self.dropout(self._feed_forward(x)), x, alpha=self.residual_scale)
-        y: Tensor = self.final_layer_norm(x)
+            y: Tensor = x + self.dropout(self._feed_forward(self.final_layer_norm(x)))
+        else:
+            attended = self.dropout(self.self_attn(x, bias, valid))
+            x = self.self_attn_layer_norm(torch.add(attended, x, alpha=self.residual_scale))
+            changed = self.dropout(self._feed_forward(x))
+            y = self.final_layer_norm(torch.add(changed, x, alpha=self.residual_scale))
         return y
 
     def _feed_forward(self, x: Tensor) -> Tensor:
@@ -262,7 +260,8 @@ class SelfAttention(nn.Module):
             scores = self.grep_linear(query).view(*query.shape[:3], 2, 4).sum(-1)
             inner, outer = scores.sigmoid().unbind(-1)
             gate = inner * (outer * self.grep_a.view(-1) - 1) + 2
-            mask = gate.to(query.dtype).transpose(1, 2)[..., None] * mask
+            # In one piece, because the product is laid out like the gate and would be copied.
+            mask = gate.to(query.dtype).transpose(1, 2).contiguous()[..., None] * mask
         if valid is None:
             return mask
         return mask.masked_fill(~valid[:, None, None], -math.inf)
