@@ -120,7 +120,10 @@ def _begin(response: httpx.Response, part: PartialFile, advance: Advance) -> int
             raise TransientError("the file on the server has changed")
         return total
     # The server sends everything: it ignores ranges, or the file is not the one that was begun.
-    advance(-part.restart())
+    # A file that was truncated, if only to the nothing it held, is written out by some file systems
+    # as soon as it is closed, which would take a fifth of the time of a fast transfer.
+    if part.size:
+        advance(-part.restart())
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None
 
