@@ -50,6 +50,10 @@ class ArtifactError(DcaseAsdError):
     """A file that a step wrote is missing, damaged or written by somebody else right now."""
 
 
+class BusyError(ArtifactError):
+    """Another process is writing the folder right now."""
+
+
 class ScoresError(DcaseAsdError):
     """Anomaly scores are missing, duplicated, extra or not finite."""
 

@@ -30,12 +30,39 @@ def read_recipe(path: Path, kind: type[T]) -> T:
         RecipeError: One message that lists every unknown name (with the nearest valid one),
             every missing field and every value of a wrong type.
     """
-    content = read_content(path)
+    return recipe_from(read_content(path), kind, str(path))
+
+
+def recipe_from(content: dict[str, Any], kind: type[T], source: str) -> T:
+    """Make a frozen dataclass of TOML that is read already, as `read_recipe` does.
+
+    Raises:
+        RecipeError: As `read_recipe`; the message begins with `source`.
+    """
     problems: list[str] = []
     recipe = _read_table(content, kind, "", problems)
     if problems:
-        raise RecipeError(f"{path}: " + "; ".join(problems))
+        raise RecipeError(f"{source}: " + "; ".join(problems))
     return typing.cast("T", recipe)
+
+
+def problems_of_part(content: dict[str, Any], kind: type, where: str) -> list[str]:
+    """What is wrong with a table that gives only some of a dataclass's fields.
+
+    Args:
+        content: The table.
+        kind: The dataclass; what it checks of its values together is not looked at.
+        where: What to put before the names, such as ``train.``.
+    """
+    hints = get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind) if field.init]
+    problems: list[str] = []
+    for name, value in content.items():
+        if name in names:
+            _read_value(value, hints[name], where + name, problems)
+        else:
+            problems.append(f"unknown name {where + name!r} ({nearest_name(name, names)})")
+    return problems
 
 
 def read_content(path: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from dcase_asd.artifacts.atomic import write_text
 from dcase_asd.detection.anomaly_scores import Detector
-from dcase_asd.errors import ArtifactError
-from dcase_asd.recipe import read_recipe, recipe_text
+from dcase_asd.errors import ArtifactError, RecipeError
+from dcase_asd.recipe import read_content, read_recipe, recipe_text
 from dcase_asd.training.settings import Training
 
 
@@ -66,13 +66,19 @@ def read_system(path: Path) -> System:
 
     Raises:
         ArtifactError: The run folder holds no recipe.
-        RecipeError: The recipe is wrong; all mistakes are listed.
+        RecipeError: The recipe is wrong (all mistakes are listed), or that of a fusion.
     """
+    folder = path
     if path.is_dir():
         if not recipe_path(path).is_file():
             raise ArtifactError(f"{path}: not a run folder (it has no recipe.toml); make it with "
                                 f"`dcase-asd embed --run {path}`")  # fmt: skip
         path = recipe_path(path)
+    if "fusion" in read_content(path):
+        raise RecipeError(
+            f"{folder}: a fusion of other systems, with no backbone of its own to fine-tune, embed "
+            "or score with; do that with its systems and fuse them again, or give another run"
+        )
     return read_recipe(path, System)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dcase_asd.errors import ArtifactError
+from dcase_asd.errors import ArtifactError, BusyError
 
 TEMPORARY_PREFIX = ".writing-"
 """Start of the names of files that are being written; a killed run may leave some behind."""
@@ -96,14 +96,15 @@ def only_writer(folder: Path) -> Iterator[None]:
     """Keep other processes from writing the same folder; ends with the process, even if killed.
 
     Raises:
-        ArtifactError: Another process is writing it now, or the folder cannot be written.
+        BusyError: Another process is writing it now.
+        ArtifactError: The folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
         lock.acquire()
     except Timeout as error:
-        raise ArtifactError(
+        raise BusyError(
             f"{folder}: another dcase-asd is writing this folder right now; "
             "wait until it ends, or give this run another folder"
         ) from error

@@ -108,7 +108,7 @@ def finetune(
     Example: dcase-asd finetune --plugin beats --data data --run runs/beats
     """
     from dcase_asd.steps.finetune import finetune as run_step
-    from dcase_asd.steps.finetune import planned_system
+    from dcase_asd.steps.finetune import is_main_process, planned_system
 
     system = planned_system(
         run,
@@ -122,5 +122,7 @@ def finetune(
         data, run, system,
         device=device, workers=workers, tensorboard=tensorboard, progress=Display(),
     )  # fmt: skip
+    if not is_main_process():
+        return
     state = "fine-tuned" if done.changed else "was fine-tuned already"
     say(f"{run}: {state}; scored with {', '.join(path.name for path in done.scored)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -14,15 +13,17 @@ from dcase_asd.challenge.bootstrap import confidence_interval
 from dcase_asd.challenge.curves import find_strata
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.evaluation_report import EvaluationReport
-from dcase_asd.challenge.ground_truth import (
-    join_ground_truth,
-    labels_from_names,
-    read_ground_truth,
+from dcase_asd.challenge.ground_truth import read_ground_truth
+from dcase_asd.challenge.labelling import (
+    in_words,
+    label_by_names,
+    label_by_truth,
+    sections_of,
 )
 from dcase_asd.challenge.metrics import evaluate as official_result
 from dcase_asd.challenge.official_scores import read_official_scores
 from dcase_asd.challenge.report_table import as_csv, as_latex, as_markdown
-from dcase_asd.errors import DataError, GroundTruthError, ScoresError, nearest_name
+from dcase_asd.errors import DataError, ScoresError, nearest_name
 from dcase_asd.progress import Progress, Silent
 
 
@@ -68,12 +69,14 @@ def evaluate_run_or_folder(
     )
     scores = _of_machines(scores, machines, target)
     if ground_truth is None:
-        labelled = _label_by_names(scores, rules, target, said)
+        labelled, left_out = label_by_names(scores, rules, target)
     else:
         truth = read_ground_truth(ground_truth, rules)
         if machines:
             truth = truth[truth["machine"].isin(machines)]
-        labelled = _label_by_truth(scores, truth, target, ground_truth, said)
+        labelled, left_out = label_by_truth(scores, truth, target, ground_truth)
+    for sentence in left_out:
+        said.note(sentence)
     labelled = labelled.sort_values(["machine", "section", "file"], ignore_index=True)
     complete = _is_complete(labelled, rules, said)
     evaluation = official_result(labelled, rules.metric, strict=rules.official)
@@ -163,81 +166,23 @@ def _of_machines(scores: pd.DataFrame, machines: Sequence[str], target: Path) ->
     return scores[scores["machine"].isin(machines)] if machines else scores
 
 
-def _label_by_names(
-    scores: pd.DataFrame, edition: Edition, target: Path, said: _Notes
-) -> pd.DataFrame:
-    """Development clips with a condition in their names; the rest is left out and said."""
-    if "stage" in scores and (scores["stage"] == "dev").any():
-        scores = scores[scores["stage"] == "dev"]
-    labelled = labels_from_names(scores, edition)
-    blind = labelled[labelled["condition"] == ""]
-    if len(blind) == len(labelled):
-        raise GroundTruthError(
-            f"{target}: no test clip of {edition.name} tells its condition in its name, as "
-            f"{blind.iloc[0]['file']} does not; give the labels with --ground-truth"
-        )
-    if not blind.empty:
-        said.note(
-            f"{len(blind)} clip(s) without a condition in their names are left out "
-            f"({_text(_pairs(blind))}); --ground-truth gives labels to them"
-        )
-    return labelled[labelled["condition"] != ""]
-
-
-def _label_by_truth(
-    scores: pd.DataFrame,
-    truth: pd.DataFrame,
-    target: Path,
-    ground_truth: Path,
-    said: _Notes,
-) -> pd.DataFrame:
-    """The machines and sections that the ground truth covers, with its labels."""
-    covered = _pairs(truth)
-    keys = zip(scores["machine"], scores["section"], strict=True)
-    inside = pd.Series([key in covered for key in keys], index=scores.index, dtype=bool)
-    if not inside.any():
-        raise GroundTruthError(
-            f"{ground_truth}: labels of {_text(covered) or 'other machines'}, but scored "
-            f"are {_text(_pairs(scores))}; give the ground truth of this edition"
-        )
-    if not inside.all():
-        said.note(
-            f"{int((~inside).sum())} clip(s) that the ground truth does not cover are left out "
-            f"({_text(_pairs(scores[~inside]))})"
-        )
-    return join_ground_truth(scores[inside], truth, str(target))
-
-
 def _is_complete(labelled: pd.DataFrame, edition: Edition, said: _Notes) -> bool:
     """Whether the evaluated machines and sections are those of the edition; says what differs."""
     if not edition.official:
         return True
-    evaluated = _pairs(labelled)
+    evaluated = sections_of(labelled)
     stages = {
         stage: {(machine, section) for machine, found in machines.items() for section in found}
         for stage, machines in edition.machines.items()
     }
     unknown = evaluated.difference(*stages.values())
     if unknown:
-        said.note(f"{_text(unknown)} is not of {edition.name}, and counts all the same")
+        said.note(f"{in_words(unknown)} is not of {edition.name}, and counts all the same")
     missing = {stage: pairs - evaluated for stage, pairs in stages.items() if pairs & evaluated}
     for stage, pairs in missing.items():
         if pairs:
             said.note(
                 f"only {len(evaluated & stages[stage])} of {len(stages[stage])} machine sections "
-                f"of the {stage} set of {edition.name} are evaluated; without {_text(pairs)}"
+                f"of the {stage} set of {edition.name} are evaluated; without {in_words(pairs)}"
             )
     return not unknown and not any(missing.values())
-
-
-def _pairs(rows: pd.DataFrame) -> set[tuple[str, str]]:
-    """The machines and sections of a table."""
-    return set(zip(rows["machine"], rows["section"], strict=True))
-
-
-def _text(pairs: set[tuple[str, str]]) -> str:
-    """Machines and their sections in words: ``fan 00 01, valve 02``."""
-    return ", ".join(
-        " ".join((machine, *(section for _, section in group)))
-        for machine, group in groupby(sorted(pairs), key=lambda pair: pair[0])
-    )

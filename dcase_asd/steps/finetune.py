@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,27 +68,31 @@ def finetune(
         ArtifactError: The run folder was made with another recipe, or is being written.
     """
     from dcase_asd.training.dataset import read_training_set
-    from dcase_asd.training.engine import make_accelerator
-    from dcase_asd.training.journal import Journal
 
     settings = system.train or Training()
     system = dataclasses.replace(system, train=settings)
     chosen = read_training_set(data, settings)
+    before = read_kept(run)
+    if before is not None and before.finished:  # seen before torch is imported, which takes seconds
+        with only_writer(run) if is_main_process() else nullcontext():
+            if is_main_process():
+                _keep_recipe(run, system)
+        if before.inputs != chosen.fingerprint():
+            raise TrainingError(
+                f"{run}: fine-tuned on other clips than the data folder holds now; "
+                "give another --run"
+            )
+        return _outcome(run, changed=False)
+
+    from dcase_asd.training.engine import make_accelerator
+    from dcase_asd.training.journal import Journal
+
     accelerator = make_accelerator(settings, device)
     progress = (progress or Silent()) if accelerator.is_main_process else Silent()
-    inputs = chosen.fingerprint()
     with only_writer(run) if accelerator.is_main_process else nullcontext():
-        before = read_kept(run)
         if accelerator.is_main_process:
             _keep_recipe(run, system)
         accelerator.wait_for_everyone()
-        if before is not None and before.finished:
-            if before.inputs != inputs:
-                raise TrainingError(
-                    f"{run}: fine-tuned on other clips than the data folder holds now; "
-                    "give another --run"
-                )
-            return _outcome(run, changed=False)
         for note in chosen.notes:
             progress.note(note)
         loop = _loop(
@@ -100,6 +105,11 @@ def finetune(
         loop.run(state)
         accelerator.wait_for_everyone()
     return _outcome(run, changed=True)
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process, or of those of a launcher the one that writes and speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def planned_system(
@@ -143,7 +153,7 @@ def planned_system(
 
 def _keep_recipe(run: Path, system: System) -> None:
     """Write the recipe; one that nothing was made with yet may be replaced."""
-    made = [checkpoints_folder(run), run / "embeddings", run / "members"]
+    made = [checkpoints_folder(run), run / "embeddings", run / "members", run / "fusion"]
     if any(any(folder.rglob("*.*")) for folder in made):
         keep_recipe(run, system)
     else:

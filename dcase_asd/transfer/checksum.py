@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 BLOCK = 1 << 18
-"""Bytes that are written and hashed at a time: long enough that handing over costs nothing, and short
-enough for a core's own cache. (Blocks of 1 MiB were at times twice as slow to write.)"""
+"""Bytes that are written and hashed at a time: long enough that handing over costs nothing, and
+short enough for a core's own cache. (Blocks of 1 MiB were at times twice as slow to write.)"""
 
 _BLOCKS = 16
 
