@@ -1,0 +1,223 @@
+"""The official score of many candidate fusions at once, for a search of their weights.
+
+`metrics.evaluate` gives everything about one system. A search asks for one number of each of a
+million candidates: here a section's clips are ranked once for all values of the section, and
+thousands of candidates together.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dcase_asd.challenge.batched_ranking import BatchedRanking
+from dcase_asd.challenge.bootstrap import draw_weights
+from dcase_asd.challenge.curves import DOMAINS, Curve, Strata, draw_curves, find_strata
+from dcase_asd.challenge.edition import Metric
+from dcase_asd.challenge.exact_ranking import ANOMALY, Kinds
+from dcase_asd.challenge.ranking import FLOOR, Floats, Integers
+
+LARGEST_SCORE = 1e300
+"""Differences of such scores do not overflow yet."""
+
+TOLERANCE = 1e-9
+"""How far the sum of a candidate's weights may be off one by rounding."""
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Clips that are ranked against each other; `machine` is a number of `machines`."""
+
+    machine: int
+    rows: Integers
+    kinds: Kinds
+    counted: tuple[int, ...]
+
+
+class OfficialObjective:
+    """The official development score of weighted sums of systems; of 2020 ``means["mean"]``.
+
+    Args:
+        labelled: As for `metrics.evaluate`, without ``score``.
+        systems: Scores of each system in the order of the rows, (s, clips), finite.
+        metric: The recipe of the edition.
+        strict: As for `metrics.evaluate`.
+
+    Attributes:
+        machines: The machine types, in ASCII order.
+
+    Raises:
+        GroundTruthError: As `metrics.evaluate`.
+        ValueError: The scores are not finite, or not one of each row.
+    """
+
+    def __init__(
+        self, labelled: pd.DataFrame, systems: Floats, metric: Metric, *, strict: bool = True
+    ) -> None:
+        systems = np.asarray(systems, dtype=np.float64)
+        if systems.ndim != 2 or not len(systems) or systems.shape[1] != len(labelled):  # noqa: PLR2004
+            raise ValueError(f"scores of {len(labelled)} clips cannot be {systems.shape}")
+        strata = find_strata(labelled)
+        if not (np.abs(systems) <= LARGEST_SCORE).all():
+            raise ValueError(f"the scores of the systems must be finite, up to {LARGEST_SCORE:g}")
+        curves = draw_curves(strata, metric, strict=strict).curves
+        self.machines: tuple[str, ...] = tuple(sorted({curve.machine for curve in curves}))
+        self._metric = metric
+        self._strata = strata.rows
+        self._pools = [
+            _pool(self.machines.index(members[0].machine), members, strata)
+            for members in _ranked_together(curves, metric)
+        ]
+        counts = np.zeros(len(self.machines), dtype=np.intp)
+        for pool in self._pools:
+            counts[pool.machine] += 1 if metric == "2020" else len(pool.counted) + 1
+        self._counts = counts
+        self._take(systems)
+
+    def _take(self, systems: Floats) -> None:
+        self._systems = systems
+        self._rankings = [
+            BatchedRanking(systems[:, pool.rows], pool.kinds, pool.counted) for pool in self._pools
+        ]
+
+    def scores(self, weights: Floats) -> Floats:
+        """The official score of each candidate.
+
+        Args:
+            weights: Weights of the systems, (m, s), each row on the simplex.
+
+        Returns:
+            Scores, (m,), those of `metrics.evaluate` for the weighted sums of the systems, each
+            added up by `batched_ranking.weighted_sums`.
+
+        Raises:
+            ValueError: Weights are negative, do not sum to one or are not as many as systems.
+        """
+        return self.combined(self.machine_terms(weights))
+
+    def scores_left_out(self, weights: Floats) -> Floats:
+        """Scores on all machine types and with one left out: (m, s) -> (m, 1 + machines).
+
+        Column 0 is `scores`; column j + 1 leaves out ``machines[j]``.
+
+        Raises:
+            ValueError: As `scores`, or there is but one machine type.
+        """
+        terms = self.machine_terms(weights)
+        every = range(len(self.machines))
+        others = [[kept for kept in every if kept != number] for number in every]
+        return np.stack([self.combined(terms, kept) for kept in (every, *others)], axis=1)
+
+    def held_out_score(self, weights: Floats) -> float:
+        """The score of machine types that each have weights of their own.
+
+        Args:
+            weights: Of each machine type, (machines, s), such as were fitted on all others.
+        """
+        terms = np.diagonal(self.machine_terms(weights))
+        return float(self.combined(terms[None, :])[0])
+
+    def machine_terms(self, weights: Floats) -> Floats:
+        """What each machine type adds to the score; `combined` makes a score of it.
+
+        Args:
+            weights: As for `scores`.
+
+        Returns:
+            Sums of reciprocals of the values that the score is the harmonic mean of (2020: the mean
+            of AUC and pAUC), (m, machines).
+
+        Raises:
+            ValueError: As `scores`.
+        """
+        weights = np.asarray(weights, dtype=np.float64)
+        _check_weights(weights, len(self._systems))
+        terms = np.zeros((len(weights), len(self.machines)))
+        for pool, ranking in zip(self._pools, self._rankings, strict=True):
+            values = ranking.values(weights)
+            if self._metric == "2020":
+                terms[:, pool.machine] += values.mean(axis=1) / self._counts[pool.machine]
+            else:
+                terms[:, pool.machine] += (1.0 / np.maximum(values, FLOOR)).sum(axis=1)
+        return terms
+
+    def combined(self, terms: Floats, kept: Sequence[int] | None = None) -> Floats:
+        """Scores on some machine types.
+
+        Args:
+            terms: Of `machine_terms`, (m, machines).
+            kept: Numbers of the machine types that count; None takes all.
+
+        Returns:
+            Scores, (m,).
+
+        Raises:
+            ValueError: No machine type is kept.
+        """
+        chosen = list(range(len(self.machines)) if kept is None else kept)
+        if not chosen:
+            raise ValueError("a score needs at least one machine type")
+        # Machine by machine, so that equal terms give equal sums in whatever row they stand.
+        total = terms[:, chosen[0]].copy()
+        for number in chosen[1:]:
+            total += terms[:, number]
+        if self._metric == "2020":
+            means: Floats = total / len(chosen)
+            return means
+        harmonic: Floats = self._counts[chosen].sum() / total
+        return harmonic
+
+    def resampled(self, generator: np.random.Generator) -> OfficialObjective:
+        """The objective on test clips that are drawn again, as those of `bootstrap`.
+
+        Args:
+            generator: Of the draws, with replacement within each machine type, section, domain and
+                condition.
+        """
+        drawn = np.empty(self._systems.shape[1], dtype=np.intp)
+        for rows in self._strata:
+            drawn[rows] = np.repeat(rows, draw_weights(len(rows), 1, generator)[0])
+        resample = copy.copy(self)
+        resample._take(self._systems[:, drawn])  # noqa: SLF001
+        return resample
+
+
+def _ranked_together(curves: Sequence[Curve], metric: Metric) -> list[list[Curve]]:
+    """Curves that share their anomalous clips, the one of all their clips first."""
+    if metric != "2022":
+        return [[curve] for curve in curves]
+    sections: defaultdict[tuple[str, str], list[Curve]] = defaultdict(list)
+    for curve in curves:  # that of all domains comes first
+        sections[curve.machine, curve.section].append(curve)
+    return list(sections.values())
+
+
+def _pool(machine: int, curves: Sequence[Curve], strata: Strata) -> _Pool:
+    """The clips of curves that share their anomalous clips."""
+    whole, *of_domains = curves
+    kinds = []
+    for number in whole.strata:
+        name = strata.names[number]
+        domain = name.domain if of_domains else DOMAINS[0]
+        kind = DOMAINS.index(domain) + 1 if domain in DOMAINS else len(DOMAINS) + 1
+        kinds.append(ANOMALY if name.condition == "anomaly" else kind)
+    sizes = [len(strata.rows[number]) for number in whole.strata]
+    return _Pool(
+        machine,
+        np.concatenate([strata.rows[number] for number in whole.strata]),
+        np.repeat(np.array(kinds, dtype=np.uint8), sizes),
+        tuple(DOMAINS.index(curve.domain) + 1 for curve in of_domains) or (1,),
+    )
+
+
+def _check_weights(weights: Floats, systems: int) -> None:
+    if weights.ndim != 2 or weights.shape[1] != systems:  # noqa: PLR2004
+        raise ValueError(f"weights of {systems} systems cannot be {weights.shape}")
+    sums = weights.sum(axis=1)
+    if not ((weights >= 0).all() and (np.abs(sums - 1.0) <= TOLERANCE).all()):
+        raise ValueError("weights must be zero or more and sum to one")
