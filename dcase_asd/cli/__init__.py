@@ -7,17 +7,28 @@ from __future__ import annotations
 
 import sys
 
-from dcase_asd.cli import data, download, evaluation, runs, submission, systems, training
+from dcase_asd.cli import (
+    data,
+    download,
+    evaluation,
+    fusion,
+    report,
+    runs,
+    submission,
+    systems,
+    training,
+)
 from dcase_asd.cli.app import app
 from dcase_asd.errors import DcaseAsdError
 
 __all__ = [
-    "app", "data", "download", "evaluation", "main", "runs", "submission", "systems", "training",
+    "app", "data", "download", "evaluation", "fusion", "main", "report", "runs", "submission",
+    "systems", "training",
 ]  # fmt: skip
 
 PIPELINE = (
     "demo", "run", "download", "weights", "prepare", "labels", "plugins", "finetune", "embed",
-    "score", "evaluate", "submit", "validate",
+    "score", "fuse", "evaluate", "report", "submit", "validate",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(

@@ -119,12 +119,12 @@ def score(
 ) -> None:
     """Score an edition's clips by their distance to the nearest train clips.
 
-    Without options it scores as the run's recipe says; options are kept in the recipe.
+    Without options it scores as the run's recipe says; options are kept in the recipe. A fusion is
+    applied to the scores of its systems again.
 
     Example: dcase-asd score runs/spectral --edition dcase2025 --normalize density
     """
-    from dcase_asd.steps.score import changed_detector
-    from dcase_asd.steps.score import score as run_step
+    from dcase_asd.fused_system import is_fused
 
     given = {
         "neighbors": neighbors,
@@ -132,12 +132,29 @@ def score(
         "normalize": normalize,
         "density_neighbors": density_neighbors,
     }
-    detector = changed_detector(
-        run, {name: value for name, value in given.items() if value is not None}
-    )
-    done = run_step(run, edition, detector, Display())
+    given = {name: value for name, value in given.items() if value is not None}
+    if is_fused(run):
+        _fuse_again(run, edition, given)
+        return
+    from dcase_asd.steps.score import changed_detector
+    from dcase_asd.steps.score import score as run_step
+
+    done = run_step(run, edition, changed_detector(run, given), Display())
     state = "scored" if done.changed else "were scored already"
     say(f"{done.path}: {done.test} test and {done.train} train clips {state}")
+
+
+def _fuse_again(run: Path, edition: str, given: dict[str, Any]) -> None:
+    from dcase_asd.cli.fusion import show_fused
+    from dcase_asd.steps.fuse import fuse_again
+
+    if given:
+        flag = next(iter(given)).replace("_", "-")
+        raise typer.BadParameter(
+            f"{run} is a fusion, which has no distances to score; score its systems so",
+            param_hint=f"--{flag}",
+        )
+    show_fused(fuse_again(run, edition, Display()))
 
 
 def plugin_options(pairs: list[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from dcase_asd.artifacts.atomic import write_json, write_text
+from dcase_asd.artifacts.fusion import read_fusion
 from dcase_asd.artifacts.scores import read_scores, scores_path
 from dcase_asd.challenge.bootstrap import confidence_interval
 from dcase_asd.challenge.curves import find_strata
@@ -67,6 +68,9 @@ def evaluate_run_or_folder(
     scores = (
         _read_run(target, rules) if _is_run(target, rules) else read_official_scores(target, rules)
     )
+    fusion = read_fusion(target, rules.name)
+    for sentence in fusion.caveats() if fusion is not None else ():
+        said.note(sentence)
     scores = _of_machines(scores, machines, target)
     if ground_truth is None:
         labelled, left_out = label_by_names(scores, rules, target)

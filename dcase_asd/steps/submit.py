@@ -11,6 +11,7 @@ import pandas as pd
 
 from dcase_asd.artifacts.atomic import only_writer, read_json, replacing, write_json
 from dcase_asd.artifacts.folders import folder_content, mend_folders, replace_folder
+from dcase_asd.artifacts.fusion import read_fusion
 from dcase_asd.artifacts.scores import read_provenance, read_scores
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.files import decision_file_name, official_text, score_file_name
@@ -112,6 +113,9 @@ def submit(
         raise SubmissionError(f"the quantile {quantile} must lie between 0 and 1, such as 0.9")
     pdf = None if report is None else _read_report(report)
     scores = read_scores(run, rules.name)
+    fusion = read_fusion(run, rules.name)
+    for sentence in fusion.caveats() if fusion is not None else ():
+        progress.note(sentence)
     files, rows = _official_files(run, scores, rules, quantile, rule)
     _note_coverage(rules, rows, progress)
     meta = _meta(run, scores, rules, label, form=form, progress=progress)

@@ -1,0 +1,182 @@
+"""Scores of several systems -> those of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from dcase_asd.artifacts.atomic import fingerprint, only_writer, read_json
+from dcase_asd.artifacts.fusion import FusionResult, read_fusion, write_fusion
+from dcase_asd.artifacts.scores import scores_path, write_scores
+from dcase_asd.challenge.edition import Edition, load_edition
+from dcase_asd.challenge.ground_truth import read_ground_truth
+from dcase_asd.detection.standardization import SpreadError, standardized
+from dcase_asd.errors import ArtifactError, EditionError, ScoresError
+from dcase_asd.fused_system import Fusion, read_fused_system
+from dcase_asd.progress import Progress, Silent
+from dcase_asd.steps.fuse.development import find_development
+from dcase_asd.steps.fuse.figures import compute_figures, fit_all
+from dcase_asd.steps.fuse.folder import check_folder, member_runs, settled, start_folder
+from dcase_asd.steps.fuse.members import Floats, Members, check_runs, content_hash, read_members
+from dcase_asd.steps.fuse.result import make_result, provenance
+from dcase_asd.steps.fuse.selection import find_robustness
+from dcase_asd.system import recipe_path
+
+FORM = 1
+"""Part of a fusion's fingerprint; to be raised when the same inputs are fused otherwise."""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What `fuse` did.
+
+    Attributes:
+        path: Where the scores are.
+        train: How many train clips are scored.
+        test: How many test clips.
+        changed: Whether they were made anew.
+        result: The weights and what they are worth.
+    """
+
+    path: Path
+    train: int
+    test: int
+    changed: bool
+    result: FusionResult
+
+
+def fuse(
+    runs: Sequence[Path],
+    run: Path,
+    edition: str,
+    fusion: Fusion,
+    ground_truth: Path | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Fused:
+    """Make one system of several: their standardised scores, weighted.
+
+    Weights are fitted to the labelled clips of the development set alone and applied to all clips
+    alike: dev and eval, test and train (leave-one-out scores, for thresholds). Train clips that
+    not every system has a leave-one-out score of are left out and said.
+
+    Args:
+        runs: Run folders with scores of the edition, in the order of `fusion.systems`; they may
+            be fusions.
+        run: Run folder to write to; it can be scored again, evaluated, fused and submitted.
+        edition: Which edition.
+        fusion: How to fuse.
+        ground_truth: Labels to fit to in place of those in the names of the development set.
+        overwrite: Whether a fusion with other settings may be replaced, with all its editions.
+        progress: Where to tell how far it is.
+
+    Returns:
+        Where the scores are, and the result. A fusion that was made of the same scores in the same
+        way is left as it is.
+
+    Raises:
+        DataError: A system is no folder, or is named twice.
+        EditionError: The edition forbids the standardisation.
+        ScoresError: Scores are missing, not finite, without spread, or of different clips.
+        GroundTruthError: Labels that are needed are missing.
+        ArtifactError: The run folder holds something else, or another process writes it.
+    """
+    progress = progress or Silent()
+    rules = load_edition(edition)
+    _check(runs, run, rules, fusion)
+    system = settled(fusion, runs, run)
+    truth = None if ground_truth is None else read_ground_truth(ground_truth, rules)
+    made_of = fingerprint(
+        FORM,
+        rules.name,
+        [content_hash(member, rules.name) for member in runs],
+        asdict(system.fusion),
+        None if truth is None else truth.to_csv(),
+    )
+    replaced = check_folder(run, system, rules.name, ground_truth, overwrite=overwrite)
+    finished = _finished(run, rules.name, made_of)
+    if finished is not None:
+        for note in finished.result.notes:
+            progress.note(note)
+        return finished
+    members = read_members(runs, system.fusion.names, rules.name)
+    scores = _standardise(members, system.fusion)
+    development, why_not = find_development(members, rules, system.fusion, truth, ground_truth)
+    robustness, no_table = find_robustness(members, system.fusion)
+    with only_writer(run):
+        fits = fit_all(scores, system.fusion, development, robustness, progress)
+        figures = None
+        notes = [*members.notes, *(development.notes if development else ()), *why_not, *no_table]
+        if development is not None:
+            figures = compute_figures(
+                scores, members.names, fits, system.fusion, development, progress
+            )
+            notes += figures.notes
+        result = make_result(
+            members, rules, system.fusion, fits[0], figures,
+            development=development, robustness=robustness, ground_truth=ground_truth,
+            made_of=made_of, notes=notes,
+        )  # fmt: skip
+        result = replace(result, notes=(*result.caveats(), *result.notes))
+        for note in result.notes:
+            progress.note(note)
+        start_folder(run, system, rules.name, replaced=replaced)
+        write_fusion(run, result)
+        table = members.clips.assign(score=fits[0].fuse(scores))
+        counts = {split: int(members.of_split(split).sum()) for split in ("train", "test")}
+        made = provenance(members, fits[0]) | {"fingerprint": made_of, **counts}
+        write_scores(run, rules.name, table, made)
+    return Fused(scores_path(run, rules.name), **counts, changed=True, result=result)
+
+
+def fuse_again(run: Path, edition: str, progress: Progress | None = None) -> Fused:
+    """Apply a run folder's fusion to an edition, as its recipe says, after its systems changed.
+
+    Raises:
+        DcaseAsdError: As `fuse`.
+    """
+    fusion = read_fused_system(run).fusion
+    stored = read_fusion(run, load_edition(edition).name)
+    labels = stored.ground_truth if stored is not None else None
+    ground_truth = None if labels is None else Path(labels)
+    return fuse(member_runs(run, fusion), run, edition, fusion, ground_truth, progress=progress)
+
+
+def _check(runs: Sequence[Path], run: Path, edition: Edition, fusion: Fusion) -> None:
+    if len(runs) != len(fusion.systems):
+        raise ValueError(f"{len(runs)} run folders for {len(fusion.systems)} systems")
+    check_runs(runs)
+    if run.resolve() in {member.resolve() for member in runs}:
+        raise ArtifactError(f"{run}: cannot be fused into itself; give another --run")
+    if fusion.standardize == "test" and not edition.transductive:
+        raise EditionError(
+            f"{edition.name} forbids what is transductive, such as to standardise by the "
+            "statistics of test clips; standardise by train"
+        )
+
+
+def _finished(run: Path, edition: str, made_of: str) -> Fused | None:
+    """The stored fusion, if it was made of the same and finished."""
+    path = scores_path(run, edition)
+    marker, result = read_json(path.with_suffix(".json")), read_fusion(run, edition)
+    if marker is None or result is None or not (path.is_file() and recipe_path(run).is_file()):
+        return None
+    if {marker.get("fingerprint"), result.fingerprint} != {made_of}:
+        return None
+    return Fused(path, marker["train"], marker["test"], changed=False, result=result)
+
+
+def _standardise(members: Members, fusion: Fusion) -> Floats:
+    reference = members.of_split(fusion.standardize)
+    try:
+        return standardized(members.scores, members.groups, reference)
+    except SpreadError as error:
+        clips = int((reference & (members.groups == error.group)).sum())
+        which = "leave-one-out train" if fusion.standardize == "train" else "test"
+        what = f"{clips} {which} score(s) are equal" if clips else f"no {which} score is there"
+        raise ScoresError(
+            f"{members.runs[error.system]}: {members.where(error.group)}: {what}, so that scores "
+            "cannot be standardised; look at the embeddings, or leave this system out"
+        ) from error
