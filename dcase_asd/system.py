@@ -83,13 +83,15 @@ def read_system(path: Path) -> System:
 
 
 def keep_recipe(run: Path, system: System) -> None:
-    """Write a system's recipe into its run folder; what was embedded otherwise is never mixed.
+    """Write a system's recipe into its run folder; what was made otherwise is never mixed.
+
+    A recipe that nothing was made with yet, such as one with a mistake, is replaced.
 
     Raises:
         ArtifactError: The run folder was made with another backbone or other embedding options.
     """
     path = recipe_path(run)
-    if path.exists():
+    if path.exists() and _holds_results(run):
         before, after = _that_must_stay(read_system(path)), _that_must_stay(system)
         changes = [
             f"{name} was {before.get(name)!r} and is {after.get(name)!r}"
@@ -102,6 +104,12 @@ def keep_recipe(run: Path, system: System) -> None:
                 "give another --run, or remove this folder"
             )
     write_text(path, recipe_text(system))
+
+
+def _holds_results(run: Path) -> bool:
+    """Whether a run folder holds more than a recipe, a lock and the plan of what to embed."""
+    beginnings = {"recipe.toml", ".lock", "machines.json"}
+    return any(path.is_file() and path.name not in beginnings for path in run.rglob("*"))
 
 
 def _that_must_stay(system: System) -> dict[str, Any]:

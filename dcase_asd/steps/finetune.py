@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcase_asd.artifacts.atomic import only_writer, write_text
+from dcase_asd.artifacts.atomic import only_writer
 from dcase_asd.artifacts.checkpoints import KeptCheckpoint, checkpoints_folder, read_kept
 from dcase_asd.errors import RecipeError, TrainingError
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.recipe import recipe_text
 from dcase_asd.registry import load_backbone
 from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
 from dcase_asd.training.settings import Training
@@ -76,7 +75,7 @@ def finetune(
     if before is not None and before.finished:  # seen before torch is imported, which takes seconds
         with only_writer(run) if is_main_process() else nullcontext():
             if is_main_process():
-                _keep_recipe(run, system)
+                keep_recipe(run, system)
         if before.inputs != chosen.fingerprint():
             raise TrainingError(
                 f"{run}: fine-tuned on other clips than the data folder holds now; "
@@ -91,7 +90,7 @@ def finetune(
     progress = (progress or Silent()) if accelerator.is_main_process else Silent()
     with only_writer(run) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            _keep_recipe(run, system)
+            keep_recipe(run, system)
         accelerator.wait_for_everyone()
         for note in chosen.notes:
             progress.note(note)
@@ -149,15 +148,6 @@ def planned_system(
         raise RecipeError(str(error)) from error
     embedding = dataclasses.replace(system.embed, **changes)
     return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
-
-
-def _keep_recipe(run: Path, system: System) -> None:
-    """Write the recipe; one that nothing was made with yet may be replaced."""
-    made = [checkpoints_folder(run), run / "embeddings", run / "members", run / "fusion"]
-    if any(any(folder.rglob("*.*")) for folder in made):
-        keep_recipe(run, system)
-    else:
-        write_text(recipe_path(run), recipe_text(system))
 
 
 def _loop(

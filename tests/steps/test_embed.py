@@ -10,7 +10,7 @@ from dcase_asd.errors import ArtifactError, AudioError, BackboneError, DataError
 from dcase_asd.steps import embed as module
 from dcase_asd.steps.embed import embed
 from dcase_asd.steps.prepare import prepare
-from dcase_asd.system import Embedding, System
+from dcase_asd.system import Embedding, System, read_system
 
 FAN = "dcase2025t2/dev_data/raw/fan"
 
@@ -202,3 +202,12 @@ def test_nothing_to_embed_is_told(tmp_path, write_clip):
     prepare(tmp_path)
     with pytest.raises(DataError, match="no train or test clip of dcase2025"):
         embed(tmp_path, tmp_path / "run", "dcase2025", system())
+
+
+def test_a_recipe_that_nothing_was_made_with_may_be_replaced(data, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(BackboneError, match="no statistic"):
+        embed(data, run, "dcase2025", system(options={"statistics": "men"}))
+    right = system(options={"statistics": "mean"})
+    embed(data, run, "dcase2025", right)
+    assert read_system(run).embed == right.embed

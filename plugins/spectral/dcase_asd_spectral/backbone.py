@@ -27,7 +27,8 @@ class Spectral(Backbone):
     Args:
         sample_rate: Rate in Hz that clips are resampled to; the highest mel filter ends at half.
         mel_bins: Number of mel filters.
-        statistics: Which of ``mean``, ``std`` (biased), ``max`` and ``min``, in this order.
+        statistics: Which of ``mean``, ``std`` (biased), ``max`` and ``min``, in this order; a list,
+            or text with commas between them.
 
     Raises:
         ValueError: A number is out of range or a statistic does not exist.
@@ -39,9 +40,11 @@ class Spectral(Backbone):
         self,
         sample_rate: int = 16000,
         mel_bins: int = 128,
-        statistics: tuple[str, ...] = ("mean", "std"),
+        statistics: tuple[str, ...] | str = ("mean", "std"),
     ) -> None:
         super().__init__()
+        if isinstance(statistics, str):
+            statistics = tuple(name.strip() for name in statistics.split(","))
         unknown = [entry for entry in statistics if entry not in STATISTICS]
         if unknown or not statistics:
             wrong = unknown[0] if unknown else ""
@@ -64,7 +67,7 @@ class Spectral(Backbone):
         path: Path | None = None,
         sample_rate: int | None = None,
         mel_bins: int | None = None,
-        statistics: tuple[str, ...] | None = None,
+        statistics: tuple[str, ...] | str | None = None,
     ) -> Self:
         """Make the backbone; a checkpoint holds nothing but the options, which may be overridden.
 

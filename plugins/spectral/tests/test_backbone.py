@@ -17,6 +17,10 @@ def test_it_keeps_the_contract(tmp_path, options):
     check_backbone(Spectral.from_checkpoint(None, **options), tmp_path)
 
 
+def test_statistics_may_be_named_with_commas_between_them():
+    assert Spectral(statistics="max, min").statistics == ("max", "min")
+
+
 def test_the_embedding_is_the_statistics_each_of_length_one():
     backbone = Spectral(statistics=("std", "mean"))
     clip = torch.randn(1, 16000, generator=torch.Generator().manual_seed(0)) * 0.1
