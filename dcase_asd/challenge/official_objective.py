@@ -8,35 +8,23 @@ thousands of candidates together.
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from dcase_asd.challenge.batched_ranking import BatchedRanking
 from dcase_asd.challenge.bootstrap import draw_weights
-from dcase_asd.challenge.curves import DOMAINS, Curve, Strata, draw_curves, find_strata
+from dcase_asd.challenge.curves import draw_curves, find_strata
 from dcase_asd.challenge.edition import Metric
-from dcase_asd.challenge.exact_ranking import ANOMALY, Kinds
-from dcase_asd.challenge.ranking import FLOOR, Floats, Integers
+from dcase_asd.challenge.pools import draw_pools
+from dcase_asd.challenge.ranking import FLOOR, Floats
 
 LARGEST_SCORE = 1e300
 """Differences of such scores do not overflow yet."""
 
 TOLERANCE = 1e-9
 """How far the sum of a candidate's weights may be off one by rounding."""
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """Clips that are ranked against each other; `machine` is a number of `machines`."""
-
-    machine: int
-    rows: Integers
-    kinds: Kinds
-    counted: tuple[int, ...]
 
 
 class OfficialObjective:
@@ -69,17 +57,15 @@ class OfficialObjective:
         self.machines: tuple[str, ...] = tuple(sorted({curve.machine for curve in curves}))
         self._metric = metric
         self._strata = strata.rows
-        self._pools = [
-            _pool(self.machines.index(members[0].machine), members, strata)
-            for members in _ranked_together(curves, metric)
-        ]
-        counts = np.zeros(len(self.machines), dtype=np.intp)
-        for pool in self._pools:
-            counts[pool.machine] += 1 if metric == "2020" else len(pool.counted) + 1
-        self._counts = counts
+        self._pools = draw_pools(curves, strata, metric)
+        self._owners = [self.machines.index(pool.machine) for pool in self._pools]
+        self._counts = np.zeros(len(self.machines), dtype=np.intp)
+        for owner, pool in zip(self._owners, self._pools, strict=True):
+            self._counts[owner] += 1 if metric == "2020" else len(pool.counted) + 1
         self._take(systems)
 
     def _take(self, systems: Floats) -> None:
+        """Rank the clips by other scores."""
         self._systems = systems
         self._rankings = [
             BatchedRanking(systems[:, pool.rows], pool.kinds, pool.counted) for pool in self._pools
@@ -138,12 +124,12 @@ class OfficialObjective:
         weights = np.asarray(weights, dtype=np.float64)
         _check_weights(weights, len(self._systems))
         terms = np.zeros((len(weights), len(self.machines)))
-        for pool, ranking in zip(self._pools, self._rankings, strict=True):
+        for owner, ranking in zip(self._owners, self._rankings, strict=True):
             values = ranking.values(weights)
             if self._metric == "2020":
-                terms[:, pool.machine] += values.mean(axis=1) / self._counts[pool.machine]
+                terms[:, owner] += values.mean(axis=1) / self._counts[owner]
             else:
-                terms[:, pool.machine] += (1.0 / np.maximum(values, FLOOR)).sum(axis=1)
+                terms[:, owner] += (1.0 / np.maximum(values, FLOOR)).sum(axis=1)
         return terms
 
     def combined(self, terms: Floats, kept: Sequence[int] | None = None) -> Floats:
@@ -185,34 +171,6 @@ class OfficialObjective:
         resample = copy.copy(self)
         resample._take(self._systems[:, drawn])  # noqa: SLF001
         return resample
-
-
-def _ranked_together(curves: Sequence[Curve], metric: Metric) -> list[list[Curve]]:
-    """Curves that share their anomalous clips, the one of all their clips first."""
-    if metric != "2022":
-        return [[curve] for curve in curves]
-    sections: defaultdict[tuple[str, str], list[Curve]] = defaultdict(list)
-    for curve in curves:  # that of all domains comes first
-        sections[curve.machine, curve.section].append(curve)
-    return list(sections.values())
-
-
-def _pool(machine: int, curves: Sequence[Curve], strata: Strata) -> _Pool:
-    """The clips of curves that share their anomalous clips."""
-    whole, *of_domains = curves
-    kinds = []
-    for number in whole.strata:
-        name = strata.names[number]
-        domain = name.domain if of_domains else DOMAINS[0]
-        kind = DOMAINS.index(domain) + 1 if domain in DOMAINS else len(DOMAINS) + 1
-        kinds.append(ANOMALY if name.condition == "anomaly" else kind)
-    sizes = [len(strata.rows[number]) for number in whole.strata]
-    return _Pool(
-        machine,
-        np.concatenate([strata.rows[number] for number in whole.strata]),
-        np.repeat(np.array(kinds, dtype=np.uint8), sizes),
-        tuple(DOMAINS.index(curve.domain) + 1 for curve in of_domains) or (1,),
-    )
 
 
 def _check_weights(weights: Floats, systems: int) -> None:

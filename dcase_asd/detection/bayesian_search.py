@@ -99,25 +99,24 @@ class _Process:
 
     def propose(self, tried: Array, scores: Array, draws: Array) -> Array:
         """The draw with the largest expected improvement, (1, s)."""
-        from skopt.acquisition import gaussian_ei
-        from skopt.learning import GaussianProcessRegressor
-        from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
         refit = len(tried) >= self._until
-        if refit:
-            self._until = len(tried) + REFITTED_EVERY
-            smooth = ConstantKernel(1.0, (1e-3, 1e4)) * Matern(1.0, (1e-2, 1e2), nu=2.5)
-            self._kernel = smooth + WhiteKernel(1e-3, (1e-6, 1.0))
         spread = float(scores.std()) or 1.0
         costs = (scores.mean() - scores) / spread
-        process = GaussianProcessRegressor(
-            self._kernel, optimizer="fmin_l_bfgs_b" if refit else None, noise="gaussian"
-        )
         with warnings.catch_warnings():
-            # A value at the end of its range is no concern of the user's.
+            # That a fitted value lies at the end of its range is no concern of the user's.
             warnings.simplefilter("ignore")
-            process.fit(tried, costs)
+            from skopt.acquisition import gaussian_ei
+            from skopt.learning import GaussianProcessRegressor
+            from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
             if refit:
+                smooth = ConstantKernel(1.0, (1e-3, 1e4)) * Matern(1.0, (1e-2, 1e2), nu=2.5)
+                self._kernel = smooth + WhiteKernel(1e-3, (1e-6, 1.0))
+            process = GaussianProcessRegressor(
+                self._kernel, optimizer="fmin_l_bfgs_b" if refit else None, noise="gaussian"
+            ).fit(tried, costs)
+            if refit:
+                self._until = len(tried) + REFITTED_EVERY
                 self._kernel = process.kernel_.k1 + WhiteKernel(process.noise_)
             improvement = gaussian_ei(draws, process, y_opt=float(costs.min()))
         return draws[[int(np.argmax(improvement))]]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dcase_asd.detection.neighbors import Array
 
-Groups = NDArray[np.intp]
+Groups = NDArray[np.integer]
 
 
 class SpreadError(ValueError):

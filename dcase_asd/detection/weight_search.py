@@ -18,8 +18,8 @@ from dcase_asd.detection.neighbors import Array
 from dcase_asd.progress import Advance
 
 LARGEST_LATTICE = 1_000_000
-"""Points that are all looked at, in some ten seconds on one core; 13 systems at a step of 0.1 make
-646,646. `grid_searches` refines coordinates of larger lattices."""
+"""Points that are all looked at: 13 systems at a step of 0.1 make 646,646, which take five seconds
+for seven machine types of 200 clips. `grid_searches` refines coordinates of larger lattices."""
 
 
 def grid_searches(

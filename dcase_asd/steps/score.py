@@ -16,6 +16,7 @@ from dcase_asd.artifacts.embeddings import MachineEmbeddings, read_embeddings, r
 from dcase_asd.artifacts.scores import scores_path, write_scores
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.detection.anomaly_scores import Detector, Domains, Normalization, score_section
+from dcase_asd.detection.standardization import mean_and_deviation
 from dcase_asd.errors import RecipeError, ScoresError, TooFewClipsError, nearest_name
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.system import keep_recipe, read_system
@@ -101,27 +102,26 @@ def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.Dat
     Standardised by the mean and standard deviation of a section's leave-one-out train scores, since
     the distances of two networks are on scales of their own. One part stays as it is.
     """
+    first = parts[0]
     if len(parts) == 1:
-        return parts[0]
+        return first
     section = ["stage", "machine", "section"]
-    total = np.zeros(len(parts[0]))
     clips = [*section, "split", "file"]
-    for part in parts:
-        if not part[clips].equals(parts[0][clips]):
-            raise ScoresError(f"{run}: its checkpoints embedded different clips; embed again")
-        train = part["score"].where(part["split"] == "train")
-        groups = train.groupby([part[name] for name in section])
-        mean, spread = groups.transform("mean"), groups.transform("std", ddof=0)
-        plain = ~(spread > 0)
-        if plain.any():
-            first = part[plain].iloc[0]
-            progress.note(
-                f"{first['stage']} {first['machine']} section {first['section']}: train scores "
-                "have no spread; the checkpoints' scores are averaged as they are"
-            )
-        standard = (part["score"] - mean) / spread
-        total += np.where(plain, part["score"], standard)
-    return parts[0].assign(score=total / len(parts))
+    if not all(part[clips].equals(first[clips]) for part in parts):
+        raise ScoresError(f"{run}: its checkpoints embedded different clips; embed again")
+    scores = np.stack([part["score"].to_numpy(dtype=np.float64) for part in parts])
+    groups = first.groupby(section, sort=False).ngroup().to_numpy()
+    mean, deviation = mean_and_deviation(scores, groups, (first["split"] == "train").to_numpy())
+    plain = ~(deviation > 0)
+    for group in np.flatnonzero(plain.any(axis=0)):
+        row = first.iloc[int(np.argmax(groups == group))]
+        progress.note(
+            f"{row['stage']} {row['machine']} section {row['section']}: train scores "
+            "have no spread; the checkpoints' scores are averaged as they are"
+        )
+    mean, deviation = np.where(plain, 0.0, mean), np.where(plain, 1.0, deviation)
+    standard = (scores - mean[:, groups]) / deviation[:, groups]
+    return first.assign(score=standard.mean(axis=0))
 
 
 def changed_detector(run: Path, changes: dict[str, Any]) -> Detector:

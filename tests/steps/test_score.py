@@ -13,7 +13,7 @@ from dcase_asd.detection.neighbors import leave_one_out, nearest
 from dcase_asd.errors import ArtifactError, RecipeError, ScoresError, TooFewClipsError
 from dcase_asd.progress import Silent
 from dcase_asd.recipe import recipe_text
-from dcase_asd.steps.score import changed_detector, score
+from dcase_asd.steps.score import _average, changed_detector, score
 from dcase_asd.system import Embedding, System, read_system
 
 
@@ -194,3 +194,49 @@ def test_scores_without_their_marker_are_not_finished(run):
     path.with_suffix(".json").write_text(json.dumps([]))
     with pytest.raises(ScoresError, match=r"no finished scores of dcase2025"):
         read_scores(run, "dcase2025")
+
+
+def table(scores):
+    """Scores of two sections of a machine: two test clips and three train clips each."""
+    splits = ["test", "test", "train", "train", "train"]
+    rows = [
+        ("dev", "fan", section, split, f"section_{section}_{split}_{index}.wav")
+        for section in ("00", "01")
+        for index, split in enumerate(splits)
+    ]
+    columns = ["stage", "machine", "section", "split", "file"]
+    return pd.DataFrame(rows, columns=columns).assign(score=np.asarray(scores, dtype=float))
+
+
+def test_scores_of_several_checkpoints_are_standardised_by_train_scores_then_averaged(tmp_path):
+    parts = [np.random.default_rng(seed).gamma(2.0, 10.0**seed, size=10) for seed in range(3)]
+    average = _average([table(part) for part in parts], tmp_path, Silent())
+    expected = np.zeros(10)
+    for part in parts:
+        for section in (slice(0, 5), slice(5, 10)):
+            train = part[section][2:]
+            expected[section] += (part[section] - train.mean()) / train.std() / 3
+    assert average["score"].to_numpy() == pytest.approx(expected, abs=1e-12)
+    clips = ["stage", "machine", "section", "split", "file"]
+    assert average[clips].equals(table(parts[0])[clips])
+
+
+def test_checkpoints_without_spread_in_a_section_are_averaged_as_they_are_and_noted(tmp_path):
+    parts = [np.arange(10.0), np.arange(10.0)]
+    parts[1][7:] = 0.1
+    progress = Silent()
+    average = _average([table(part) for part in parts], tmp_path, progress)
+    assert progress.notes == [
+        "dev fan section 01: train scores have no spread; "
+        "the checkpoints' scores are averaged as they are"
+    ]
+    train = np.arange(7.0, 10.0)
+    standard = (np.arange(5.0, 10.0) - train.mean()) / train.std()
+    expected = (standard + np.array([5, 6, 0.1, 0.1, 0.1])) / 2
+    assert average["score"].to_numpy()[5:] == pytest.approx(expected)
+
+
+def test_checkpoints_that_embedded_different_clips_are_refused(tmp_path):
+    other = table(np.arange(10)).iloc[::-1].reset_index(drop=True)
+    with pytest.raises(ScoresError, match="its checkpoints embedded different clips"):
+        _average([table(np.arange(10)), other], tmp_path, Silent())
