@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcase_asd.artifacts.atomic import write_text
-from dcase_asd.errors import TrainingError
+from dcase_asd.errors import ArtifactError, TrainingError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -44,6 +44,19 @@ class Journal:
         """Finish TensorBoard's file."""
         if self._board is not None:
             self._board.close()
+
+
+def read_journal(run: Path) -> tuple[dict[str, float], ...]:
+    """The values of each update of a run, in order; none where it was not fine-tuned.
+
+    Raises:
+        ArtifactError: A line is damaged.
+    """
+    path = run / "train.jsonl"
+    try:
+        return tuple(json.loads(line) for line in _lines(path))
+    except ValueError as error:
+        raise ArtifactError(f"{path}: a line is damaged ({error}); remove that line") from error
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,0 +1,1 @@
+"""Figures of scores, results, fusions and training, and the page that shows them."""

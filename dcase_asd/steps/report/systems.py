@@ -1,0 +1,284 @@
+"""What a report tells of a system: read from its run folder, and evaluated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dcase_asd.artifacts.checkpoints import KeptCheckpoints, read_kept
+from dcase_asd.artifacts.fusion import FusionResult, read_fusion
+from dcase_asd.artifacts.scores import read_provenance, read_scores, scores_path
+from dcase_asd.challenge.bootstrap import Interval, confidence_interval
+from dcase_asd.challenge.edition import Edition
+from dcase_asd.challenge.ground_truth import labels_from_names
+from dcase_asd.challenge.labelling import in_words, label_by_truth, sections_of
+from dcase_asd.challenge.metrics import Evaluation, SectionResult
+from dcase_asd.challenge.metrics import evaluate as official_result
+from dcase_asd.challenge.roc import RocCurve, roc_curves
+from dcase_asd.errors import DataError, GroundTruthError, ScoresError, nearest_name
+from dcase_asd.system import recipe_path
+from dcase_asd.training.journal import read_journal
+
+Floats = NDArray[np.float64]
+
+STAGES = {"dev": "Development set", "eval": "Evaluation set"}
+ORDER = ["machine", "section", "file"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels of an evaluation set, and where they are from."""
+
+    labels: pd.DataFrame
+    path: Path
+
+
+@dataclass(frozen=True)
+class MachineSection:
+    """The scores of one section of a machine.
+
+    Attributes:
+        machine: Machine type.
+        section: Section.
+        train: Leave-one-out scores of its train clips, (n,).
+        tests: One row per test clip: ``domain``, ``condition`` (empty where unknown), ``score``.
+        results: Its official values; of each domain in 2021; none without labels.
+        curves: Its ROC curves; none without labels.
+    """
+
+    machine: str
+    section: str
+    train: Floats
+    tests: pd.DataFrame
+    results: tuple[SectionResult, ...]
+    curves: tuple[RocCurve, ...]
+
+    def scores(self, condition: str | None = None, domain: str | None = None) -> Floats:
+        """Scores of test clips of a condition and domain; None stands for any."""
+        rows = self.tests
+        if condition is not None:
+            rows = rows[rows["condition"] == condition]
+        if domain is not None:
+            rows = rows[rows["domain"] == domain]
+        return rows["score"].to_numpy(dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A system's scores of the development or of the evaluation set.
+
+    Attributes:
+        name: ``dev`` or ``eval``.
+        labels: Where the labels are from; empty where there are none.
+        sections: Each machine type and section, by name.
+        evaluation: The official result; None without labels.
+        interval: Its bootstrap interval.
+        notes: What the reader should know of.
+    """
+
+    name: str
+    labels: str
+    sections: tuple[MachineSection, ...]
+    evaluation: Evaluation | None
+    interval: Interval | None
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The stage in words."""
+        return STAGES[self.name]
+
+    def label(self, section: MachineSection) -> str:
+        """What to call a section: by its machine alone where that has no other."""
+        machines = Counter(each.machine for each in self.sections)
+        several = machines[section.machine] > 1
+        return f"{section.machine}, section {section.section}" if several else section.machine
+
+
+@dataclass(frozen=True)
+class ReportedSystem:
+    """All that is known of a system.
+
+    Attributes:
+        name: What the report calls it.
+        run: Its run folder.
+        provenance: What made its scores.
+        tests: Its test scores as they stand in the file.
+        stages: What it has scored.
+        fusion: Where it is a fusion, what that found out.
+        course: Where it was fine-tuned, the entries of its journal.
+        kept: Where it was fine-tuned, its checkpoints.
+        recipe: The text of its recipe; empty where there is none.
+    """
+
+    name: str
+    run: Path
+    provenance: dict[str, Any]
+    tests: pd.DataFrame
+    stages: tuple[Stage, ...]
+    fusion: FusionResult | None
+    course: tuple[dict[str, float], ...]
+    kept: KeptCheckpoints | None
+    recipe: str
+
+    def stage(self, name: str) -> Stage | None:
+        """One of its stages; None where it has no scores of it."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+
+def read_reported_system(
+    run: Path,
+    name: str,
+    edition: Edition,
+    truth: Truth | None,
+    *,
+    machines: Sequence[str],
+    resamples: int,
+) -> ReportedSystem:
+    """Read what a run folder holds of an edition, and evaluate what has labels.
+
+    Raises:
+        ScoresError: There are no scores, or none of a machine that is asked for.
+        GroundTruthError: The ground truth names other clips.
+        ClipNameError: A test clip's name follows no grammar of the edition.
+        ArtifactError: A file is damaged.
+    """
+    provenance = read_provenance(run, edition.name)
+    scores = read_scores(run, edition.name)
+    known = set(scores["machine"])
+    for machine in machines:
+        if machine not in known:
+            raise ScoresError(
+                f"{run}: no scores of the machine {machine!r}; {nearest_name(machine, known)}"
+            )
+    if machines:
+        scores = scores[scores["machine"].isin(machines)]
+    tests = scores[scores["split"] == "test"]
+    if tests.empty:
+        raise ScoresError(
+            f"{scores_path(run, edition.name)}: holds no test clip; embed and score test/ folders"
+        )
+    recipe = recipe_path(run)
+    return ReportedSystem(
+        name=name,
+        run=run,
+        provenance=provenance,
+        tests=tests,
+        stages=tuple(_stages(run, scores, edition, truth, resamples)),
+        fusion=read_fusion(run, edition.name),
+        course=read_journal(run),
+        kept=read_kept(run),
+        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+    )
+
+
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """What to call runs: by their folders, with those above where these would be the same.
+
+    Raises:
+        DataError: One is no folder, or given twice.
+    """
+    whole: list[Path] = []
+    for run in runs:
+        if not run.is_dir():
+            beside = run.parent.iterdir() if run.parent.is_dir() else ()
+            near = nearest_name(run.name, [path.name for path in beside if path.is_dir()])
+            what = "a file, not a run folder" if run.is_file() else f"no such run folder ({near})"
+            raise DataError(f"{run}: {what}; give run folders with scores")
+        if run.resolve() in whole:
+            raise DataError(f"{run}: is given twice; name each run once")
+        whole.append(run.resolve())
+    for parts in range(1, max(len(path.parts) for path in whole)):
+        names = ["/".join(path.parts[-parts:]) for path in whole]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in whole]
+
+
+def _stages(
+    run: Path, scores: pd.DataFrame, edition: Edition, truth: Truth | None, resamples: int
+) -> Iterator[Stage]:
+    covered = sections_of(truth.labels) if truth is not None else set()
+    tests = scores[scores["split"] == "test"]
+    if truth is not None and not covered & sections_of(tests):
+        label_by_truth(tests, truth.labels, run, truth.path)  # says what does not fit
+    for name in STAGES:
+        of_stage = scores[scores["stage"] == name]
+        mine = of_stage[of_stage["split"] == "test"]
+        if mine.empty:
+            continue
+        labelled = labels_from_names(mine, edition)
+        labels, notes = "file names", list[str]()
+        blind = labelled[labelled["condition"] == ""]
+        if truth is not None and covered & sections_of(blind):
+            true, notes = label_by_truth(mine, truth.labels, run, truth.path)
+            others = labelled.loc[labelled.index.difference(true.index)]
+            labelled = pd.concat([true, others.assign(condition="")])
+            labels = f"ground truth {truth.path.resolve().name}"
+        labelled = labelled.sort_values(ORDER, ignore_index=True)
+        train = of_stage[of_stage["split"] == "train"]
+        yield _evaluated(name, labels, labelled, train, edition, notes, resamples)
+
+
+def _evaluated(
+    name: str,
+    labels: str,
+    tests: pd.DataFrame,
+    train: pd.DataFrame,
+    edition: Edition,
+    notes: list[str],
+    resamples: int,
+) -> Stage:
+    known = tests[tests["condition"] != ""].reset_index(drop=True)
+    evaluation, interval, curves = None, None, list[RocCurve]()
+    strict = edition.official
+    if known.empty:
+        labels = ""
+    else:
+        try:
+            evaluation = official_result(known, edition.metric, strict=strict)
+            curves = roc_curves(known, edition.metric, strict=strict)
+            if resamples:
+                interval = confidence_interval(
+                    known, edition.metric, resamples=resamples, strict=strict
+                )
+        except GroundTruthError as error:
+            notes = [*notes, f"No official result: {error}"]
+    results = evaluation.sections if evaluation is not None else ()
+    of_train = {key: rows["score"] for key, rows in train.groupby(["machine", "section"])}
+    nothing = pd.Series([], dtype=np.float64)
+    sections = [
+        MachineSection(
+            str(key[0]),
+            str(key[1]),
+            of_train.get(key, nothing).to_numpy(dtype=np.float64),
+            rows,
+            tuple(each for each in results if (each.machine, each.section) == key),
+            tuple(each for each in curves if (each.machine, each.section) == key),
+        )
+        for key, rows in tests.groupby(["machine", "section"], sort=True)
+    ]
+    sections.sort(key=lambda each: (each.machine.lower(), each.section))
+    left_out = () if evaluation is None else evaluation.left_out
+    notes = [*notes, *left_out, *_missing(name, known, edition)]
+    return Stage(name, labels, tuple(sections), evaluation, interval, tuple(notes))
+
+
+def _missing(name: str, known: pd.DataFrame, edition: Edition) -> list[str]:
+    """What a result lacks to be that of the whole set, in words."""
+    machines = edition.machines["dev" if name == "dev" else "eval"]
+    whole = {(machine, section) for machine, of in machines.items() for section in of}
+    missing = whole - sections_of(known)
+    if known.empty or not missing:
+        return []
+    return [
+        f"The result is of {len(whole) - len(missing)} of the {len(whole)} machine sections of "
+        f"{edition.name}; without {in_words(missing)}."
+    ]
