@@ -8,6 +8,8 @@ that its entry point names. The first checkpoint is the default::
     description = "pre-trained on AudioSet, 90 M parameters"
     licence = "MIT"
     note = "the authors' own link has been dead since 2023"     # where something must be said
+    parameters = 90311792       # what a plan of a run estimates its time and disk by: 0 or left out
+    gflop = 98.6                # where unknown; of a forward pass of 10 s at 16 kHz
     files = [{ name = "BEATs_iter3.pt", url = "https://…/BEATs_iter3.pt", sha256 = "…" }]
 
 `url` is left out where a file can only be had by hand; a file of a Hugging Face repository has the
@@ -50,13 +52,19 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Published weights: one file, or several that belong into one folder."""
+    """Published weights: one file, or several that belong into one folder.
+
+    `parameters` counts the network's weights; `gflop` is 10^9 floating-point operations, two for
+    each multiply-add, of a forward pass of 10 s at 16 kHz. Both are 0 where unknown.
+    """
 
     name: str
     description: str
     licence: str
     files: tuple[WeightFile, ...]
     note: str = ""
+    parameters: int = 0
+    gflop: float = 0.0
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.+-]*", self.name):

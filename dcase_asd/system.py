@@ -99,17 +99,20 @@ def keep_recipe(run: Path, system: System) -> None:
             if before.get(name) != after.get(name)
         ]
         if changes:
+            way_out = "give another --run, or remove this folder"
+            if "train.seed" in before:  # nobody shall remove days of training
+                way_out = "leave them out to go on with this run, or give another --run"
             raise ArtifactError(
-                f"{run}: made with other settings ({', '.join(changes)}); "
-                "give another --run, or remove this folder"
+                f"{run}: made with other settings ({', '.join(changes)}); {way_out}"
             )
     write_text(path, recipe_text(system))
 
 
 def _holds_results(run: Path) -> bool:
-    """Whether a run folder holds more than a recipe, a lock and the plan of what to embed."""
-    beginnings = {"recipe.toml", ".lock", "machines.json"}
-    return any(path.is_file() and path.name not in beginnings for path in run.rglob("*"))
+    """Whether a run folder holds more than a recipe and the plan of what to embed."""
+    beginnings = {"recipe.toml", "machines.json"}
+    files = (path for path in run.rglob("*") if path.is_file() and path.name not in beginnings)
+    return any(path.stat().st_size for path in files)  # a lock or a new journal is empty
 
 
 def _that_must_stay(system: System) -> dict[str, Any]:

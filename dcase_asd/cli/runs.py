@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcase_asd.cli.app import Data, app
-from dcase_asd.cli.console import Display, say
+from dcase_asd.cli.app import AsJson, Data, app
+from dcase_asd.cli.console import Display, say, show_json, show_table
 from dcase_asd.cli.evaluation import show_report
+from dcase_asd.cli.plan import show_plan
 from dcase_asd.cli.submission import show_validation
 
 if TYPE_CHECKING:
+    from dcase_asd.pipeline import Setup, Submissions, SystemRun
     from dcase_asd.steps.validate import Validation
 
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")]
@@ -20,34 +22,92 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or aut
 
 @app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(help="A system's recipe, or a submission's form.")],
+    recipes: Annotated[
+        list[Path],
+        typer.Argument(metavar="RECIPE", help="Recipes of systems, or forms of submissions."),
+    ],
+    *,
     data: Data,
     runs: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs"),
     out: Annotated[Path, typer.Option("--out", help="Folder for packages.")] = Path(
         "submissions/dist"
     ),
+    overlay: Annotated[
+        Path | None,
+        typer.Option("--overlay", help="A file of changes to all recipes: submissions/mini.toml."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace fusions and packaged systems that differ.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what is done, what is to do, what it takes."),
+    ] = False,
+    tflops: Annotated[
+        float | None,
+        typer.Option(
+            "--tflops", min=0.001, help="Sustained TFLOP/s of a GPU that --dry-run assumes (50)."
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only prepare, and check that nothing is missing.")
+    ] = False,
+    train_only: Annotated[
+        bool,
+        typer.Option(
+            "--train-only",
+            help="Only fine-tune, after `prepare`: what `accelerate launch` or torchrun start.",
+        ),
+    ] = False,
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="Do not look through the data folder again.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes that read audio for fine-tuning.")
+    ] = 2,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="One line for each result instead of tables.")
+    ] = False,
     device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
-    """Run all of a recipe: prepare, embed, score, evaluate.
+    """Run all of a recipe: prepare, fine-tune, embed, score, fuse, evaluate.
 
-    A submission's form is packaged and checked too. What is complete and unchanged is not done
-    again, so a stopped run goes on where it was.
+    The systems of submissions' forms are packaged and checked, too.
+    What is complete and unchanged is not done again: a stopped run goes on.
 
-    Example: dcase-asd run submissions/systems/spectral.toml --data data
+    Example: dcase-asd run submissions/submission_1.toml --data data --dry-run
     """
-    from dcase_asd.pipeline import is_submission, run_recipe, run_submission
+    from dcase_asd.pipeline import Setup, check_recipes, finetune_recipe, is_submission, run_recipe
 
-    if is_submission(recipe):
-        submission = run_submission(recipe, data, runs, out, device=device, progress=Display())
-        done = submission.system
+    setup = Setup(data, runs, device, workers, overlay, prepared, overwrite)
+    forms = [each for each in recipes if is_submission(each)]
+    systems = [each for each in recipes if each not in forms]
+    if dry_run:
+        show_plan(recipes, setup, out, tflops, as_json)
+        return
+    if check:
+        names = check_recipes(recipes, setup, Display())
+        say(f"{data}: nothing is missing for {', '.join(names)}")
+        return
+    if train_only:
+        if forms:
+            raise typer.BadParameter("takes recipes of systems, not forms", param_hint="RECIPE")
+        for recipe in systems:
+            _finetuned(recipe, finetune_recipe(recipe, setup, Display()))
+        return
+    done = [run_recipe(recipe, setup, Display()) for recipe in systems]
+    if as_json:
+        submitted = _run_forms(forms, setup, out) if forms else None
+        _show_json(done, submitted)
     else:
-        submission, done = None, run_recipe(recipe, data, runs, device, Display())
-    for report in done.evaluations:
-        show_report(report)
-    if not done.evaluations:
-        say(f"{done.run}: scored; no clip's condition is known, so there is nothing to evaluate")
-    if submission is not None:
-        _finish(submission.validation)
+        for each in done:
+            _show_system(each, brief)
+        submitted = _run_forms(forms, setup, out) if forms else None
+        if submitted is not None:
+            _show_submissions(submitted, brief)
+    if submitted is not None and not all(each.accepted() for each in submitted.validations):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -78,6 +138,86 @@ def demo(
         say(f"{report.edition}, labels from {report.labels}: {report.summary()}")
     show_report(shown)
     _finish(done.validation)
+
+
+def _run_forms(forms: list[Path], setup: Setup, out: Path) -> Submissions:
+    from dcase_asd.pipeline import run_submissions
+
+    return run_submissions(forms, setup, out, Display())
+
+
+def _finetuned(recipe: Path, changed: bool) -> None:
+    from dcase_asd.steps.finetune import is_main_process
+
+    if is_main_process():
+        say(f"{recipe}: {'fine-tuned' if changed else 'nothing is left to fine-tune'}")
+
+
+def _show_system(done: SystemRun, brief: bool) -> None:
+    for report in done.evaluations:
+        if brief:
+            say(f"{done.run}: {report.edition}, labels from {report.labels}: {report.summary()}")
+        else:
+            show_report(report)
+    if not done.evaluations:
+        say(f"{done.run}: scored; no clip's condition is known, so there is nothing to evaluate")
+    if not done.changed:
+        say(f"{done.run}: all was done already; nothing has changed")
+
+
+def _show_submissions(done: Submissions, brief: bool) -> None:
+    if len(done.submissions) == 1:
+        _show_system(done.submissions[0].system, brief)
+    else:
+        _show_fitted(done)
+    for validation in done.validations:
+        show_validation(validation)
+    if done.tables:
+        shown = [path.name for path in done.tables if path.suffix == ".md"]
+        say(f"{done.tables[0].parent}: tables of results, {', '.join(shown)}")
+    if len(done.submissions) > 1 and not any(each.changed for each in done.submissions):
+        say("all was done already; nothing has changed")
+
+
+def _show_fitted(done: Submissions) -> None:
+    from dcase_asd.pipeline.results import fitted_rows
+
+    show_table(
+        ("submission", "dev score", "left-out machines", "equal weights"),
+        fitted_rows(done.results),
+        title="official scores, percent; left-out machines: of weights fitted without them",
+        numbers=("dev score", "left-out machines", "equal weights"),
+    )
+
+
+def _show_json(systems: list[SystemRun], submitted: Submissions | None) -> None:
+    submissions = [] if submitted is None else submitted.submissions
+    show_json(
+        {
+            "systems": [_system_json(each) for each in systems],
+            "submissions": [
+                {
+                    "label": each.label,
+                    "package": str(each.submitted.archive),
+                    **_system_json(each.system),
+                    "changed": each.changed,
+                }
+                for each in submissions
+            ],
+            "packages": [
+                {"package": str(each.package), "errors": each.errors, "warnings": each.warnings}
+                for each in (submitted.validations if submitted is not None else [])
+            ],
+        }
+    )
+
+
+def _system_json(done: SystemRun) -> dict[str, object]:
+    return {
+        "run": str(done.run),
+        "changed": done.changed,
+        "evaluations": [report.to_json() for report in done.evaluations],
+    }
 
 
 def _finish(validation: Validation) -> None:

@@ -33,7 +33,7 @@ def submit(
     out: Annotated[Path, typer.Option("--out", help="Folder for packages and their zips.")],
     form: Annotated[
         Path | None,
-        typer.Option("--form", help="Authors and descriptions: submissions/submission_1.toml."),
+        typer.Option("--form", help="Authors and descriptions, as in submissions/examples."),
     ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="The technical report, a PDF.")
@@ -56,7 +56,7 @@ def submit(
     second run with another label joins the same package.
 
     Example: dcase-asd submit runs/spectral --edition dcase2025 --label Lastname_INST_task2_1
-    --out submissions/dist --form submissions/submission_1.toml
+    --out submissions/dist --form submissions/examples/submission.toml
     """
     from dcase_asd.steps.submit import submit as step
 

@@ -34,12 +34,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
         group = _GROUPS.get(field.name, group)
         kind = hints[field.name]
         several = typing.get_origin(kind) is tuple
-        default: Any = field.default
-        shown = (
-            ", ".join(f"{each:g}" if isinstance(each, float) else each for each in default)
-            if (several)
-            else str(default)
-        )
+        shown = _shown(field.default)
         text = field.metadata["help"] + (f" ({shown})" if shown else "")
         option = typer.Option(help=text, rich_help_panel=group, show_default=False)
         value: Any = types.GenericAlias(list, typing.get_args(kind)[:1]) if several else kind
@@ -65,6 +60,15 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
+
+
+def _shown(default: Any) -> str:
+    """A default as ``--help`` shows it."""
+    if isinstance(default, tuple):
+        return ", ".join(_shown(each) for each in default)
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 @app.command()

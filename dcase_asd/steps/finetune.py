@@ -98,7 +98,7 @@ def finetune(
             data, run, system, settings, chosen,
             accelerator=accelerator, device=device, workers=workers, progress=progress,
         )  # fmt: skip
-        state = loop.files.load_state(loop.engine.device)
+        state = loop.files.load_state()
         if accelerator.is_main_process:
             loop.journal = Journal(run, 0 if state is None else state.updates, tensorboard)
         loop.run(state)

@@ -136,7 +136,7 @@ def test_a_form_may_state_the_sampling_rate_only_where_the_run_does_not_know_it(
 
 
 def test_the_form_in_the_repository_is_read_and_fictitious():
-    form = read_recipe(ROOT / "submissions/submission_1.toml", SubmissionForm)
+    form = read_recipe(ROOT / "submissions/examples/submission.toml", SubmissionForm)
     assert form.name
     assert all(author.email.endswith("@example.org") for author in form.authors)
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from dcase_asd.cli import app
 
 LABEL = "Lastname_INST_task2_1"
-FORM = str(Path(__file__).parents[2] / "submissions/submission_1.toml")
+FORM = str(Path(__file__).parents[2] / "submissions/examples/submission.toml")
 
 
 def call(*arguments):

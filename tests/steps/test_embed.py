@@ -211,3 +211,11 @@ def test_a_recipe_that_nothing_was_made_with_may_be_replaced(data, tmp_path):
     right = system(options={"statistics": "mean"})
     embed(data, run, "dcase2025", right)
     assert read_system(run).embed == right.embed
+
+
+def test_what_a_model_of_the_hub_gave_is_not_taken_for_that_of_another():
+    found = {
+        module._backbone_fingerprint(Embedding("spectral", checkpoint))
+        for checkpoint in (None, "owner/model", "owner/other")
+    }
+    assert len(found) == 3

@@ -26,7 +26,7 @@ from dcase_asd.steps import submit as module
 from dcase_asd.steps.submit import submit
 
 LABEL = "Lastname_INST_task2_1"
-FORM = Path(__file__).parents[2] / "submissions/submission_1.toml"
+FORM = Path(__file__).parents[2] / "submissions/examples/submission.toml"
 
 
 def tree(out):

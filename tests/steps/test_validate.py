@@ -15,7 +15,7 @@ from dcase_asd.steps.validate import validate
 
 LABEL = "Lastname_INST_task2_1"
 SECOND = "Lastname_INST_task2_2"
-FORM = Path(__file__).parents[2] / "submissions/submission_1.toml"
+FORM = Path(__file__).parents[2] / "submissions/examples/submission.toml"
 
 
 @pytest.fixture

@@ -1,0 +1,146 @@
+"""What systems need before hours of work begin: plugins, weights, clips, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dcase_asd.artifacts.checkpoints import read_kept
+from dcase_asd.artifacts.manifest import manifest_path, read_manifest
+from dcase_asd.challenge.edition import load_edition
+from dcase_asd.checkpoints import find_checkpoint, named_checkpoints
+from dcase_asd.errors import DcaseAsdError, RecipeError, nearest_name
+from dcase_asd.fused_system import SEARCHES, FusedSystem
+from dcase_asd.pipeline.recipes import Node
+from dcase_asd.registry import installed_plugins
+from dcase_asd.system import System
+from dcase_asd.training.dataset import read_training_set
+
+RANDOM = "random_weights"
+"""Option with which the plugins that have published weights draw some instead."""
+
+
+def check_requirements(
+    nodes: Sequence[Node], data: Path, runs: Path, editions: Iterable[str]
+) -> None:
+    """Refuse to begin what could not be finished.
+
+    Raises:
+        RecipeError: All that is missing (see `missing`).
+    """
+    problems = missing(nodes, data, runs, editions)
+    if problems:
+        raise RecipeError("; ".join(problems))
+
+
+def missing(
+    nodes: Sequence[Node],
+    data: Path,
+    runs: Path,
+    editions: Iterable[str],
+    *,
+    packaged: bool = False,
+) -> list[str]:
+    """What systems lack, with what to do about each; each said once.
+
+    Args:
+        nodes: The systems.
+        data: Data folder with a manifest.
+        runs: Folder of the run folders.
+        editions: Editions that are scored; none means all that the data folder holds.
+        packaged: Whether a package is made of the scores.
+    """
+    systems = {each.name: each for node in nodes for each in node.walk()}
+    clips = read_manifest(data)
+    problems = [
+        *missing_weights(systems.values(), runs),
+        *_missing_training_data(systems.values(), data, runs),
+        *missing_clips(systems.values(), clips, data, editions, packaged),
+    ]
+    return list(dict.fromkeys(problems))
+
+
+def missing_weights(nodes: Iterable[Node], runs: Path) -> Iterator[str]:
+    """What is wrong with the plugins and weights of systems that still need them."""
+    plugins = {plugin.name: plugin for plugin in installed_plugins()}
+    for node in nodes:
+        system = node.recipe
+        if isinstance(system, FusedSystem) or _is_finetuned(system, runs):
+            continue
+        plugin, checkpoint = system.embed.plugin, system.embed.checkpoint
+        if plugin not in plugins:
+            yield f"{node.path}: no plugin is called {plugin!r}; {nearest_name(plugin, plugins)}"
+        elif checkpoint is not None:
+            if not Path(checkpoint).exists():
+                yield f"{node.path}: there is no checkpoint {checkpoint}; check embed.checkpoint"
+        elif RANDOM not in system.embed.options and named_checkpoints(plugins[plugin]):
+            try:
+                find_checkpoint(plugin)
+            except DcaseAsdError as error:
+                yield str(error)
+
+
+def _missing_training_data(nodes: Iterable[Node], data: Path, runs: Path) -> Iterator[str]:
+    looked_at: set[object] = set()
+    for node in nodes:
+        system = node.recipe
+        if isinstance(system, FusedSystem) or system.train is None or _is_finetuned(system, runs):
+            continue
+        train = system.train
+        about = (
+            train.editions, train.noise_editions, train.noise_probability > 0, train.dev_edition,
+            train.ensemble,
+        )  # fmt: skip
+        if about in looked_at:
+            continue
+        looked_at.add(about)
+        from dcase_asd.training.evaluation import read_development_set
+
+        for read in (read_training_set, read_development_set):
+            try:
+                read(data, train)
+            except DcaseAsdError as error:
+                yield f"{node.name}: {error}"
+
+
+def missing_clips(
+    nodes: Iterable[Node],
+    clips: pd.DataFrame,
+    data: Path,
+    editions: Iterable[str],
+    packaged: bool,
+) -> Iterator[str]:
+    """Which editions, labels and evaluation clips systems lack in the manifest."""
+    present = sorted(clips["edition"].unique())
+    names = [load_edition(name).name for name in editions]
+    fitted = [
+        node.name
+        for node in nodes
+        if isinstance(node.recipe, FusedSystem) and node.recipe.fusion.method in SEARCHES
+    ]
+    where = manifest_path(data)
+    for name in names or present:
+        tests = clips[(clips["edition"] == name) & (clips["split"] == "test")]
+        if name not in present:
+            yield f"{where}: no clip of edition {name}; {nearest_name(name, present)}"
+            continue
+        conditions = set(tests.loc[tests["stage"] == "dev", "condition"])
+        known = {"normal", "anomaly"} <= conditions
+        if fitted and not known:
+            yield (
+                f"{where}: no dev test set of {name} with normal and anomalous clips, to which "
+                f"the weights of {', '.join(fitted)} are fitted; download its dev data, or set "
+                'method = "mean"'
+            )
+        if packaged and not (tests["stage"] == "eval").any():
+            yield (
+                f"{where}: no evaluation clip of {name}, of which a package is made; put its "
+                "eval_data into the data folder"
+            )
+
+
+def _is_finetuned(system: System, runs: Path) -> bool:
+    kept = read_kept(runs / system.name)
+    return kept is not None and kept.finished

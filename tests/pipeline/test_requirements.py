@@ -1,0 +1,103 @@
+import shutil
+
+import pytest
+
+from dcase_asd.errors import RecipeError
+from dcase_asd.pipeline import Setup, check_recipes, run_recipe, run_submissions
+from dcase_asd.pipeline.recipes import read_nodes
+from dcase_asd.pipeline.requirements import missing_weights
+
+
+@pytest.fixture
+def no_weights(tmp_path, monkeypatch):
+    """A cache that holds no weights."""
+    monkeypatch.setenv("DCASE_ASD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def single(tmp_path):
+    """Write the recipe of a single system; returns its path."""
+
+    def write(name, body):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(f'name = "{name}"\n{body}')
+        return path
+
+    return write
+
+
+def test_all_missing_weights_are_told_before_anything_runs(data, cut, tmp_path, no_weights):
+    forms = [cut / "submission_1.toml", cut / "submission_2.toml"]
+    runs = tmp_path / "runs"
+    with pytest.raises(RecipeError) as error:
+        run_submissions(forms, Setup(data, runs, "cpu"), tmp_path / "dist")
+    text = str(error.value)
+    # Two BEATs systems and FISHER, each set of weights told once.
+    assert text.count("these weights are not here") == 2
+    assert f"put BEATs_iter3.pt into {no_weights}/beats/BEATs_iter3" in text
+    assert f"into {no_weights}/fisher/FISHER-small-0723" in text
+    assert not runs.exists()
+
+
+def test_weights_in_their_place_are_enough(single, tmp_path, no_weights):
+    (node,) = read_nodes([single("a", '[embed]\nplugin = "beats"\n')])
+    assert len(list(missing_weights([node], tmp_path / "runs"))) == 1
+    place = no_weights / "beats" / "BEATs_iter3" / "BEATs_iter3.pt"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"")
+    assert not list(missing_weights([node], tmp_path / "runs"))
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_a_system_that_is_fine_tuned_already_needs_no_weights(data, cut, tmp_path):
+    recipe, runs = cut / "systems" / "beats_01.toml", tmp_path / "runs"
+    check_recipes([recipe], Setup(data, runs, overlay=cut / "mini.toml"))
+    run_recipe(recipe, Setup(data, runs, "cpu", 0, cut / "mini.toml"))
+    (node,) = read_nodes([recipe])
+    assert not list(missing_weights([node], runs))
+    assert list(missing_weights([node], tmp_path / "other"))
+
+
+def test_plugins_and_checkpoints_that_are_not_there_are_told(data, single, tmp_path):
+    recipes = [
+        single("a", '[embed]\nplugin = "beat"\n'),
+        single("b", '[embed]\nplugin = "beats"\ncheckpoint = "gone.pt"\n'),
+    ]
+    with pytest.raises(RecipeError) as error:
+        check_recipes(recipes, Setup(data, tmp_path / "runs"))
+    assert "a.toml: no plugin is called 'beat'; did you mean 'beats'?" in str(error.value)
+    assert "b.toml: there is no checkpoint gone.pt" in str(error.value)
+
+
+def test_clips_that_are_not_there_are_told(data, cut, tmp_path):
+    shutil.rmtree(data / "dcase2025t2" / "eval_data")
+    for noise in (data / "dcase2025t2").rglob("*_noise_*.wav"):
+        noise.unlink()
+    for anomaly in (data / "dcase2025t2").rglob("*_test_anomaly_*.wav"):
+        anomaly.unlink()
+    setup = Setup(data, tmp_path / "runs", overlay=cut / "mini.toml")
+    with pytest.raises(RecipeError) as error:
+        check_recipes([cut / "submission_1.toml"], setup)
+    for part in (
+        "no noise clip of dcase2025",
+        "beats_01: ",
+        "no labelled dev test clips of dcase2025",
+        "to which the weights of best are fitted",
+        "no evaluation clip of dcase2025",
+    ):
+        assert part in str(error.value)
+
+
+def test_an_edition_that_is_not_there_is_told(data, single, tmp_path):
+    recipe = single("a", 'editions = ["2024"]\n[embed]\nplugin = "spectral"\n')
+    with pytest.raises(
+        RecipeError, match=r"no clip of edition dcase2024; did you mean 'dcase2025'"
+    ):
+        check_recipes([recipe], Setup(data, tmp_path / "runs"))
+
+
+def test_what_lacks_nothing_is_listed(data, cut, tmp_path):
+    setup = Setup(data, tmp_path / "runs", overlay=cut / "mini.toml")
+    names = check_recipes([cut / "submission_1.toml", cut / "systems" / "beats_01.toml"], setup)
+    assert set(names) == {"baseline_fisher", "beats_01", "beats_07", "baseline", "best"}
