@@ -175,8 +175,15 @@ def _show_submissions(done: Submissions, brief: bool) -> None:
     if done.tables:
         shown = [path.name for path in done.tables if path.suffix == ".md"]
         say(f"{done.tables[0].parent}: tables of results, {', '.join(shown)}")
+        _name_the_report([each.system for each in done.submissions])
     if len(done.submissions) > 1 and not any(each.changed for each in done.submissions):
         say("all was done already; nothing has changed")
+
+
+def _name_the_report(systems: list[SystemRun]) -> None:
+    for edition in sorted({report.edition for done in systems for report in done.evaluations}):
+        runs = " ".join(str(done.run) for done in systems)
+        say(f"pictures of all: dcase-asd report {runs} --edition {edition}")
 
 
 def _show_fitted(done: Submissions) -> None:
