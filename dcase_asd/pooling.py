@@ -25,7 +25,7 @@ class AttentiveStatistics(nn.Module):
         super().__init__()
         self.dimension = 2 * dimension
         self.squeeze = nn.Linear(3 * dimension, bottleneck)
-        self.norm = nn.BatchNorm1d(bottleneck)
+        self.norm = _TokenNorm(bottleneck)
         self.expand = nn.Linear(bottleneck, dimension)
         self.output_norm = nn.BatchNorm1d(self.dimension)
 
@@ -37,17 +37,41 @@ class AttentiveStatistics(nn.Module):
             mask: True for tokens that count, (b, n); at least one of each clip.
 
         Returns:
-            (b, 2 d); other tokens have no influence, except on the statistics of a training batch.
+            (b, 2 d); other tokens have no influence, neither on it nor on the batch's statistics.
         """
         # The first layer on [token, mean, deviation], without writing the context n times.
         mean, deviation = _statistics(tokens, (mask / mask.sum(1, keepdim=True))[..., None])
         of_token, of_context = self.squeeze.weight.tensor_split([tokens.shape[2]], dim=1)
         context = torch.cat([mean, deviation], 1) @ of_context.T + self.squeeze.bias
         hidden = (tokens @ of_token.T + context[:, None]).relu()
-        hidden = self.norm(hidden.flatten(0, 1)).view_as(hidden).tanh()
+        hidden = self.norm(hidden, mask).tanh()
         attention = self.expand(hidden).masked_fill(~mask[..., None], -torch.inf).softmax(1)
         result: Tensor = self.output_norm(torch.cat(_statistics(tokens, attention), 1))
         return result
+
+
+class _TokenNorm(nn.BatchNorm1d):
+    """Batch normalisation whose statistics in training are those of the tokens that count."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override] # a mask
+        """Normalise each channel of the tokens (b, n, d) over those that the mask (b, n) marks."""
+        if not self.training:
+            return super().forward(tokens.flatten(0, 1)).view_as(tokens)
+        count = mask.sum()
+        share = mask / count
+        mean = torch.einsum("bnd,bn->d", tokens, share)
+        centered = tokens - mean
+        variance = torch.einsum("bnd,bn->d", centered.square(), share)
+        with torch.no_grad():
+            step = self.momentum or 0.0
+            self.running_mean.lerp_(mean, step)
+            self.running_var.lerp_(variance * count / (count - 1), step)
+            self.num_batches_tracked.add_(1)
+        return centered * ((variance + self.eps).rsqrt() * self.weight) + self.bias
 
 
 class MeanPooling(nn.Module):
@@ -77,3 +101,20 @@ def _statistics(tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     mean = (weights * tokens).sum(1)
     variance = (weights * (tokens - mean[:, None]).square()).sum(1)
     return mean, variance.clamp(min=SMALLEST_VARIANCE).sqrt()
+
+
+def windows(length: int, window: int) -> list[tuple[int, int]]:
+    """The fewest windows that cover a clip, evenly spaced from its start to its end.
+
+    Args:
+        length: Samples of the clip.
+        window: Samples of a window.
+
+    Returns:
+        First sample and last + 1 of each; a clip that is no longer than a window is one.
+    """
+    count = -(-length // window)
+    if count <= 1:
+        return [(0, length)]
+    firsts = [index * (length - window) // (count - 1) for index in range(count)]
+    return [(first, first + window) for first in firsts]

@@ -17,7 +17,8 @@ def by_hand(pool, tokens):
     """ECAPA's pooling of one clip without padding, step by step with the context written out."""
     mean, deviation = tokens.mean(0), tokens.var(0, correction=0).clamp(min=1e-7).sqrt()
     context = torch.cat([tokens, mean.expand_as(tokens), deviation.expand_as(tokens)], 1)
-    hidden = pool.norm(functional.linear(context, pool.squeeze.weight, pool.squeeze.bias).relu())
+    hidden = functional.linear(context, pool.squeeze.weight, pool.squeeze.bias).relu()
+    hidden = pool.norm(hidden[None], torch.ones(1, len(hidden)).bool())[0]
     weights = pool.expand(hidden.tanh()).softmax(0)
     mean = (weights * tokens).sum(0)
     variance = (weights * tokens.square()).sum(0) - mean.square()
@@ -40,6 +41,31 @@ def test_tokens_of_padding_have_no_influence(tokens):
     other = torch.where(MASK[..., None], tokens, 1e4)
     for pool in (AttentiveStatistics(4).eval(), MeanPooling(4)):
         assert torch.allclose(pool(tokens, MASK), pool(other, MASK), atol=1e-6)
+
+
+def test_padding_has_no_influence_on_a_training_batch_and_what_is_learnt_from_it(tokens):
+    torch.manual_seed(1)
+    first, second = AttentiveStatistics(4, 6), AttentiveStatistics(4, 6)
+    second.load_state_dict(first.state_dict())
+    other = torch.where(MASK[..., None], tokens, 1e4)
+    torch.testing.assert_close(first(tokens, MASK), second(other, MASK))
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], value)
+
+
+def test_tokens_are_normalised_as_torch_does_those_that_count(tokens):
+    pool, reference = AttentiveStatistics(4, 4), torch.nn.BatchNorm1d(4)
+    values = tokens.clone().requires_grad_()
+    alike = tokens.clone().requires_grad_()
+    for _ in range(3):  # the running statistics too
+        found, expected = pool.norm(values, MASK)[MASK], reference(alike[MASK])
+        torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(dict(pool.norm.state_dict()), dict(reference.state_dict()))
+    for result in (found, expected):
+        (result**3).sum().backward()
+    torch.testing.assert_close(values.grad, alike.grad, atol=1e-5, rtol=1e-4)
+    pool.eval(), reference.eval()
+    torch.testing.assert_close(pool.norm(tokens, MASK)[MASK], reference(tokens[MASK]))
 
 
 def test_equal_tokens_have_finite_gradients():

@@ -108,8 +108,8 @@ class CheckpointFiles:
         chosen = choose(everything, self.settings.ensemble, self.settings.keep)
         return chosen if new in chosen else (*chosen, new)
 
-    def load_state(self, device: torch.device) -> SavedState | None:
-        """Read the state to resume from; None where there is none.
+    def load_state(self) -> SavedState | None:
+        """Read the state to resume from, into memory of the CPU; None where there is none.
 
         Raises:
             TrainingError: It is damaged, or of other training data.
@@ -118,7 +118,7 @@ class CheckpointFiles:
         if not path.is_file():
             return None
         try:
-            content = torch.load(path, map_location=device, weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0]
             raise TrainingError(

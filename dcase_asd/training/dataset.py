@@ -70,6 +70,9 @@ def read_training_set(data: Path, settings: Training) -> TrainingSet:
         trained & manifest["edition"].isin(_editions(manifest, settings.editions, data))
     ]
     clips, notes = _without_duplicates(clips, manifest, duplicates)
+    if settings.with_domain:
+        known = clips["domain"] != ""
+        clips = clips.assign(label=clips["label"] + ("/" + clips["domain"]).where(known, ""))
     classes = training_classes(clips)
     if len(classes) < 2:  # noqa: PLR2004
         raise DataError(

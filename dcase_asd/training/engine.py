@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor
+from torch.utils import deterministic
 
 from dcase_asd.errors import TrainingError
 from dcase_asd.training.augment import draw_mixup, mask_spectrogram, mix_at_snr
@@ -24,6 +25,9 @@ from dcase_asd.training.settings import Training
 
 FILES_TOLD = 4
 """Files of a batch that an error message names; the others are counted."""
+
+CPU_OUT_OF_MEMORY = "DefaultCPUAllocator"
+"""Who torch says cannot allocate where there is no GPU; that error has no class of its own."""
 
 _DROPOUT, _AUGMENTATION = 2, 3
 """Told to the random generators; the numbers before are those of `batches`."""
@@ -58,7 +62,8 @@ def make_accelerator(settings: Training, device: str) -> Accelerator:
         device: ``cpu``, ``cuda``, ``cuda:1``, …, or ``auto``.
 
     Raises:
-        TrainingError: The batches of an update cannot be shared out evenly.
+        TrainingError: The batches of an update cannot be shared out evenly, or the processor cannot
+            compute with the precision.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         # A process may fine-tune one system after another, each on another device.
@@ -67,6 +72,8 @@ def make_accelerator(settings: Training, device: str) -> Accelerator:
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32"
+    if precision == "fp16" and not on_gpu:  # accelerate would train in fp32 and say nothing
+        raise TrainingError("precision: fp16 needs a GPU; on a CPU choose bf16 or fp32")
     # Each process keeps its own batch-norm statistics; they are averaged where they are used.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
     accelerator = Accelerator(
@@ -241,13 +248,17 @@ def training(trainee: Trainee, settings: Training) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
     before = torch.are_deterministic_algorithms_enabled()
     only_warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined] # torch sets it late
     try:
         with torch.random.fork_rng():
             torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
+            # Filling memory that is written before it is read takes a tenth of an update.
+            deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # as above
             trainee.train()
             yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=only_warn)
+        deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined] # as above
         trainee.eval()
 
 
@@ -255,7 +266,9 @@ def training(trainee: Trainee, settings: Training) -> Iterator[None]:
 def _names_out_of_memory(settings: Training) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and CPU_OUT_OF_MEMORY not in str(error):
+            raise
         raise TrainingError(_smaller_batch(settings)) from error
 
 

@@ -23,6 +23,9 @@ class Training:
     dev_edition: str = _setting(
         "", "Edition whose development set chooses checkpoints; default: the newest with labels."
     )
+    with_domain: bool = _setting(
+        False, "Make two classes of one whose clips are of the source and of the target domain."
+    )
     steps: int = _setting(30_000, "Length of training, in `step_unit`.")
     step_unit: Literal["batch", "update"] = _setting(
         "batch", "What a step is: a batch, or an optimiser update of `accumulation` batches."

@@ -1,89 +1,16 @@
 """BEATs-base against the way its authors' code computes it: 10 s clips, same weights, one process.
 
-The slow twin, as published: a Kaldi front end clip by clip, position buckets and bias anew in every
-call and repeated over the batch, the convolution's weight normalised in every call, and attention
-by explicit products with the largest logit subtracted. Random weights do.
+The slow twin is described in `authors_beats`. Random weights do.
 """
 
-import math
 import statistics
-import time
 
 import torch
+from authors_beats import GFLOP, SAMPLES, authors_tokens, products, seconds
 from dcase_asd_beats import Beats
-from dcase_asd_beats.front_end import FBANK_MEAN, FBANK_STD
-from torch.nn import functional
-from torchaudio.compliance import kaldi
 
-SAMPLES = 160_000
-GFLOP = 98.6  # matrix products of a clip: 93.3 in the layers, 4.7 in the convolution, 0.6 elsewhere
 BATCHES = {1: (7, 1.2), 8: (3, 1.5)}  # clips: rounds, target
 TOLERANCE = 1e-3  # of tokens whose features have a variance of 1
-
-
-def twin(network, waveforms):
-    """Tokens of the last layer, (b, n, d)."""
-    frames = [kaldi.fbank(clip[None] * 2**15, num_mel_bins=128) for clip in waveforms]
-    spectrogram = (torch.stack(frames) - FBANK_MEAN) / (2 * FBANK_STD)
-    patches = network.patch_embedding(spectrogram[:, None]).flatten(2).transpose(1, 2)
-    x = network.post_extract_proj(network.layer_norm(patches))
-    encoder = network.encoder
-    position = encoder.pos_conv[0]
-    norm = position.weight_v.square().sum((0, 1), keepdim=True).sqrt()
-    moved = functional.conv1d(
-        x.transpose(1, 2),
-        position.weight_v * (position.weight_g / norm),
-        position.bias,
-        padding=position.kernel // 2,
-        groups=position.groups,
-    )
-    x = encoder.layer_norm(x + functional.gelu(moved[:, :, :-1]).transpose(1, 2))
-    bias = twin_bias(encoder.relative_attention_bias, x.shape[1], len(x))
-    x = x.transpose(0, 1)
-    for layer in encoder.layers:
-        attended = twin_attention(layer.self_attn, x, bias)
-        x = layer.self_attn_layer_norm(x * layer.residual_scale + attended)
-        fed = layer.fc2(functional.gelu(layer.fc1(x)))
-        x = layer.final_layer_norm(x * layer.residual_scale + fed)
-    return x.transpose(0, 1)
-
-
-def twin_bias(table, tokens, batch):
-    place = torch.arange(tokens)
-    values = functional.embedding(table.buckets(place[None] - place[:, None]), table.weight)
-    return values.permute(2, 0, 1)[None].repeat(batch, 1, 1, 1).flatten(0, 1)
-
-
-def twin_attention(attention, x, bias):
-    """(n, b, d) -> (n, b, d); `bias` (b * h, n, n)."""
-    tokens, batch, width = x.shape
-    heads = attention.heads
-    query, key, value = (
-        projection(x).reshape(tokens, batch * heads, -1).transpose(0, 1)
-        for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
-    scale, calm = math.sqrt(width // heads), 32.0
-    logits = torch.bmm(query / (scale * calm), key.transpose(1, 2))
-    logits = (logits - logits.max(-1, keepdim=True).values) * calm
-    each = query.reshape(batch, heads, tokens, -1)
-    gates = attention.grep_linear(each).reshape(batch, heads, tokens, 2, 4).sum(-1).sigmoid()
-    inner, outer = gates.chunk(2, -1)
-    gate = inner * (outer * attention.grep_a - 1.0) + 2.0
-    weights = functional.softmax(logits + gate.reshape(batch * heads, tokens, 1) * bias, -1)
-    joined = torch.bmm(weights, value).transpose(0, 1).reshape(tokens, batch, width)
-    return attention.out_proj(joined)
-
-
-def seconds(compute, *arguments):
-    started = time.perf_counter()
-    compute(*arguments)
-    return time.perf_counter() - started
-
-
-def products(rows, weight, repeats=8):
-    for _ in range(repeats):
-        functional.linear(rows, weight)
-    return repeats * 2e-9 * rows.shape[0] * weight.numel()
 
 
 def main():
@@ -94,13 +21,15 @@ def main():
     with torch.inference_mode():
         for clips, (rounds, target) in BATCHES.items():
             batch = waveforms[:clips]
-            difference = float((backbone.tokens(batch) - twin(backbone.network, batch)).abs().max())
+            difference = float(
+                (backbone.tokens(batch) - authors_tokens(backbone.network, batch)).abs().max()
+            )
             assert difference < TOLERANCE, f"the twin gives other tokens, by {difference:.2g}"
             slow, fast, floor = [], [], []
             # Turn and turn about, so that what else the machine does hits all alike.
             for _ in range(rounds):
                 floor.append(seconds(products, rows, weight))
-                slow.append(seconds(twin, backbone.network, batch))
+                slow.append(seconds(authors_tokens, backbone.network, batch))
                 floor.append(seconds(products, rows, weight))
                 fast.append(seconds(backbone.embed, batch))
             ratio = statistics.median(a / b for a, b in zip(slow, fast, strict=True))

@@ -42,6 +42,19 @@ def test_the_training_set_is_all_train_clips_of_machines(data):
     assert not set(chosen.noise["path"]) & set(chosen.clips["path"])
 
 
+def test_classes_tell_domains_apart_where_the_recipe_says_so(data):
+    plain, chosen = chosen_from(data), chosen_from(data, with_domain=True)
+    assert [each.label for each in chosen.classes if each.label.startswith("fan")] == [
+        f"fan/00/v_{value}/dcase2025/{domain}" for value in "01" for domain in ("source", "target")
+    ]
+    labels = [each.label for each in chosen.classes]
+    for label, row in zip(chosen.clips["target"].map(labels.__getitem__),
+                          plain.clips.itertuples(), strict=True):  # fmt: skip
+        assert label == f"{row.label}/{row.domain}"
+    assert sum(each.clips for each in chosen.classes) == len(plain.clips)
+    assert chosen.fingerprint() != plain.fingerprint()
+
+
 def test_sub_centers_follow_the_editions_rule_or_the_recipe(copy):
     raw = copy / RAW / "fan" / "train"
     for path in list(raw.iterdir()):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from dcase_asd.artifacts.checkpoints import checkpoints_folder, read_kept
 from dcase_asd.artifacts.scores import read_provenance, read_scores
+from dcase_asd.backbone import read_tensors
 from dcase_asd.errors import ArtifactError, AudioError, BackboneError, TrainingError
 from dcase_asd.recipe import recipe_text
 from dcase_asd.registry import load_backbone
@@ -21,9 +22,9 @@ from dcase_asd.steps.evaluate import evaluate_run_or_folder
 from dcase_asd.steps.finetune import finetune
 from dcase_asd.steps.score import score
 from dcase_asd.system import Embedding, System
-from dcase_asd.training import batches, loop
+from dcase_asd.training import batches
 from dcase_asd.training.checkpoints import CheckpointFiles
-from dcase_asd.training.dataset import TrainingSet
+from dcase_asd.training.dataset import TrainingSet, read_training_set
 from dcase_asd.training.engine import Engine
 from dcase_asd.training.model import Trainee
 
@@ -63,6 +64,21 @@ def test_a_run_leaves_recipe_journal_and_the_chosen_checkpoints(finished):
     assert [line["step"] for line in lines] == list(range(2, 17, 2))
     assert [line["update"] for line in lines if "dev_score" in line] == [4, 8]
     assert read_kept(run).finished
+
+
+def test_a_checkpoint_carries_classes_recipe_and_batch_norm_statistics(data, finished, short):
+    _, done = finished
+    tensors, metadata = read_tensors(done.scored[-1])
+    chosen = read_training_set(data, short)
+    assert json.loads(metadata["classes"]) == {each.label: 1 for each in chosen.classes}
+    assert metadata["recipe"] == recipe_text(short)
+    assert (metadata["plugin"], metadata["step"]) == ("tiny", "16")
+    assert tensors["classifier.weight"].shape == (len(chosen.classes), short.embedding)
+    for norm in ("norm", "output_norm"):
+        assert bool(tensors[f"head.pool.{norm}.running_mean"].any())
+        assert int(tensors[f"head.pool.{norm}.num_batches_tracked"]) == short.steps
+    opened = load_backbone("tiny", done.scored[-1])
+    assert torch.equal(opened.head.pool.norm.running_var, tensors["head.pool.norm.running_var"])
 
 
 def test_a_finished_run_is_not_done_again(data, finished, make_system):
@@ -214,7 +230,7 @@ def test_a_killed_process_is_gone_on_with_to_the_same_weights(data, tmp_path, ma
 
 def test_a_changed_recipe_is_refused_with_the_difference(data, finished, make_system):
     run, _ = finished
-    with pytest.raises(ArtifactError, match=r"train.margin was 0.2 and is 0.3; |\(train.margin"):
+    with pytest.raises(ArtifactError, match=r"\(train.margin was 0.2 and is 0.3\); leave"):
         tune(data, run, make_system(margin=0.3))
     with pytest.raises(ArtifactError, match=r"options was \{\} and is \{'seed': 1\}"):
         tune(data, run, make_system(options={"seed": 1}))
@@ -299,6 +315,25 @@ def test_too_little_memory_suggests_the_same_effective_batch(
         tune(data, tmp_path / "run", make_system(batch_size=2))
 
 
+@pytest.mark.parametrize("memory", ["all of it", "what no computer has"])
+def test_too_little_memory_is_told_on_a_cpu_and_other_errors_stay_what_they_are(
+    data, tmp_path, make_system, monkeypatch, memory
+):
+    def broken(self, *arguments):
+        if memory == "all of it":
+            raise RuntimeError("shapes do not fit")
+        torch.empty(2**60)  # 4 EiB
+
+    monkeypatch.setattr(Trainee, "forward", broken)
+    kind, said = (
+        (RuntimeError, "shapes do not fit")
+        if memory == "all of it"
+        else (TrainingError, "the same effective batch in smaller parts: --batch-size 4")
+    )
+    with pytest.raises(kind, match=said):
+        tune(data, tmp_path / "run", make_system())
+
+
 def test_unreadable_clips_and_wrong_devices_are_told(data, tmp_path, make_system, monkeypatch):
     with pytest.raises(TrainingError, match="cannot compute on the device 'gpu'"):
         finetune(data, tmp_path / "run", make_system(), device="gpu")
@@ -317,100 +352,3 @@ def test_a_backbone_without_a_front_end_of_its_own_cannot_be_fine_tuned(
 ):
     with pytest.raises(BackboneError, match="'spectral' cannot be fine-tuned"):
         tune(data, tmp_path / "run", make_system(plugin="spectral"))
-
-
-def test_the_last_checkpoints_need_no_labels_and_the_mean_of_weights_is_one(
-    data, tmp_path, make_system
-):
-    last = tune(data, tmp_path / "last", make_system(ensemble="last", keep=2, eval_every=4))
-    assert [path.name for path in last.scored] == [
-        "step_0000012.safetensors", "step_0000016.safetensors",
-    ]  # fmt: skip
-    run = tmp_path / "weights"
-    mean = tune(data, run, make_system(ensemble="weights", keep=2, eval_every=8))
-    (path,) = mean.scored
-    assert path.name == "average.safetensors"
-    parts = [load_file(checkpoints_folder(run) / each.file) for each in mean.checkpoints]
-    for name, value in load_file(path).items():
-        if value.is_floating_point():
-            torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2)
-    assert embed(data, run, "dcase2025", make_system(ensemble="weights", keep=2), "cpu").made == 3
-
-
-def test_only_the_best_and_the_last_are_kept(data, tmp_path, make_system, monkeypatch):
-    scores = iter([0.5, 0.9, 0.6, 0.4])
-    monkeypatch.setattr(loop, "dev_score", lambda *_: next(scores))
-    done = tune(data, tmp_path / "run", make_system(eval_every=4, keep=2))
-    assert [each.step for each in done.checkpoints] == [8, 12, 16]
-    assert [path.name for path in done.scored] == [
-        "step_0000008.safetensors", "step_0000012.safetensors",
-    ]  # fmt: skip
-    on_disk = sorted(path.name for path in checkpoints_folder(tmp_path / "run").glob("step_*"))
-    assert on_disk == [each.file for each in done.checkpoints]
-
-
-def test_lora_trains_its_matrices_alone_and_is_merged_into_the_checkpoint(
-    data, tmp_path, make_system
-):
-    run = tmp_path / "run"
-    system = make_system(tune="lora", lora_rank=4, lora_targets=("q_proj", "v_proj"), eval_every=0)
-    done = tune(data, run, system)
-    start = load_backbone("tiny").state_dict()
-    found = load_file(done.scored[0])
-    assert {name.removeprefix("backbone.") for name in found if name.startswith("backbone.")} == {
-        *start
-    }
-    changed = {name for name in start if not torch.equal(start[name], found[f"backbone.{name}"])}
-    assert changed == {"q_proj.weight", "v_proj.weight"}
-    embed(data, run, "dcase2025", system, "cpu")
-    score(run, "dcase2025")
-    report = evaluate_run_or_folder(run, "dcase2025", resamples=0)
-    assert report.evaluation.official_score == pytest.approx(done.checkpoints[-1].score, abs=1e-6)
-    with pytest.raises(TrainingError, match=r"called 'q_prj'; did you mean 'q_proj'"):
-        tune(data, tmp_path / "x", make_system(tune="lora", lora_targets=("q_prj",)))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"loss": "adacos", "mixup": 0.3, "noise_probability": 0.0},
-        {"pooling": "mean", "sub_centered": "all", "balanced": True, "clip_norm": 1.0},
-        {"plugin": "tiny-cls", "step_unit": "update", "steps": 4, "schedule": "constant"},
-    ],
-)
-def test_other_settings_train_and_resume_as_well(data, tmp_path, make_system, monkeypatch, changes):
-    system = make_system(**{"save_every": 2, "eval_every": 0} | changes)
-    undisturbed = tune(data, tmp_path / "undisturbed", system)
-    whole, calls = Engine.update, []
-
-    def stopping(self, *arguments):
-        calls.append(None)
-        if len(calls) == 3:
-            raise Stopped
-        return whole(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Engine, "update", stopping)
-        with pytest.raises(Stopped):
-            tune(data, tmp_path / "run", system)
-    done = tune(data, tmp_path / "run", system)
-    assert_equal(load_file(done.scored[-1]), load_file(undisturbed.scored[-1]))
-
-
-def test_tensorboard_gets_the_course_too(data, tmp_path, make_system, monkeypatch):
-    pytest.importorskip("tensorboard", reason="TensorBoard is an option and not installed")
-    run = tmp_path / "run"
-    tune(data, run, make_system(steps=2, eval_every=0), tensorboard=True)
-    assert list((run / "tensorboard").iterdir())
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(TrainingError, match="pip install tensorboard"):
-        tune(data, tmp_path / "other", make_system(), tensorboard=True)
-
-
-def test_training_leaves_torchs_global_state_alone(data, tmp_path, make_system):
-    torch.manual_seed(5)
-    expected = torch.rand(1)
-    torch.manual_seed(5)
-    tune(data, tmp_path / "run", make_system(steps=2, eval_every=0))
-    assert torch.equal(torch.rand(1), expected)
-    assert not torch.are_deterministic_algorithms_enabled()

@@ -21,11 +21,23 @@ ONLY_ROUNDING = (
 which AdamW makes as large as any other."""
 
 PROGRAM = """
+import os
 import sys
 from pathlib import Path
 from dcase_asd.errors import TrainingError
 from dcase_asd.steps.finetune import finetune
 from dcase_asd.system import read_system
+from dcase_asd.training.engine import Engine
+
+update, calls = Engine.update, []
+
+def killed(*arguments):
+    calls.append(None)
+    if len(calls) == int(os.environ["KILLED_IN"]):
+        os._exit(9)
+    return update(*arguments)
+
+Engine.update = killed
 try:
     finetune(Path(sys.argv[1]), Path(sys.argv[2]), read_system(Path(sys.argv[3])),
              device="cpu", workers=0)
@@ -34,8 +46,8 @@ except TrainingError as error:
 """
 
 
-def launch(folder, *arguments):
-    """Run the program in two processes; returns what they print."""
+def launch(folder, *arguments, killed_in=0):
+    """Run the program in two processes, killed in an update from 1; returns what they print."""
     (folder / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     done = subprocess.run(
@@ -43,20 +55,25 @@ def launch(folder, *arguments):
         check=False,
         capture_output=True,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "KILLED_IN": str(killed_in)},
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode != 0) == bool(killed_in), done.stderr
     return done.stdout
 
 
 @pytest.mark.slow
-def test_two_processes_end_where_one_does(data, tmp_path, make_system):
+def test_two_processes_end_where_one_does_also_when_they_were_killed(data, tmp_path, make_system):
     system = make_system(accumulation=4, steps=24, eval_every=12, save_every=12, mixup=0.2)
     finetune(data, tmp_path / "one", system, device="cpu", workers=0)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(recipe_text(system))
     launch(tmp_path, data, tmp_path / "two", recipe)
+    launch(tmp_path, data, tmp_path / "killed", recipe, killed_in=5)
+    launch(tmp_path, data, tmp_path / "killed", recipe)
+    for path in sorted(checkpoints_folder(tmp_path / "two").glob("step_*")):
+        again = checkpoints_folder(tmp_path / "killed") / path.name
+        assert again.read_bytes() == path.read_bytes()
     one, two = (read_kept(tmp_path / name) for name in ("one", "two"))
     assert [each.file for each in two.checkpoints] == [each.file for each in one.checkpoints]
     trained = make_trainee(data, system).named_parameters()
