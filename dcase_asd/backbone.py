@@ -70,6 +70,18 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
+    @classmethod
+    def locate(cls, name: Path) -> Path:
+        """Where a checkpoint is that is no path here; a plugin may fetch it from a hub.
+
+        Args:
+            name: What the user gave as checkpoint.
+
+        Raises:
+            BackboneError: There is none of this name.
+        """
+        raise BackboneError(f"{name}: no such checkpoint; check the path given as --checkpoint")
+
     def tokens(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:

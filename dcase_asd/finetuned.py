@@ -19,7 +19,7 @@ from dcase_asd.backbone import (
     write_tensors,
 )
 from dcase_asd.errors import BackboneError
-from dcase_asd.pooling import AttentiveStatistics, MeanPooling
+from dcase_asd.pooling import AttentiveStatistics, MeanPooling, windows
 
 HEAD_PREFIX = "head."
 Embedded = Literal["dense", "pooled"]
@@ -151,7 +151,12 @@ class Finetuned(Backbone):
             lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         if int(lengths.max()) <= window:
             return self._embed_window(waveforms, lengths, sample_rate)
-        parts, owners = _windows(lengths.tolist(), window)
+        parts = [
+            (row, first, last)
+            for row, length in enumerate(lengths.tolist())
+            for first, last in windows(length, window)
+        ]
+        owners = [row for row, _, _ in parts]
         sums = waveforms.new_zeros(len(waveforms), self.dimension)
         for start in range(0, len(parts), len(waveforms)):
             chosen = parts[start : start + len(waveforms)]
@@ -211,14 +216,3 @@ def write_finetuned(
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
     copies = {name: value.detach().cpu().clone() for name, value in tensors.items()}
     write_tensors(path, copies, metadata)
-
-
-def _windows(lengths: list[int], window: int) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """Windows as (row, first sample, last + 1), and the row of each."""
-    parts = []
-    for row, length in enumerate(lengths):
-        count = max(1, -(-length // window))
-        for index in range(count):
-            first = index * (length - window) // (count - 1) if count > 1 else 0
-            parts.append((row, first, min(first + window, length)))
-    return parts, [row for row, _, _ in parts]

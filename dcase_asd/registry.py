@@ -91,8 +91,8 @@ def load_backbone(name: str, checkpoint: Path | None = None, **options: Any) -> 
 
     Args:
         name: The plugin's name.
-        checkpoint: A checkpoint as published, as saved by this toolkit or as fine-tuned with it;
-            None for the default.
+        checkpoint: A checkpoint as published, as saved by this toolkit or as fine-tuned with it,
+            or the name of one that the plugin knows where to find; None for the default.
         options: Keyword arguments of the plugin's `from_checkpoint`; of a fine-tuned checkpoint
             also ``embedding`` (see `finetuned.Finetuned`).
 
@@ -120,9 +120,7 @@ def load_backbone(name: str, checkpoint: Path | None = None, **options: Any) -> 
             )
         )
     if checkpoint is not None and not checkpoint.exists():
-        raise BackboneError(
-            f"{checkpoint}: no such checkpoint; check the path given as --checkpoint"
-        )
+        checkpoint = kind.locate(checkpoint)
     try:
         if finetuned:
             from dcase_asd.finetuned import Finetuned

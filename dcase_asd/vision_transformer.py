@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+
+from dcase_asd.errors import BackboneError, nearest_name
 
 PATCH = 16
 """Side of a patch: frames, and bins."""
@@ -60,6 +64,23 @@ class TransformerSize:
                 f"embed_dim must be a multiple of 4 and of num_heads: {self.embed_dim} is not, "
                 f"with {self.num_heads} heads"
             )
+
+    @classmethod
+    def changed(cls, sizes: Mapping[str, Any]) -> Self:
+        """The default sizes with some of them changed, as a user gives them.
+
+        Raises:
+            BackboneError: A size does not exist or is out of range.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in sizes:
+            if name not in names:
+                hint = nearest_name(name, names)
+                raise BackboneError(f"the architecture has no {name!r}; {hint}")
+        try:
+            return cls(**sizes)
+        except ValueError as error:
+            raise BackboneError(f"the network cannot be built: {error}") from error
 
 
 class Attention(nn.Module):

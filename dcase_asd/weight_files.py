@@ -140,6 +140,11 @@ def fit_tensors(
             problems.append(f"{key!r} is of shape {shape}, not {wanted}")
         found[name] = value
     missing = [name for name in expected if name not in found]
+    if len(missing) == len(expected):
+        told = ", ".join(repr(key) for key in unknown[:PROBLEMS_TOLD]) or "nothing at all"
+        raise BackboneError(
+            f"{weights.path}: holds another model's tensors ({told}); use the plugin for that one"
+        )
     problems += [f"unknown key {key!r}{_close(canonical(key), missing)}" for key in unknown]
     problems += [f"missing key {name!r}" for name in missing]
     if problems:
@@ -176,6 +181,24 @@ def required_values(
     if missing:
         raise BackboneError(f"{path}: its settings do not say {', '.join(missing)}")
     return {name: settings[name] for name in names}
+
+
+def present_values(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Those of some settings that are there."""
+    return {name: settings[name] for name in names if settings.get(name) is not None}
+
+
+def require_model_type(weights: WeightsFile, name: str) -> None:
+    """Refuse a Hugging Face folder that says it is another model's.
+
+    Raises:
+        BackboneError: Its `model_type` is there and another one.
+    """
+    kind = weights.settings.get("model_type", name)
+    if kind != name:
+        raise BackboneError(
+            f"{weights.path}: a model of type {kind!r}, not {name!r}; use the plugin for that one"
+        )
 
 
 def _close(name: str | None, choices: Iterable[str]) -> str:

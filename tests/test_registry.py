@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,23 @@ def test_options_are_checked_by_name_and_value(install):
     install("somebody", {"constant_plugin": PLUGIN}, {"constant": "constant_plugin:Constant"})
     with pytest.raises(BackboneError, match="refuses its options: depth must be at least 1"):
         load_backbone("constant", depth=0)
+
+
+def test_a_plugin_may_know_where_a_checkpoint_of_some_name_is(install, tmp_path):
+    found = tmp_path / "found.safetensors"
+    found.touch()
+    source = (
+        PLUGIN.replace("return cls(depth)", "return cls(2 if path.is_file() else 1)")
+        + f"""
+    @classmethod
+    def locate(cls, name):
+        assert name.as_posix() == "some/name"
+        from pathlib import Path
+        return Path({str(found)!r})
+"""
+    )
+    install("finder", {"finding_plugin": source}, {"finding": "finding_plugin:Constant"})
+    assert load_backbone("finding", Path("some/name")).options == {"depth": 2}
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

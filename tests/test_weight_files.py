@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from dcase_asd.weight_files import (
     fit_tensors,
     is_hugging_face,
     is_safetensors,
+    present_values,
     read_hugging_face_folder,
     read_torch_file,
+    require_model_type,
     require_values,
     required_values,
 )
@@ -226,3 +229,19 @@ def test_settings_with_another_value_or_missing_are_refused():
     assert required_values("x.pt", settings, ["heads"]) == {"heads": 3}
     with pytest.raises(BackboneError, match=r"x\.pt: its settings do not say depth, width"):
         required_values("x.pt", settings, ["heads", "depth", "width"])
+
+
+def test_tensors_of_another_model_altogether_are_told_as_such():
+    weights = WeightsFile(Path("x.pt"), {}, {"conv.weight": torch.ones(2)})
+    with pytest.raises(BackboneError, match=r"x.pt: holds another model's tensors \('conv.weight'"):
+        fit_tensors(weights, {"dense.weight": (2,), "dense.bias": (2,)}, lambda key: key)
+
+
+def test_settings_that_are_there_are_taken_and_another_model_is_refused():
+    settings = {"depth": 2, "width": None, "model_type": "ast"}
+    assert present_values(settings, "depth", "width", "heads") == {"depth": 2}
+    weights = WeightsFile(Path("hub"), settings, {})
+    require_model_type(weights, "ast")
+    require_model_type(WeightsFile(Path("hub"), {}, {}), "ast")
+    with pytest.raises(BackboneError, match="hub: a model of type 'ast', not 'eat'"):
+        require_model_type(weights, "eat")

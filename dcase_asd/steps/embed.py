@@ -163,6 +163,8 @@ def _backbone_fingerprint(recipe: Embedding) -> str:
     weights: list[str] = []
     if recipe.checkpoint is not None:
         path = Path(recipe.checkpoint)
+        if not path.exists():  # a name that the plugin knows where to find
+            weights.append(recipe.checkpoint)
         files = [path] if path.is_file() else sorted(path.rglob("*"))
         for file in (each for each in files if each.is_file()):
             with file.open("rb") as content:

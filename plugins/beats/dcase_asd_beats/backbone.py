@@ -13,11 +13,10 @@ from torch import Tensor
 from dcase_asd.backbone import Backbone, read_checkpoint
 from dcase_asd.checkpoints import find_checkpoint
 from dcase_asd.errors import AudioError, BackboneError, nearest_name
+from dcase_asd.weight_files import WeightsFile, fit_tensors, is_safetensors
 from dcase_asd_beats.checkpoint import (
     Config,
-    check_tensors,
     draw_weights,
-    is_published,
     load_published,
     read_published,
 )
@@ -169,7 +168,8 @@ class Beats(Backbone):
                 )
             else:
                 path = find_checkpoint(cls.name) if path is None else path
-                network, saved = _published(path) if is_published(path) else _saved(path, cls.name)
+                read = _saved if is_safetensors(path) else _published
+                network, saved = read(path)
             return cls(
                 network,
                 **(saved | chosen),
@@ -262,17 +262,18 @@ def _drawn(config: Config, seed: int) -> Network:
 
 
 def _published(path: Path) -> tuple[Network, dict[str, Any]]:
-    config, tensors = read_published(path)
+    config, weights = read_published(path)
     network = _empty(config)
-    load_published(network, tensors, path)
+    load_published(network, weights)
     return network, {}
 
 
-def _saved(path: Path, plugin: str) -> tuple[Network, dict[str, Any]]:
-    tensors, options = read_checkpoint(path, plugin)
+def _saved(path: Path) -> tuple[Network, dict[str, Any]]:
+    tensors, options = read_checkpoint(path, Beats.name)
     network = _empty(Config(**options.pop("architecture")))
     network.cut(max(options["layers"]), predictor=options["representation"] == "classes")
     found = {name.removeprefix(NETWORK_PREFIX): value for name, value in tensors.items()}
-    check_tensors({name: t.shape for name, t in network.state_dict().items()}, found, path)
-    network.load_state_dict(found, assign=True)
+    expected = {name: value.shape for name, value in network.state_dict().items()}
+    fitted = fit_tensors(WeightsFile(path, {}, found), expected, lambda key: key)
+    network.load_state_dict(fitted, assign=True)
     return network, options

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dcase_asd.errors import BackboneError, nearest_name
+from dcase_asd.weight_files import WeightsFile, fit_tensors, read_torch_file
 from dcase_asd_beats.front_end import MEL_BINS
 
 ACTIVATIONS = ("gelu", "gelu_accurate", "gelu_fast", "relu", "tanh", "linear", "glu")
 SHARED_TABLE = "relative_attention_bias.weight"
 """One table for all layers; a published file repeats it under every layer's attention."""
-PICKLED = (b"PK\x03\x04", b"\x80\x02")
-"""How files of `torch.save` begin, today's and those from before 2020."""
-PROBLEMS_TOLD = 4
-"""Tensors that an error message names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -119,18 +114,7 @@ RELEASED: dict[str, Any] = {
 """Where the released models differ from the defaults."""
 
 
-def is_published(path: Path) -> bool:
-    """Whether a file was written by `torch.save`, as the published ones are."""
-    try:
-        with path.open("rb") as file:
-            return file.read(4).startswith(PICKLED)
-    except OSError as error:
-        raise BackboneError(
-            f"{path}: not a readable file ({error.strerror}); pass a BEATs .pt file as --checkpoint"
-        ) from error
-
-
-def read_published(path: Path) -> tuple[Config, dict[str, Tensor]]:
+def read_published(path: Path) -> tuple[Config, WeightsFile]:
     """Read a file as its authors publish it, ``{'cfg', 'model'}``; no code in it is executed.
 
     Returns:
@@ -139,37 +123,16 @@ def read_published(path: Path) -> tuple[Config, dict[str, Tensor]]:
     Raises:
         BackboneError: The file is damaged, unsafe, or of another model.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise BackboneError(
-            f"{path}: damaged, or holds more than tensors and plain values, which is not opened "
-            "because doing so could execute code; fetch the file again from its publisher"
-        ) from error
-    except Exception as error:  # a damaged file may fail in any way
-        raise BackboneError(
-            f"{path}: a damaged or truncated file ({' '.join(str(error).split())[:120]}); "
-            "fetch it again"
-        ) from error
-    parts = content if isinstance(content, dict) else {}
-    switches, tensors = parts.get("cfg"), parts.get("model")
-    if not isinstance(switches, dict) or not isinstance(tensors, dict):
-        raise BackboneError(
-            f"{path}: not a BEATs checkpoint, which is a dictionary with 'cfg' and 'model' "
-            f"(this file has {', '.join(repr(key) for key in list(parts)[:5]) or 'none'})"
-        )
+    weights = read_torch_file(path)
     names = {each.name for each in fields(Config)}
     try:
-        config = Config(**{key: value for key, value in switches.items() if key in names})
+        config = Config(**{key: value for key, value in weights.settings.items() if key in names})
     except ValueError as error:
         raise BackboneError(f"{path}: its 'cfg' describes no BEATs network: {error}") from error
-    wrong = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
-    if wrong:
-        raise BackboneError(f"{path}: {wrong[0]!r} in its 'model' is no tensor")
-    return config, tensors
+    return config, weights
 
 
-def load_published(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def load_published(network: nn.Module, weights: WeightsFile) -> None:
     """Fill a network with a published file's tensors, every one of them accounted for.
 
     Raises:
@@ -179,52 +142,21 @@ def load_published(network: nn.Module, tensors: Mapping[str, Tensor], path: Path
     expected = {name: value.shape for name, value in network.state_dict().items()}
     layers = len(network.get_submodule("encoder.layers"))  # type: ignore[arg-type]
     copies = [f"encoder.layers.{layer}.self_attn.{SHARED_TABLE}" for layer in range(layers)]
-    if table in expected:
-        shape = expected.pop(table)
-        expected |= dict.fromkeys(copies, shape)
-    check_tensors(expected, tensors, path)
-    ours = {name: value.float() for name, value in tensors.items() if name not in copies}
-    if copies[0] in expected:
-        ours[table] = tensors[copies[0]].float()
+    shared = expected.pop(table, None)
+    if shared is not None:
+        expected |= dict.fromkeys(copies, shared)
+    found = fit_tensors(weights, expected, lambda key: key)
+    if shared is not None:
         for copy in copies[1:]:
-            if not torch.equal(tensors[copy], tensors[copies[0]]):
+            if not torch.equal(found[copy], found[copies[0]]):
                 raise BackboneError(
-                    f"{path}: {copy!r} differs from that of layer 0, but BEATs' layers share it"
+                    f"{weights.path}: {copy!r} differs from that of layer 0, but BEATs' layers "
+                    "share it"
                 )
+        found[table] = found[copies[0]]
+    # Copies, because what was read may be the file itself, mapped into memory.
+    ours = {name: value.clone() for name, value in found.items() if name not in copies}
     network.load_state_dict(ours, assign=True)
-
-
-def check_tensors(
-    expected: Mapping[str, torch.Size], found: Mapping[str, Tensor], path: Path
-) -> None:
-    """Account for every tensor of a file.
-
-    Raises:
-        BackboneError: A tensor is missing, unknown or of another shape; each is named.
-    """
-    missing = [name for name in expected if name not in found]
-    if len(missing) == len(expected):
-        raise BackboneError(
-            f"{path}: holds another model than BEATs (its tensors are called "
-            f"{', '.join(repr(name) for name in list(found)[:3]) or 'nothing'}, ...)"
-        )
-    problems = []
-    for name in (name for name in found if name not in expected):
-        hint = nearest_name(name, missing)
-        suggestion = f" ({hint})" if hint.startswith("did you mean") else ""
-        problems.append(f"{name!r} is no tensor of BEATs{suggestion}")
-    problems += [f"{name!r} is missing" for name in missing]
-    problems += [
-        f"{name!r} is {tuple(found[name].shape)} but by its configuration {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in found and found[name].shape != shape
-    ]
-    if problems:
-        more = len(problems) - PROBLEMS_TOLD
-        raise BackboneError(
-            f"{path}: does not fit BEATs: {'; '.join(problems[:PROBLEMS_TOLD])}"
-            f"{f'; and {more} more' if more > 0 else ''}"
-        )
 
 
 def draw_weights(network: nn.Module, config: Config, generator: torch.Generator) -> None:

@@ -88,16 +88,16 @@ def test_a_missing_and_a_misspelt_tensor_are_named_with_the_name_meant(tmp_path)
 
     message = refused(changed(tmp_path, misspell))
     assert (
-        "'encoder.layers.0.fc1.wieght' is no tensor of BEATs (did you mean "
+        "unknown key 'encoder.layers.0.fc1.wieght' (did you mean "
         "'encoder.layers.0.fc1.weight'?)" in message
     )
-    assert "'layer_norm.bias' is missing" in message
+    assert "missing key 'layer_norm.bias'" in message
 
 
 def test_each_layers_copy_of_the_shared_table_is_accounted_for(tmp_path):
     name = f"encoder.layers.1.self_attn.{SHARED_TABLE}"
     path = changed(tmp_path, lambda content: content["model"].pop(name))
-    assert f"{name!r} is missing" in refused(path)
+    assert f"missing key {name!r}" in refused(path)
 
     def differ(content):
         content["model"][name] = content["model"][name] + 1
@@ -110,7 +110,7 @@ def test_a_tensor_of_another_shape_is_named_with_both_shapes(tmp_path):
         content["model"]["encoder.layers.1.fc2.bias"] = torch.zeros(3)
 
     message = refused(changed(tmp_path, reshape))
-    assert "'encoder.layers.1.fc2.bias' is (3,) but by its configuration (48,)" in message
+    assert "'encoder.layers.1.fc2.bias' is of shape (3,), not (48,)" in message
 
 
 def test_of_many_problems_some_are_told_and_all_are_counted(tmp_path):
@@ -118,30 +118,29 @@ def test_of_many_problems_some_are_told_and_all_are_counted(tmp_path):
         content["cfg"]["encoder_layers"] = 3
 
     message = refused(changed(tmp_path, deepen))
-    assert message.count("is missing") == 4
-    assert "and 16 more" in message
+    assert message.count("missing key") == 3
+    assert "and 17 more" in message
 
 
 def test_a_tokenizer_is_no_backbone(tmp_path):
     def quantise(content):
         content["model"]["quantize.embedding.weight"] = torch.zeros(8, 4)
 
-    assert "'quantize.embedding.weight' is no tensor of BEATs" in refused(
-        changed(tmp_path, quantise)
-    )
+    message = refused(changed(tmp_path, quantise))
+    assert "unknown key 'quantize.embedding.weight'" in message
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"state_dict": {}, "epoch": 3}, "is a dictionary with 'cfg' and 'model' (this file has "
-         "'state_dict', 'epoch')"),
-        (torch.zeros(2), "(this file has none)"),
-        ({"cfg": {"input_patch_size": 16}, "model": {}}, "tensors are called nothing"),
+        ({"state_dict": {}, "epoch": 3}, "holds no 'cfg' and 'model', as published files do; "
+         "found 'state_dict', 'epoch'"),
+        (torch.zeros(2), "found no names"),
+        ({"cfg": {"input_patch_size": 16}, "model": {}}, "model's tensors (nothing at all)"),
         ({"cfg": {"input_patch_size": 16}, "model": {"blocks.0.bias": torch.zeros(2)}},
-         "another model than BEATs (its tensors are called 'blocks.0.bias', ...)"),
-        ({"cfg": {"input_patch_size": 16}, "model": {"fc1.weight": [1.0]}},
-         "'fc1.weight' in its 'model' is no tensor"),
+         "another model's tensors ('blocks.0.bias')"),
+        ({"cfg": {"input_patch_size": 16}, "model": {"layer_norm.bias": [1.0]}},
+         "'layer_norm.bias' is no tensor but list"),
     ],
 )  # fmt: skip
 def test_files_of_other_models_are_refused(tmp_path, content, message):
@@ -173,7 +172,7 @@ def test_switches_out_of_range_are_told(tmp_path, switches, message):
 def test_a_truncated_file_is_refused(tmp_path, share):
     whole = PRETRAINED.read_bytes()
     (tmp_path / "x.pt").write_bytes(whole[: int(share * len(whole))])
-    assert "a damaged or truncated file" in refused(tmp_path / "x.pt")
+    assert "perhaps truncated; fetch it again" in refused(tmp_path / "x.pt")
 
 
 class Code:
@@ -186,7 +185,7 @@ def test_code_in_a_file_is_not_executed(tmp_path, monkeypatch, zipped):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "x.pt"
     torch.save({"cfg": Code(), "model": {}}, path, _use_new_zipfile_serialization=zipped)
-    assert "could execute code" in refused(path)
+    assert "which is not loaded, as a pickle can run code" in refused(path)
     path.write_bytes(pickle.dumps({"cfg": Code()}, protocol=2))
     refused(path)
     assert not (tmp_path / "executed").exists()
@@ -194,10 +193,10 @@ def test_code_in_a_file_is_not_executed(tmp_path, monkeypatch, zipped):
 
 def test_files_that_are_no_checkpoint_at_all_are_refused(tmp_path):
     (tmp_path / "page.pt").write_text("<html>This link has expired</html>")
-    assert "not a readable checkpoint" in refused(tmp_path / "page.pt")
+    assert "not a readable torch file" in refused(tmp_path / "page.pt")
     (tmp_path / "empty.pt").touch()
-    assert "not a readable checkpoint" in refused(tmp_path / "empty.pt")
-    assert "not a readable file" in refused(tmp_path)
+    assert "not a readable torch file" in refused(tmp_path / "empty.pt")
+    assert "cannot be read (Is a directory)" in refused(tmp_path)
     with pytest.raises(BackboneError, match="no such checkpoint"):
         load_backbone("beats", tmp_path / "nothing.pt")
 
@@ -228,7 +227,7 @@ def test_tensors_of_a_saved_file_are_accounted_for_as_well(tmp_path):
     backbone = Beats.from_checkpoint(PRETRAINED)
     backbone.network.layer_norm.bias = None
     backbone.save(path)
-    assert "'layer_norm.bias' is missing" in refused(path)
+    assert "missing key 'layer_norm.bias'" in refused(path)
 
 
 def test_files_of_other_plugins_are_refused(tmp_path):

@@ -21,7 +21,6 @@ from dcase_asd_eat.network import (
     EatNetwork,
     Representation,
     check_target_length,
-    named_architecture,
 )
 
 
@@ -113,7 +112,7 @@ class Eat(Backbone):
         if random_weights is not None:
             if path is not None:
                 raise BackboneError(f"{path}: leave out either this checkpoint or random_weights")
-            backbone = cls(named_architecture(architecture or {}), **options)
+            backbone = cls(Architecture.changed(architecture or {}), **options)
             backbone.network.encoder.draw_weights(torch.Generator().manual_seed(random_weights))
             return backbone
         if architecture is not None:

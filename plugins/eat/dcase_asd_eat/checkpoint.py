@@ -17,8 +17,10 @@ from dcase_asd.weight_files import (
     fit_tensors,
     is_hugging_face,
     is_safetensors,
+    present_values,
     read_hugging_face_folder,
     read_torch_file,
+    require_model_type,
     require_values,
     required_values,
 )
@@ -98,14 +100,10 @@ def _read_saved(path: Path, options: Mapping[str, Any]) -> Weights:
 
 def _read_hugging_face(weights: WeightsFile, options: Mapping[str, Any]) -> Weights:
     settings = weights.settings
-    kind = settings.get("model_type", NAME)
-    if kind != NAME:
-        raise BackboneError(
-            f"{weights.path}: a model of type {kind!r}, not {NAME!r}; use the plugin for that one"
-        )
+    require_model_type(weights, NAME)
     require_values(weights.path, settings, HUGGING_FACE)
     sizes = required_values(weights.path, settings, SIZES)
-    sizes |= _present(settings, "mlp_ratio", "norm_eps", "max_length")
+    sizes |= present_values(settings, "mlp_ratio", "norm_eps", "max_length")
     if frames := settings.get("img_size"):
         sizes["target_length"] = frames[0]
     if settings.get("model_variant") == "finetune":
@@ -131,9 +129,11 @@ def _read_fairseq(weights: WeightsFile, options: Mapping[str, Any]) -> Weights:
             f"{path}: a checkpoint of FISHER (it has a band_width); use --plugin fisher"
         )
     require_values(path, model, TRANSFORMER)
-    sizes = required_values(path, model, SIZES) | _present(model, "mlp_ratio", "norm_eps")
+    sizes = required_values(path, model, SIZES) | present_values(model, "mlp_ratio", "norm_eps")
     require_values(path, image, FAIRSEQ_IMAGE | {"embed_dim": sizes["embed_dim"]})
-    sizes |= _present(image, "max_length", "target_length") | _present(fine_tuned, "target_length")
+    sizes |= present_values(image, "max_length", "target_length") | present_values(
+        fine_tuned, "target_length"
+    )
     if fine_tuned:
         # fairseq's classifier shares the transformer's value; the Hugging Face one has torch's.
         sizes["classifier_eps"] = sizes.get("norm_eps", Architecture.norm_eps)
@@ -169,10 +169,6 @@ def _published(name: str) -> str:
 
 def _classes(path: Path, settings: Mapping[str, Any]) -> Any:
     return required_values(path, settings, ["num_classes"])["num_classes"]
-
-
-def _present(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: settings[name] for name in names if settings.get(name) is not None}
 
 
 def _architecture(path: Path, sizes: Mapping[str, Any]) -> Architecture:

@@ -5,14 +5,12 @@ Chen et al., "EAT: Self-Supervised Pre-Training with Efficient Audio Transformer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from dcase_asd.errors import BackboneError, nearest_name
 from dcase_asd.vision_transformer import (
     PATCH,
     TransformerSize,
@@ -51,22 +49,6 @@ class Architecture(TransformerSize):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_target_length(self.target_length, self.max_length)
-
-
-def named_architecture(sizes: Mapping[str, Any]) -> Architecture:
-    """An architecture of EAT-base with some sizes changed.
-
-    Raises:
-        BackboneError: A size does not exist or is out of range.
-    """
-    names = [field.name for field in fields(Architecture)]
-    for name in sizes:
-        if name not in names:
-            raise BackboneError(f"the architecture has no {name!r}; {nearest_name(name, names)}")
-    try:
-        return Architecture(**sizes)
-    except ValueError as error:
-        raise BackboneError(f"the network cannot be built: {error}") from error
 
 
 def check_target_length(frames: int, max_length: int) -> None:

@@ -19,7 +19,6 @@ from dcase_asd_fisher.network import (
     Architecture,
     FisherNetwork,
     Representation,
-    named_architecture,
 )
 
 NATIVE: Literal["native"] = "native"
@@ -148,7 +147,7 @@ class Fisher(Backbone):
         if random_weights is not None:
             if path is not None:
                 raise BackboneError(f"{path}: leave out either this checkpoint or random_weights")
-            backbone = cls(named_architecture(architecture or {}), **options)
+            backbone = cls(Architecture.changed(architecture or {}), **options)
             backbone.network.encoder.draw_weights(torch.Generator().manual_seed(random_weights))
             return backbone
         if architecture is not None:

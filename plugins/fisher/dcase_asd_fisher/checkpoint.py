@@ -17,8 +17,10 @@ from dcase_asd.weight_files import (
     fit_tensors,
     is_hugging_face,
     is_safetensors,
+    present_values,
     read_hugging_face_folder,
     read_torch_file,
+    require_model_type,
     require_values,
     required_values,
 )
@@ -77,14 +79,10 @@ def _read_saved(path: Path, options: Mapping[str, Any]) -> Weights:
 
 def _read_hugging_face(weights: WeightsFile, options: Mapping[str, Any]) -> Weights:
     settings = weights.settings
-    kind = settings.get("model_type", NAME)
-    if kind != NAME:
-        raise BackboneError(
-            f"{weights.path}: a model of type {kind!r}, not {NAME!r}; use the plugin for that one"
-        )
+    require_model_type(weights, NAME)
     require_values(weights.path, settings, TRANSFORMER | IMAGE)
     # What is left out has the published configuration's defaults, which are FISHER-tiny's.
-    return _fit(weights, _present(settings, *SIZES, *OPTIONAL_SIZES), options)
+    return _fit(weights, present_values(settings, *SIZES, *OPTIONAL_SIZES), options)
 
 
 def _read_torch(weights: WeightsFile, options: Mapping[str, Any]) -> Weights:
@@ -100,7 +98,7 @@ def _read_torch(weights: WeightsFile, options: Mapping[str, Any]) -> Weights:
     require_values(path, model, TRANSFORMER)
     sizes = required_values(path, model, SIZES)
     require_values(path, image, IMAGE | {"embed_dim": sizes["embed_dim"]})
-    sizes |= _present(image, *OPTIONAL_SIZES) | _present(model, *OPTIONAL_SIZES)
+    sizes |= present_values(image, *OPTIONAL_SIZES) | present_values(model, *OPTIONAL_SIZES)
     return _fit(weights, sizes, options)
 
 
@@ -120,10 +118,6 @@ def _fit(weights: WeightsFile, sizes: dict[str, Any], options: Mapping[str, Any]
 
 def _published(name: str) -> str:
     return published_key(name.removeprefix("encoder."))
-
-
-def _present(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: settings[name] for name in names if settings.get(name) is not None}
 
 
 def _architecture(path: Path, sizes: Mapping[str, Any]) -> Architecture:

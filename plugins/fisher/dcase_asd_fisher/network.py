@@ -6,14 +6,12 @@ Representation", arXiv 2507.16696.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from dcase_asd.errors import BackboneError, nearest_name
 from dcase_asd.features import Spectrogram
 from dcase_asd.vision_transformer import PATCH, TransformerSize, VisionTransformer
 
@@ -69,22 +67,6 @@ class Architecture(TransformerSize):
     def bands(self, sample_rate: int) -> int:
         """Sub-bands of clips of a rate in Hz; bins that fill none are dropped."""
         return max(Spectrogram(sample_rate).bins // self.band_width, 1)
-
-
-def named_architecture(sizes: Mapping[str, Any]) -> Architecture:
-    """An architecture of FISHER-tiny with some sizes changed.
-
-    Raises:
-        BackboneError: A size does not exist or is out of range.
-    """
-    names = [field.name for field in fields(Architecture)]
-    for name in sizes:
-        if name not in names:
-            raise BackboneError(f"the architecture has no {name!r}; {nearest_name(name, names)}")
-    try:
-        return Architecture(**sizes)
-    except ValueError as error:
-        raise BackboneError(f"the network cannot be built: {error}") from error
 
 
 class FisherNetwork(nn.Module):

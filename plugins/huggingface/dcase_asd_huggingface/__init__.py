@@ -1,0 +1,5 @@
+"""Any audio encoder of transformers as a backbone."""
+
+from dcase_asd_huggingface.backbone import HuggingFace
+
+__all__ = ["HuggingFace"]
