@@ -57,8 +57,9 @@ def test_the_example_of_a_backbone_keeps_the_contract(tmp_path):
     (source,) = blocks("python")
     space = {}
     exec(source, space)  # noqa: S102 - the README's own text
-    check_backbone(space["ZeroCrossings"].from_checkpoint(None, frame=800), tmp_path)
-    assert len(source.splitlines()) < 60
+    check_backbone(space["Bands"].from_checkpoint(None, width=8), tmp_path)
+    (entry_point,) = blocks("toml")
+    assert len((source + entry_point).splitlines()) < 60
 
 
 def test_links_lead_somewhere():
