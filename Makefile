@@ -70,6 +70,8 @@ $(READY): pyproject.toml constraints.txt $(PLUGINS)
 demo: $(READY)  ## Run the whole pipeline on a generated miniature of the challenge
 	$(BIN)/dcase-asd demo $(DEMO)
 
+# The tests' networks are tiny, and slower on several threads.
+test: export OMP_NUM_THREADS ?= 1
 test: $(READY)  ## Run every test (TESTS=... for some)
 	$(BIN)/python -m pytest $(TESTS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+class Rule(StrEnum):
+    """How a threshold is set; the values of `detection.threshold.ThresholdRule`."""
+
+    gamma = "gamma"
+    empirical = "empirical"
+
+
 Data = Annotated[
     Path, typer.Option("--data", help="Data folder: <data>/dcase2025t2/dev_data/raw/<machine>/…")
 ]
@@ -30,3 +39,9 @@ EditionName = Annotated[
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder of a system, as `embed` makes it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Quantile = Annotated[
+    float, typer.Option("--quantile", help="Share of normal clips below the threshold.")
+]
+ThresholdRule = Annotated[
+    Rule, typer.Option("--threshold-rule", help="Quantile of a fitted gamma, or of the scores.")
+]

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from dcase_asd.cli.app import AsJson, EditionName, app
+from dcase_asd.cli.app import AsJson, EditionName, Quantile, Rule, ThresholdRule, app
 from dcase_asd.cli.console import Display, say, show_json
-from dcase_asd.cli.submission import Rule
 
 
 class Form(StrEnum):
@@ -50,13 +49,8 @@ def report(
         list[str] | None,
         typer.Option("--machine", help="Only this machine type; may be given several times."),
     ] = None,
-    quantile: Annotated[
-        float, typer.Option("--quantile", help="Share of normal clips below the threshold.")
-    ] = 0.9,
-    rule: Annotated[
-        Rule,
-        typer.Option("--threshold-rule", help="Quantile of a fitted gamma, or of the scores."),
-    ] = Rule.gamma,
+    quantile: Quantile = 0.9,
+    rule: ThresholdRule = Rule.gamma,
     resamples: Annotated[
         int,
         typer.Option("--resamples", min=0, help="Of the bootstrap interval; 0 leaves it out."),

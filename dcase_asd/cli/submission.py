@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Data, EditionName, Run, app
+from dcase_asd.cli.app import (
+    AsJson,
+    Data,
+    EditionName,
+    Quantile,
+    Rule,
+    Run,
+    ThresholdRule,
+    app,
+)
 from dcase_asd.cli.console import Display, say, show_json, show_table
 
 if TYPE_CHECKING:
     from dcase_asd.steps.validate import Validation
-
-
-class Rule(StrEnum):
-    """How a threshold is set; the values of `detection.threshold.ThresholdRule`."""
-
-    gamma = "gamma"
-    empirical = "empirical"
 
 
 @app.command()
@@ -41,13 +42,8 @@ def submit(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a system or report that differs.")
     ] = False,
-    quantile: Annotated[
-        float, typer.Option("--quantile", help="Share of normal clips below the threshold.")
-    ] = 0.9,
-    rule: Annotated[
-        Rule,
-        typer.Option("--threshold-rule", help="Quantile of a fitted gamma, or of the scores."),
-    ] = Rule.gamma,
+    quantile: Quantile = 0.9,
+    rule: ThresholdRule = Rule.gamma,
     as_json: AsJson = False,
 ) -> None:
     """Put a run's evaluation scores and decisions into a challenge package.

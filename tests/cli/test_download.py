@@ -151,7 +151,7 @@ def test_a_disk_that_is_too_small_is_refused_after_the_table(server, dcase_asd):
 
 def test_ctrl_c_says_how_to_go_on_and_the_next_run_does(server, dcase_asd, tmp_path):
     tree = publish_edition(server, clips=40)
-    server.pause = 0.02
+    server.pause = 0.2  # of 4 KiB each: several seconds in all
     process = subprocess.Popen(
         [sys.executable, "-m", "dcase_asd", *choose(server)],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -159,7 +159,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_next_run_does(server, dcase_asd, tmp_p
     while not list(tmp_path.rglob("*.part.json")):
         assert process.poll() is None
         time.sleep(0.01)
-    time.sleep(0.2)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     error = process.communicate(timeout=30)[1]
     assert process.returncode == 130
