@@ -95,6 +95,10 @@ def finetune(
         list[str] | None,
         typer.Option("--option", help="An option of the plugin, name=value; may be repeated."),
     ] = None,
+    channel: Annotated[
+        int | None,
+        typer.Option("--channel", min=0, help="Channel of recordings with several; default: 0."),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")] = "auto",
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that read audio.")
@@ -120,6 +124,7 @@ def finetune(
         plugin=plugin,
         checkpoint=checkpoint,
         options=plugin_options(option or []),
+        channel=channel,
         settings=settings,
     )
     done = run_step(

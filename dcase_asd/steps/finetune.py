@@ -118,6 +118,7 @@ def planned_system(
     plugin: str | None = None,
     checkpoint: str | None = None,
     options: dict[str, Any] | None = None,
+    channel: int | None = None,
     settings: dict[str, Any] | None = None,
 ) -> System:
     """The system of a command: a recipe's, else that of the run, with what is given put in.
@@ -128,6 +129,7 @@ def planned_system(
         plugin: Backbone plugin.
         checkpoint: Weights to start from.
         options: Options of the plugin.
+        channel: Channel of recordings with several, from 0.
         settings: Values of `Training`.
 
     Raises:
@@ -140,7 +142,9 @@ def planned_system(
         raise RecipeError(f"{run}: no recipe yet; say what to fine-tune with --plugin")
     else:
         system = System(run.name, Embedding(plugin))
-    given: dict[str, Any] = {"plugin": plugin, "checkpoint": checkpoint, "options": options or None}
+    given: dict[str, Any] = {
+        "plugin": plugin, "checkpoint": checkpoint, "options": options or None, "channel": channel
+    }  # fmt: skip
     changes = {name: value for name, value in given.items() if value is not None}
     try:
         train = dataclasses.replace(system.train or Training(), **(settings or {}))
