@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from loopback import Loopback
 
 from dcase_asd.artifacts.manifest import manifest_path, write_manifest
 from dcase_asd.artifacts.scores import write_scores
@@ -24,6 +25,14 @@ def shared_audio() -> Path:
     if not folder.is_dir():
         pytest.skip("the real recordings (../shared/audio) are not on this machine")
     return folder
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[Loopback]:
+    """A server of this machine, which no proxy stands before."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Loopback() as loopback:
+        yield loopback
 
 
 @pytest.fixture

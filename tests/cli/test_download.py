@@ -11,20 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from loopback import Fault, Loopback
+from loopback import Fault
 from published import machine_clips, machines_of, publish_edition, tree_below, zipped
 
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.cli.transfers import TransferDisplay
 
 DEV = "/records/15097779/files/dev_ToyCar.zip"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Loopback() as loopback:
-        yield loopback
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from folder_contents import tree
 
 from dcase_asd.artifacts import folders
 from dcase_asd.artifacts.atomic import only_writer
@@ -27,14 +28,6 @@ from dcase_asd.steps.submit import submit
 
 LABEL = "Lastname_INST_task2_1"
 FORM = Path(__file__).parents[2] / "submissions/examples/submission.toml"
-
-
-def tree(out):
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 @pytest.fixture

@@ -1,14 +1,6 @@
 import pytest
-from loopback import Loopback
 
 from dcase_asd.transfer.connection import Connection, Patience
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Loopback() as loopback:
-        yield loopback
 
 
 @pytest.fixture
