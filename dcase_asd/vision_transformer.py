@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from dcase_asd.dense import Linear
 from dcase_asd.errors import BackboneError, nearest_name
 
 PATCH = 16
@@ -89,8 +90,8 @@ class Attention(nn.Module):
     def __init__(self, size: TransformerSize) -> None:
         super().__init__()
         self.num_heads = size.num_heads
-        self.qkv = nn.Linear(size.embed_dim, 3 * size.embed_dim)
-        self.proj = nn.Linear(size.embed_dim, size.embed_dim)
+        self.qkv = Linear(size.embed_dim, 3 * size.embed_dim)
+        self.proj = Linear(size.embed_dim, size.embed_dim)
 
     def forward(self, x: Tensor, mask: Tensor | None, cls_only: bool) -> Tensor:
         """Tokens (b, n, d) -> (b, n, d), or (b, 1, d) for the query of [CLS] alone."""
@@ -110,8 +111,8 @@ class FeedForward(nn.Module):
     def __init__(self, size: TransformerSize) -> None:
         super().__init__()
         hidden = int(size.embed_dim * size.mlp_ratio)
-        self.fc1 = nn.Linear(size.embed_dim, hidden)
-        self.fc2 = nn.Linear(hidden, size.embed_dim)
+        self.fc1 = Linear(size.embed_dim, hidden)
+        self.fc2 = Linear(hidden, size.embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, d) to (…, d)."""

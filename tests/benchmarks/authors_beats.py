@@ -6,7 +6,6 @@ the largest logit subtracted.
 """
 
 import math
-import time
 
 import torch
 from dcase_asd_beats.front_end import FBANK_MEAN, FBANK_STD
@@ -76,16 +75,3 @@ def attend(attention, x, bias):
     weights = functional.softmax(logits + gate.reshape(batch * heads, tokens, 1) * bias, -1)
     joined = torch.bmm(weights, value).transpose(0, 1).reshape(tokens, batch, width)
     return attention.out_proj(joined)
-
-
-def seconds(compute, *arguments):
-    started = time.perf_counter()
-    compute(*arguments)
-    return time.perf_counter() - started
-
-
-def products(rows, weight, repeats=8):
-    """Multiply; returns how many GFLOP that was."""
-    for _ in range(repeats):
-        functional.linear(rows, weight)
-    return repeats * 2e-9 * rows.shape[0] * weight.numel()

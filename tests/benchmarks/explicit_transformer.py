@@ -5,10 +5,12 @@ though only [CLS] is looked at.
 """
 
 import statistics
-import time
 
 import torch
+from matrix_products import multiply, plainly, seconds
 from torch.nn import functional
+
+from dcase_asd.dense import Linear
 
 TOLERANCE = 1e-4  # of embeddings whose features have a variance of 1
 BATCHES = {1: 7, 8: 3}  # clips: rounds
@@ -41,12 +43,6 @@ def gigaflop(encoder, tokens):
     return 2e-9 * (block * (depth - 1) + last + patches)
 
 
-def seconds(compute, *arguments):
-    started = time.perf_counter()
-    compute(*arguments)
-    return time.perf_counter() - started
-
-
 def compare(name, backbone, twin, samples, *, bands, target):
     """Print clips a second of both, their ratio, and the share of the floor of matrix products.
 
@@ -64,25 +60,22 @@ def compare(name, backbone, twin, samples, *, bands, target):
     width = encoder.cls_token.shape[-1]
     with torch.inference_mode():
         tokens = backbone.tokens(waveforms[:1]).shape[1]
-        rows, weight = torch.randn(bands * tokens, width), torch.randn(4 * width, width)
-        repeats = max(1, int(1e10 / (2 * rows.shape[0] * weight.numel())))
-
-        def products():
-            for _ in range(repeats):
-                functional.linear(rows, weight)
-
-        work = 2e-9 * repeats * rows.shape[0] * weight.numel()
+        rows = torch.randn(bands * tokens, width)
+        with torch.inference_mode(mode=False):  # weights made within it are not packed
+            layer = Linear(width, 4 * width).eval()
+        repeats = max(1, int(1e10 / (2 * rows.shape[0] * layer.weight.numel())))
+        work = multiply(layer, rows, repeats)
         for clips, rounds in BATCHES.items():
             batch = waveforms[:clips]
-            difference = float((backbone.embed(batch) - twin(batch)).abs().max())
+            difference = float((backbone.embed(batch) - plainly(twin, batch)).abs().max())
             assert difference < TOLERANCE, f"the twin embeds otherwise, by {difference:.2g}"
             slow, fast, floor = [], [], []
             # Turn and turn about, so that what else the machine does hits all alike.
             for _ in range(rounds):
-                slow.append(seconds(twin, batch))
-                floor.append(seconds(products))
+                slow.append(seconds(plainly, twin, batch))
+                floor.append(seconds(multiply, layer, rows, repeats))
                 fast.append(seconds(backbone.embed, batch))
-                floor.append(seconds(products))
+                floor.append(seconds(multiply, layer, rows, repeats))
             # Of neighbors in time, as the machine may do other things in the next minute.
             ratio = statistics.median(a / b for a, b in zip(slow, fast, strict=True))
             slow, fast = (statistics.median(times) / clips for times in (slow, fast))

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from dcase_asd.dense import Linear
 from dcase_asd_beats.checkpoint import Config
 
 CPU_BLOCK_CLIPS = 2
 """Clips that pass the transformer at once on a CPU while nothing is to be differentiated.
 
 What a layer writes for two clips of 10 s stays in memory that is mapped already; of more it is
-mapped anew for every layer, which costs more than the arithmetic. For one, weights are read twice.
-"""
+mapped anew for every layer, which takes long. For one, weights are read twice."""
 LENGTHS_KEPT = 4
 """Sequence lengths whose biases are kept (12 MiB each for 10 s of the base model)."""
 
@@ -50,13 +50,11 @@ class Network(nn.Module):
         self.patch_embedding = nn.Conv2d(1, config.embed_dim, size, size, bias=config.conv_bias)
         self.layer_norm = nn.LayerNorm(config.embed_dim)
         self.post_extract_proj = (
-            nn.Identity() if config.embed_dim == width else nn.Linear(config.embed_dim, width)
+            nn.Identity() if config.embed_dim == width else Linear(config.embed_dim, width)
         )
         self.dropout_input = nn.Dropout(config.dropout_input)
         self.encoder = Encoder(config)
-        self.predictor = (
-            nn.Linear(width, config.predictor_class) if config.finetuned_model else None
-        )
+        self.predictor = Linear(width, config.predictor_class) if config.finetuned_model else None
 
     def cut(self, layers: int, *, predictor: bool) -> None:
         """Remove the layers after number `layers` and, if asked, the predictor.
@@ -182,8 +180,8 @@ class Layer(nn.Module):
         self.self_attn = SelfAttention(config)
         self.self_attn_layer_norm = nn.LayerNorm(width)
         gated = config.activation_fn == "glu"
-        self.fc1 = GatedLinear(width, hidden) if gated else nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = GatedLinear(width, hidden) if gated else Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
         self.final_layer_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
@@ -218,12 +216,12 @@ class SelfAttention(nn.Module):
         self.heads = config.encoder_attention_heads
         self.attention_dropout = config.attention_dropout
         self.gated = config.gru_rel_pos
-        self.k_proj = nn.Linear(width, width)
-        self.v_proj = nn.Linear(width, width)
-        self.q_proj = nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
+        self.k_proj = Linear(width, width)
+        self.v_proj = Linear(width, width)
+        self.q_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
         if self.gated:
-            self.grep_linear = nn.Linear(width // self.heads, 8)
+            self.grep_linear = Linear(width // self.heads, 8)
             self.grep_a = nn.Parameter(torch.ones(1, self.heads, 1, 1))
 
     def forward(self, x: Tensor, bias: Tensor | None, valid: Tensor | None) -> Tensor:
@@ -272,7 +270,7 @@ class GatedLinear(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, 2 * hidden)
+        self.linear = Linear(width, 2 * hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., hidden)."""
