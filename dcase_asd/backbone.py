@@ -10,8 +10,9 @@ A plugin is a package with one class derived from `Backbone`, named by an entry 
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -21,6 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dcase_asd.errors import BackboneError
+
+TO_EMBED = ("from_checkpoint", "embed")
+"""Methods of the contract that nothing can be done without."""
+TO_FINE_TUNE = ("spectrogram", "tokens_from_spectrogram", "token_mask")
+"""Those that fine-tuning asks for as well."""
 
 CHECKPOINT_FORMAT = "dcase-asd backbone 1"
 
@@ -69,6 +75,15 @@ class Backbone(nn.Module):
             BackboneError: The file does not fit this backbone.
         """
         raise NotImplementedError
+
+    @classmethod
+    def lacks(cls, methods: Iterable[str]) -> list[str]:
+        """Which of some methods of the contract this plugin has not written."""
+        return [
+            name
+            for name in methods
+            if inspect.getattr_static(cls, name) is inspect.getattr_static(Backbone, name)
+        ]
 
     @classmethod
     def locate(cls, name: Path) -> Path:

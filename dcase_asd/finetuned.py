@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dcase_asd.backbone import (
     FINETUNED_FORMAT,
+    TO_FINE_TUNE,
     Backbone,
     is_finetuned,
     read_tensors,
@@ -79,10 +80,10 @@ class Finetuned(Backbone):
 
     def __init__(self, backbone: Backbone, sizes: HeadSizes, embedding: Embedded = "dense") -> None:
         super().__init__()
-        if type(backbone).spectrogram is Backbone.spectrogram:
+        if missing := backbone.lacks(TO_FINE_TUNE):
             raise BackboneError(
-                f"the backbone {backbone.name!r} cannot be fine-tuned (it has no spectrogram, "
-                "tokens_from_spectrogram and token_mask); choose another --plugin"
+                f"the backbone {backbone.name!r} cannot be fine-tuned (it has no "
+                f"{' and no '.join(missing)}); choose another --plugin"
             )
         if embedding not in ("dense", "pooled"):
             raise ValueError(f"embedding must be dense or pooled, not {embedding!r}")

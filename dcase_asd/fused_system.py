@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -224,6 +225,11 @@ def read_fused_system(path: Path) -> FusedSystem:
             "make one of several runs with `dcase-asd fuse`"
         )
     return read_recipe(path, FusedSystem)
+
+
+def member_runs(run: Path, fusion: Fusion) -> list[Path]:
+    """The run folders that a fusion's run folder names."""
+    return [Path(os.path.normpath(run.parent / system)) for system in fusion.systems]
 
 
 def _text(weights: Sequence[float]) -> str:

@@ -54,7 +54,7 @@ def load_class(name: str) -> type[Backbone]:
 
     Raises:
         BackboneError: No plugin or several have this name, it does not import, or it is no
-            backbone.
+            backbone or an unfinished one.
     """
     found: dict[str, EntryPoint] = {
         point.value: point for point in entry_points(group=GROUP) if point.name == name
@@ -76,12 +76,17 @@ def load_class(name: str) -> type[Backbone]:
             f"the plugin {name!r} ({point.value}) cannot be imported: "
             f"{type(error).__name__}: {reason}"
         ) from error
-    from dcase_asd.backbone import Backbone
+    from dcase_asd.backbone import TO_EMBED, Backbone
 
     if not (isinstance(target, type) and issubclass(target, Backbone)):
         raise BackboneError(
             f"the plugin {name!r} ({point.value}) is no class derived from "
             "dcase_asd.backbone.Backbone"
+        )
+    if missing := target.lacks(TO_EMBED):
+        raise BackboneError(
+            f"the plugin {name!r} ({point.value}) is not finished: it has no "
+            f"{' and no '.join(missing)}"
         )
     return target
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dcase_asd.artifacts.atomic import write_text
+from dcase_asd.artifacts.embeddings import PLAN
 from dcase_asd.detection.anomaly_scores import Detector
 from dcase_asd.errors import ArtifactError, RecipeError
 from dcase_asd.recipe import read_content, read_recipe, recipe_text
@@ -110,7 +111,7 @@ def keep_recipe(run: Path, system: System) -> None:
 
 def _holds_results(run: Path) -> bool:
     """Whether a run folder holds more than a recipe and the plan of what to embed."""
-    beginnings = {"recipe.toml", "machines.json"}
+    beginnings = {recipe_path(run).name, PLAN}
     files = (path for path in run.rglob("*") if path.is_file() and path.name not in beginnings)
     return any(path.stat().st_size for path in files)  # a lock or a new journal is empty
 

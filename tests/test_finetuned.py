@@ -94,5 +94,8 @@ def test_wrong_checkpoints_are_told(tmp_path):
 
 
 def test_a_backbone_without_a_front_end_is_refused():
-    with pytest.raises(BackboneError, match="'spectral' cannot be fine-tuned"):
+    with pytest.raises(
+        BackboneError,
+        match="it has no spectrogram and no tokens_from",
+    ):
         Finetuned(load_backbone("spectral"), HeadSizes())

@@ -20,6 +20,8 @@ class Constant(Backbone):
     @classmethod
     def from_checkpoint(cls, path=None, depth=1):
         return cls(depth)
+    def embed(self, waveforms, lengths=None, sample_rate=None):
+        return torch.ones(len(waveforms), 2)
 """
 
 
@@ -69,6 +71,14 @@ def test_a_plugin_that_fails_is_told_and_breaks_nothing_else(install):
     assert "is no class derived from dcase_asd.backbone.Backbone" in import_problem("thing")
     assert "cannot be imported: ModuleNotFoundError" in import_problem("gone")
     assert import_problem("spectral") is None
+
+
+def test_a_plugin_without_a_method_that_all_need_is_told(install):
+    unfinished = PLUGIN.partition("    def embed")[0]
+    install("begun", {"begun_plugin": unfinished}, {"begun": "begun_plugin:Constant"})
+    expected = r"'begun' \(begun_plugin:Constant\) is not finished: it has no embed$"
+    with pytest.raises(BackboneError, match=expected):
+        load_backbone("begun")
 
 
 def test_one_name_for_two_plugins_is_refused(install):

@@ -19,6 +19,9 @@ from dcase_asd.errors import ArtifactError, nearest_name
 COLUMNS: dict[str, type] = {"file": str, "section": str, "domain": str, "split": str}
 """Columns that tell which clip a row of the array belongs to."""
 
+PLAN = "machines.json"
+"""Name of the file that says which machines an edition's embeddings consist of."""
+
 
 @dataclass(frozen=True)
 class MachineEmbeddings:
@@ -80,7 +83,16 @@ def finish(marker: Path, clips: pd.DataFrame, provenance: dict[str, Any]) -> Non
 
 def write_plan(run: Path, edition: str, machines: list[tuple[str, str]]) -> None:
     """Write which machines (stage, machine type) an edition's embeddings consist of."""
-    write_json(_plan(run, edition), {"machines": [list(machine) for machine in machines]})
+    plan = {"machines": [list(machine) for machine in machines]}
+    write_json(embeddings_folder(run, edition) / PLAN, plan)
+
+
+def planned_markers(run: Path, edition: str) -> list[Path] | None:
+    """Where the machines' markers are, or will be; None where nothing was begun."""
+    plan = read_json(embeddings_folder(run, edition) / PLAN)
+    if plan is None:
+        return None
+    return [machine_marker(run, edition, *machine) for machine in plan["machines"]]
 
 
 def read_embeddings(run: Path, edition: str) -> list[MachineEmbeddings]:
@@ -89,13 +101,12 @@ def read_embeddings(run: Path, edition: str) -> list[MachineEmbeddings]:
     Raises:
         ArtifactError: There are none, some are not finished, or a file is damaged.
     """
-    plan = read_json(_plan(run, edition))
+    markers = planned_markers(run, edition)
     again = f"`dcase-asd embed --run {run} --edition {edition}`"
-    if plan is None:
-        have = [path.parent.name for path in sorted(run.glob("embeddings/*/machines.json"))]
+    if markers is None:
+        have = [path.parent.name for path in sorted(run.glob(f"embeddings/*/{PLAN}"))]
         reason = nearest_name(edition, have) if have else "it has none of any edition"
         raise ArtifactError(f"{run}: no embeddings of {edition} ({reason}); make them with {again}")
-    markers = [machine_marker(run, edition, *machine) for machine in plan["machines"]]
     missing = [f"{marker.parent.name} {marker.stem}" for marker in markers if not marker.exists()]
     if missing:
         raise ArtifactError(
@@ -103,10 +114,6 @@ def read_embeddings(run: Path, edition: str) -> list[MachineEmbeddings]:
             f"({', '.join(missing)}); finish them with {again}"
         )
     return [_read_machine(marker) for marker in markers]
-
-
-def _plan(run: Path, edition: str) -> Path:
-    return embeddings_folder(run, edition) / "machines.json"
 
 
 def _read_machine(marker: Path) -> MachineEmbeddings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,35 @@ def read_scores(run: Path, edition: str) -> pd.DataFrame:
     scores = read_table(path, COLUMNS, f"dcase-asd score {run} --edition {edition}")
     check_scores(scores, str(path))
     return scores
+
+
+def of_machines(scores: pd.DataFrame, machines: Sequence[str], source: Path) -> pd.DataFrame:
+    """The scores of some machine types; all where none is named.
+
+    Raises:
+        ScoresError: A machine has none.
+    """
+    known = set(scores["machine"])
+    for machine in machines:
+        if machine not in known:
+            raise ScoresError(
+                f"{source}: no scores of the machine {machine!r}; {nearest_name(machine, known)}"
+            )
+    return scores[scores["machine"].isin(machines)] if machines else scores
+
+
+def of_tests(scores: pd.DataFrame, run: Path, edition: str) -> pd.DataFrame:
+    """The scores of test clips.
+
+    Raises:
+        ScoresError: There is none.
+    """
+    tests = scores[scores["split"] == "test"]
+    if tests.empty:
+        raise ScoresError(
+            f"{scores_path(run, edition)}: holds no test clip; embed and score test/ folders"
+        )
+    return tests
 
 
 def check_scores(scores: pd.DataFrame, source: str) -> None:

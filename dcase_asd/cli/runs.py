@@ -181,9 +181,12 @@ def _show_submissions(done: Submissions, brief: bool) -> None:
 
 
 def _name_the_report(systems: list[SystemRun]) -> None:
-    for edition in sorted({report.edition for done in systems for report in done.evaluations}):
-        runs = " ".join(str(done.run) for done in systems)
-        say(f"pictures of all: dcase-asd report {runs} --edition {edition}")
+    runs: dict[str, list[str]] = {}
+    for done in systems:
+        for edition in sorted({report.edition for report in done.evaluations}):
+            runs.setdefault(edition, []).append(str(done.run))
+    for edition, of in runs.items():
+        say(f"pictures of all: dcase-asd report {' '.join(of)} --edition {edition}")
 
 
 def _show_fitted(done: Submissions) -> None:

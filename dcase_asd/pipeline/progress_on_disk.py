@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcase_asd.artifacts.atomic import read_json
 from dcase_asd.artifacts.checkpoints import embedding_folders, read_kept
-from dcase_asd.artifacts.embeddings import embeddings_folder, machine_marker
+from dcase_asd.artifacts.embeddings import planned_markers
 from dcase_asd.artifacts.scores import scores_path
 from dcase_asd.challenge.edition import Edition
 from dcase_asd.challenge.package import TASK_FOLDER, package_name
@@ -68,11 +67,10 @@ def _machines(run: Path, editions: Sequence[str]) -> tuple[int, int]:
     present = planned = 0
     for folder in folders:
         for edition in editions:
-            plan = read_json(embeddings_folder(folder, edition) / "machines.json")
-            if plan is None:
+            markers = planned_markers(folder, edition)
+            if markers is None:
                 planned += 1
                 continue
-            markers = [machine_marker(folder, edition, *each) for each in plan["machines"]]
             planned += len(markers)
             present += sum(marker.is_file() for marker in markers)
     return present, planned

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dcase_asd.artifacts.atomic import write_json, write_text
 from dcase_asd.artifacts.fusion import read_fusion
-from dcase_asd.artifacts.scores import read_scores, scores_path
+from dcase_asd.artifacts.scores import of_machines, of_tests, read_scores, scores_path
 from dcase_asd.challenge.bootstrap import confidence_interval
 from dcase_asd.challenge.curves import find_strata
 from dcase_asd.challenge.edition import Edition, load_edition
@@ -24,7 +24,7 @@ from dcase_asd.challenge.labelling import (
 from dcase_asd.challenge.metrics import evaluate as official_result
 from dcase_asd.challenge.official_scores import read_official_scores
 from dcase_asd.challenge.report_table import as_csv, as_latex, as_markdown
-from dcase_asd.errors import DataError, ScoresError, nearest_name
+from dcase_asd.errors import DataError
 from dcase_asd.progress import Progress, Silent
 
 
@@ -71,7 +71,7 @@ def evaluate_run_or_folder(
     fusion = read_fusion(target, rules.name)
     for sentence in fusion.caveats() if fusion is not None else ():
         said.note(sentence)
-    scores = _of_machines(scores, machines, target)
+    scores = of_machines(scores, machines, target)
     if ground_truth is None:
         labelled, left_out = label_by_names(scores, rules, target)
     else:
@@ -152,22 +152,7 @@ def _is_run(target: Path, edition: Edition) -> bool:
 
 def _read_run(run: Path, edition: Edition) -> pd.DataFrame:
     scores = read_scores(run, edition.name)
-    tests = scores[scores["split"] == "test"].drop(columns="split")
-    if tests.empty:
-        raise ScoresError(
-            f"{scores_path(run, edition.name)}: holds no test clip; embed and score test/ folders"
-        )
-    return tests
-
-
-def _of_machines(scores: pd.DataFrame, machines: Sequence[str], target: Path) -> pd.DataFrame:
-    known = set(scores["machine"])
-    for machine in machines:
-        if machine not in known:
-            raise ScoresError(
-                f"{target}: no scores of the machine {machine!r}; {nearest_name(machine, known)}"
-            )
-    return scores[scores["machine"].isin(machines)] if machines else scores
+    return of_tests(scores, run, edition.name).drop(columns="split")
 
 
 def _is_complete(labelled: pd.DataFrame, edition: Edition, said: _Notes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import os
 from contextlib import nullcontext
@@ -103,6 +104,11 @@ def finetune(
             loop.journal = Journal(run, 0 if state is None else state.updates, tensorboard)
         loop.run(state)
         accelerator.wait_for_everyone()
+        if accelerator.num_processes > 1:
+            # Else the threads that talk to the other processes may end this one with an abort. At
+            # exit, as the next system goes on with the same processes; not after an error, when
+            # taking leave could wait for processes that are gone.
+            atexit.register(accelerator.state.destroy_process_group)
     return _outcome(run, changed=True)
 
 

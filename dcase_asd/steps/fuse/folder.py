@@ -28,11 +28,6 @@ def settled(fusion: Fusion, runs: Sequence[Path], run: Path) -> FusedSystem:
     return FusedSystem(run.resolve().name, replace(fusion, systems=systems, always=always))
 
 
-def member_runs(run: Path, fusion: Fusion) -> list[Path]:
-    """The run folders that a fusion's run folder names."""
-    return [Path(os.path.normpath(run.parent / system)) for system in fusion.systems]
-
-
 def check_folder(
     run: Path, system: FusedSystem, edition: str, ground_truth: Path | None, *, overwrite: bool
 ) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dcase_asd.artifacts.runs import check_runs
 from dcase_asd.artifacts.scores import (
     read_provenance,
     read_scores,
@@ -19,7 +20,7 @@ from dcase_asd.artifacts.scores import (
     scores_path,
 )
 from dcase_asd.challenge.edition import load_edition
-from dcase_asd.errors import DataError, ScoresError, nearest_name
+from dcase_asd.errors import ScoresError
 
 CLIP = ["stage", "machine", "section", "split", "file"]
 """What tells a scored clip, and the order of a fusion's rows."""
@@ -73,25 +74,6 @@ class Members:
             provenances=tuple(self.provenances[index] for index in systems),
             scores=self.scores[list(systems)],
         )
-
-
-def check_runs(runs: Sequence[Path]) -> None:
-    """Refuse what is no folder, or one that is named twice.
-
-    Raises:
-        DataError: With the folder and the nearest one that is there.
-    """
-    seen: dict[Path, Path] = {}
-    for run in runs:
-        if not run.is_dir():
-            beside = run.parent.iterdir() if run.parent.is_dir() else ()
-            near = nearest_name(run.name, [path.name for path in beside if path.is_dir()])
-            what = "a file" if run.is_file() else "no such run folder"
-            raise DataError(f"{run}: {what} ({near})")
-        first = seen.setdefault(run.resolve(), run)
-        if first is not run:
-            also = "" if str(first) == str(run) else f", as {first} before"
-            raise DataError(f"{run}: is given twice{also}; name each system once")
 
 
 def newest_common_edition(runs: Sequence[Path]) -> str:

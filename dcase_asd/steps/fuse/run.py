@@ -8,17 +8,18 @@ from pathlib import Path
 
 from dcase_asd.artifacts.atomic import fingerprint, only_writer, read_json
 from dcase_asd.artifacts.fusion import FusionResult, read_fusion, write_fusion
+from dcase_asd.artifacts.runs import check_runs
 from dcase_asd.artifacts.scores import scores_path, write_scores
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.ground_truth import read_ground_truth
 from dcase_asd.detection.standardization import SpreadError, standardized
 from dcase_asd.errors import ArtifactError, EditionError, ScoresError
-from dcase_asd.fused_system import Fusion, read_fused_system
+from dcase_asd.fused_system import Fusion, member_runs, read_fused_system
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.steps.fuse.development import find_development
 from dcase_asd.steps.fuse.figures import compute_figures, fit_all
-from dcase_asd.steps.fuse.folder import check_folder, member_runs, settled, start_folder
-from dcase_asd.steps.fuse.members import Floats, Members, check_runs, content_hash, read_members
+from dcase_asd.steps.fuse.folder import check_folder, settled, start_folder
+from dcase_asd.steps.fuse.members import Floats, Members, content_hash, read_members
 from dcase_asd.steps.fuse.result import make_result, provenance
 from dcase_asd.steps.fuse.selection import find_robustness
 from dcase_asd.system import recipe_path

@@ -14,7 +14,7 @@ from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.ground_truth import read_ground_truth
 from dcase_asd.detection.threshold import ThresholdRule
 from dcase_asd.errors import DataError, DcaseAsdError, ScoresError
-from dcase_asd.fused_system import is_fused, read_fused_system
+from dcase_asd.fused_system import is_fused, member_runs, read_fused_system
 from dcase_asd.pictures import page
 from dcase_asd.pictures.page import Html
 from dcase_asd.pictures.style import PictureFormat, drawing
@@ -253,9 +253,9 @@ def _members(
     lacking = []
     if is_fused(system.run):
         fusion = read_fused_system(system.run).fusion
-        for name, path in zip(fusion.names, fusion.systems, strict=True):
+        for name, run in zip(fusion.names, member_runs(system.run, fusion), strict=True):
             try:
-                scores = read_scores(system.run.resolve().parent / path, edition.name)
+                scores = read_scores(run, edition.name)
             except DcaseAsdError as error:
                 lacking.append(f"Without {name}: {error}")
                 continue

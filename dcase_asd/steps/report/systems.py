@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from dcase_asd.artifacts.checkpoints import KeptCheckpoints, read_kept
 from dcase_asd.artifacts.fusion import FusionResult, read_fusion
-from dcase_asd.artifacts.scores import read_provenance, read_scores, scores_path
+from dcase_asd.artifacts.runs import check_runs
+from dcase_asd.artifacts.scores import of_machines, of_tests, read_provenance, read_scores
 from dcase_asd.challenge.bootstrap import Interval, confidence_interval
 from dcase_asd.challenge.edition import Edition
 from dcase_asd.challenge.ground_truth import labels_from_names
@@ -22,7 +23,7 @@ from dcase_asd.challenge.labelling import in_words, label_by_truth, sections_of
 from dcase_asd.challenge.metrics import Evaluation, SectionResult
 from dcase_asd.challenge.metrics import evaluate as official_result
 from dcase_asd.challenge.roc import RocCurve, roc_curves
-from dcase_asd.errors import DataError, GroundTruthError, ScoresError, nearest_name
+from dcase_asd.errors import GroundTruthError
 from dcase_asd.system import recipe_path
 from dcase_asd.training.journal import read_journal
 
@@ -152,19 +153,8 @@ def read_reported_system(
     """
     provenance = read_provenance(run, edition.name)
     scores = read_scores(run, edition.name)
-    known = set(scores["machine"])
-    for machine in machines:
-        if machine not in known:
-            raise ScoresError(
-                f"{run}: no scores of the machine {machine!r}; {nearest_name(machine, known)}"
-            )
-    if machines:
-        scores = scores[scores["machine"].isin(machines)]
-    tests = scores[scores["split"] == "test"]
-    if tests.empty:
-        raise ScoresError(
-            f"{scores_path(run, edition.name)}: holds no test clip; embed and score test/ folders"
-        )
+    scores = of_machines(scores, machines, run)
+    tests = of_tests(scores, run, edition.name)
     recipe = recipe_path(run)
     return ReportedSystem(
         name=name,
@@ -185,16 +175,8 @@ def names_of(runs: Sequence[Path]) -> list[str]:
     Raises:
         DataError: One is no folder, or given twice.
     """
-    whole: list[Path] = []
-    for run in runs:
-        if not run.is_dir():
-            beside = run.parent.iterdir() if run.parent.is_dir() else ()
-            near = nearest_name(run.name, [path.name for path in beside if path.is_dir()])
-            what = "a file, not a run folder" if run.is_file() else f"no such run folder ({near})"
-            raise DataError(f"{run}: {what}; give run folders with scores")
-        if run.resolve() in whole:
-            raise DataError(f"{run}: is given twice; name each run once")
-        whole.append(run.resolve())
+    check_runs(runs)
+    whole = [run.resolve() for run in runs]
     for parts in range(1, max(len(path.parts) for path in whole)):
         names = ["/".join(path.parts[-parts:]) for path in whole]
         if len(set(names)) == len(names):
