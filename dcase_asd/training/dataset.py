@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def read_training_set(data: Path, settings: Training) -> TrainingSet:
     duplicates = read_table(
         data / "clips.duplicates.csv",
         {"group": str, "path": str},
-        f"dcase-asd prepare --data {data}",
+        f"dcase-asd prepare --data {shlex.quote(str(data))}",
     )
     trained = (manifest["split"] == "train") & (manifest["role"] == "machine")
     clips = manifest[

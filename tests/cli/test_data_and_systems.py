@@ -32,6 +32,25 @@ def test_prepare_prints_what_there_is(run, small_tree):
         f"{small_tree}/clips.csv unchanged\n")  # fmt: skip
 
 
+def test_a_manifest_elsewhere_serves_every_other_command(run, small_tree, tmp_path):
+    elsewhere = tmp_path / "my tables"
+    lines = run("prepare", "--data", small_tree, "--manifest", elsewhere).stdout.splitlines()
+    assert lines[-2:] == [
+        f"15 clips, 0 left out, 15 files read; {elsewhere}/clips.csv written",
+        f"give --data '{elsewhere}' to the other commands",
+    ]
+    assert not list(small_tree.glob("*.csv"))
+    assert run("labels", "--data", elsewhere).stdout.splitlines()[-1].startswith("2 classes of 6")
+    folder = tmp_path / "runs/spectral"
+    run("embed", "--plugin", "spectral", "--data", elsewhere, "--edition", "2025", "--run", folder)
+    run("score", folder, "--edition", "2025")
+    assert "official score" in run("evaluate", folder, "--edition", "2025").stdout
+    found = json.loads(
+        run("prepare", "--data", small_tree, "--manifest", elsewhere, "--json").stdout
+    )
+    assert found["manifest"] == f"{elsewhere}/clips.csv"
+
+
 def test_prepare_names_the_first_problems_and_counts_the_rest(run, small_tree):
     for index in range(12):
         (small_tree / f"dcase2025t2/dev_data/raw/fan/train/{index:02d}.txt").write_text("x")
