@@ -20,6 +20,7 @@ from dcase_asd.challenge.ground_truth_files import (
     read_evaluator,
     read_label_list,
 )
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.errors import GroundTruthError, ScoresError
 
 
@@ -164,7 +165,7 @@ def _checkout(folder: Path) -> Path | None:
         return folder.parent
     if (folder / DATA_FOLDER).is_dir():
         return folder
-    below = sorted(path.parent for path in folder.glob(f"*/{DATA_FOLDER}") if path.is_dir())
+    below = [path.parent for path in find_below(folder, f"*/{DATA_FOLDER}") if path.is_dir()]
     if len(below) > 1:
         raise GroundTruthError(
             f"{folder}: {len(below)} folders hold ground truth "

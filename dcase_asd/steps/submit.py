@@ -16,6 +16,7 @@ from dcase_asd.artifacts.scores import read_provenance, read_scores
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.files import decision_file_name, official_text, score_file_name
 from dcase_asd.challenge.ground_truth import labels_from_names
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.challenge.meta import (
     SubmissionForm,
     SystemFacts,
@@ -138,7 +139,7 @@ def submit(
         if new_report and pdf is not None:
             _write(report_path, pdf)
         new_archive = _write_archive(folder, archive)
-        systems = sorted(path.name for path in task.iterdir() if path.is_dir())
+        systems = [path.name for path in find_below(task, "*") if path.is_dir()]
     return Submitted(
         system, archive, systems, rows, changed=new_system or new_report or new_archive
     )

@@ -158,7 +158,10 @@ def test_an_identical_system_is_left_as_it_is(make_entry, out):
 
 def test_a_second_label_joins_the_package(make_entry, out):
     entry = make_entry("dcase2024")
-    submit(entry.run, "dcase2024", LABEL, out)
+    first = submit(entry.run, "dcase2024", LABEL, out)
+    (first.folder.parent / "__MACOSX").mkdir()
+    (first.folder / "Thumbs.db").write_bytes(b"litter")
+    assert not submit(entry.run, "dcase2024", LABEL, out).changed
     done = submit(entry.run, "dcase2024", "Lastname_INST_task2_2", out)
     assert done.systems == [LABEL, "Lastname_INST_task2_2"]
     with zipfile.ZipFile(done.archive) as archive:
