@@ -24,12 +24,13 @@ from dcase_asd.challenge.litter import find_below
 from dcase_asd.errors import GroundTruthError, ScoresError
 
 
-def labels_from_names(scores: pd.DataFrame, edition: Edition) -> pd.DataFrame:
-    """Read each test clip's domain and condition from its file name.
+def labels_from_names(scores: pd.DataFrame, edition: Edition, split: str = "test") -> pd.DataFrame:
+    """Read each clip's domain and condition from its file name.
 
     Args:
-        scores: One row per test clip with the columns of `KEY` and others.
+        scores: One row per clip with the columns of `KEY` and others.
         edition: Its grammar; names of one's own are allowed in an edition of one's own.
+        split: ``test`` or ``train``: which clips they are.
 
     Returns:
         The same rows with the columns ``domain`` and ``condition``, empty where hidden.
@@ -39,7 +40,7 @@ def labels_from_names(scores: pd.DataFrame, edition: Edition) -> pd.DataFrame:
         ScoresError: A clip belongs to another section than its row says.
     """
     parse = parse_clip_name if edition.official else parse_own_name
-    names = [parse(file, "test") for file in scores["file"]]
+    names = [parse(file, split) for file in scores["file"]]
     for name, (machine, section, file) in zip(
         names, scores[KEY].itertuples(index=False), strict=True
     ):
