@@ -7,6 +7,11 @@ from typer.testing import CliRunner
 
 from dcase_asd.cli import app
 from dcase_asd.errors import DcaseAsdError
+from dcase_asd.recipe import recipe_text
+from dcase_asd.steps import embed as module
+from dcase_asd.steps.embed import Embedded
+from dcase_asd.system import Embedding, System
+from dcase_asd.training.settings import Training
 
 
 @pytest.fixture
@@ -135,3 +140,29 @@ def test_an_option_of_plain_text_needs_no_quotes(run, small_tree, tmp_path):
     with pytest.raises(DcaseAsdError, match="no option 'window'"):
         run("embed", "--plugin", "spectral", "--data", small_tree, "--edition", "2025",
             "--run", tmp_path / "x", "--option", "window=povey")  # fmt: skip
+
+
+def test_the_representation_of_a_fine_tuned_run_is_a_flag(run, small_tree, tmp_path, monkeypatch):
+    folder, told = tmp_path / "tuned", []
+    folder.mkdir()
+    monkeypatch.setattr(module, "embed", lambda *given: told.append(given[3]) or Embedded(1, 0, 2))
+    command = ("embed", "--data", small_tree, "--edition", "2025", "--run", folder)
+    recipe = folder / "recipe.toml"
+    recipe.write_text(recipe_text(System("tuned", Embedding("eat"), train=Training(seed=3))))
+    run(*command)
+    run(*command, "--representation", "cls")
+    run(*command, "--representation", "pooled", "--plugin", "eat", "--batch-size", "4")
+    assert [each.train for each in told] == [
+        Training(seed=3, representation=each) for each in ("dense", "cls", "pooled")
+    ]
+    assert told[2].embed.batch_size == 4
+    refused = run(*command, "--representation", "token")
+    assert refused.exit_code == 2
+    assert "'dense', 'pooled', 'cls'" in refused.output
+    recipe.write_text(recipe_text(System("plain", Embedding("eat"))))
+    refused = run(*command, "--representation", "cls")
+    assert refused.exit_code == 2
+    said = " ".join(refused.output.replace("│", " ").split())
+    assert "is not fine-tuned" in said.replace("fine- tuned", "fine-tuned")
+    assert "--option representation=cls" in said
+    assert len(told) == 3
