@@ -110,8 +110,11 @@ def finetune(
 ) -> None:
     """Fine-tune a backbone on all train clips, by default as the report did.
 
-    A stopped run goes on where it was, and ends with the weights of an undisturbed one. For several
-    GPUs start it with `accelerate launch -m dcase_asd` or `torchrun -m dcase_asd`.
+    A stopped run goes on where it was, and ends with the weights of an undisturbed one.
+
+    Several GPUs: `accelerate launch -m dcase_asd finetune …`, or
+
+    `torchrun --nproc-per-node 2 -m dcase_asd -- finetune …`; -- keeps --run from torchrun.
 
     Example: dcase-asd finetune --plugin beats --data data --run runs/beats
     """

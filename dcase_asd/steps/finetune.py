@@ -84,12 +84,15 @@ def finetune(
             )
         return _outcome(run, changed=False)
 
-    from dcase_asd.training.engine import make_accelerator
+    from dcase_asd.training.engine import leave_processes, make_accelerator, names_lost_processes
     from dcase_asd.training.journal import Journal
 
     accelerator = make_accelerator(settings, device)
     progress = (progress or Silent()) if accelerator.is_main_process else Silent()
-    with only_writer(run) if accelerator.is_main_process else nullcontext():
+    with (
+        only_writer(run) if accelerator.is_main_process else nullcontext(),
+        names_lost_processes(accelerator.num_processes),
+    ):
         if accelerator.is_main_process:
             keep_recipe(run, system)
         accelerator.wait_for_everyone()
@@ -105,10 +108,9 @@ def finetune(
         loop.run(state)
         accelerator.wait_for_everyone()
         if accelerator.num_processes > 1:
-            # Else the threads that talk to the other processes may end this one with an abort. At
-            # exit, as the next system goes on with the same processes; not after an error, when
+            # At exit, as the next system goes on with the same processes; not after an error, when
             # taking leave could wait for processes that are gone.
-            atexit.register(accelerator.state.destroy_process_group)
+            atexit.register(leave_processes)
     return _outcome(run, changed=True)
 
 

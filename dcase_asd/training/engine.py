@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ FILES_TOLD = 4
 
 CPU_OUT_OF_MEMORY = "DefaultCPUAllocator"
 """Who torch says cannot allocate where there is no GPU; that error has no class of its own."""
+
+GLOO = "gloo/transport"
+"""Where errors come from of the library that connects processes without a GPU: it has no class."""
 
 _DROPOUT, _AUGMENTATION = 2, 3
 """Told to the random generators; the numbers before are those of `batches`."""
@@ -68,6 +72,10 @@ def make_accelerator(settings: Training, device: str) -> Accelerator:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         # A process may fine-tune one system after another, each on another device.
         AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001 - no public name
+    else:
+        # Its functions keep the group that there is when it is imported, which is how
+        # DistributedDataParallel would do it: `leave_processes` could never end that group.
+        from torch.distributed.nn import functional  # noqa: F401
     on_gpu = torch.cuda.is_available() and device != "cpu"
     precision = settings.precision
     if precision == "auto":
@@ -89,6 +97,40 @@ def make_accelerator(settings: Training, device: str) -> Accelerator:
             "for the same effective batch"
         )
     return accelerator
+
+
+@contextmanager
+def names_lost_processes(processes: int) -> Iterator[None]:
+    """Tell in one line that another process of the training has ended.
+
+    Args:
+        processes: How many there are.
+
+    Raises:
+        TrainingError: One of them cannot be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        of_others = isinstance(error, torch.distributed.DistError) or GLOO in str(error)
+        if processes == 1 or not of_others:
+            raise
+        raise TrainingError(
+            f"another of the {processes} processes has ended, whose own message says why; the same "
+            "command goes on where it was"
+        ) from error
+
+
+def leave_processes() -> None:
+    """Part from the other processes, which lets the threads that talk to them end.
+
+    Such a thread may still hold tensors of its last message. Once the interpreter is ending, none
+    can be released any more: Python ends the thread within a destructor, and C++ then aborts the
+    process ("terminate called without an active exception").
+    """
+    gc.collect()  # wrapped models know the group, which ends with the last who does
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class Engine:
