@@ -6,7 +6,13 @@ processes share them out, with the same batches as one undisturbed process.
 
 from __future__ import annotations
 
+import ctypes
+import re
+import shutil
+import signal
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +22,23 @@ import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from dcase_asd.audio import Waveform, read_span
-from dcase_asd.errors import AudioError
+from dcase_asd.errors import AudioError, DcaseAsdError, TrainingError
 from dcase_asd.training.dataset import TrainingSet
 from dcase_asd.training.settings import Training
 
 BATCHES_AHEAD = 4
 """Batches that each worker process reads before they are needed."""
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - no file of ours is put there
+"""Where Linux keeps what worker processes hand on."""
+MEGABYTE = 1e6
+LOST_WORKER = re.compile(r"(DataLoader worker|Too many open files)[^.\n]*")
+"""What torch says of worker processes that ended or cannot hand on what they read."""
+END_WITH_PARENT = 1
+"""Linux' PR_SET_PDEATHSIG."""
 
 _ORDER, _BATCH = 0, 1
 """Told to the random generators, so that no two purposes share their numbers."""
@@ -178,21 +192,83 @@ def load_batches(
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=BATCHES_AHEAD if workers else None,
+        worker_init_fn=_begin_worker,
     )
     for batch in loader:
-        if isinstance(batch, AudioError):
+        if isinstance(batch, DcaseAsdError):
             raise batch
         yield batch
 
 
-class _Reported(Dataset[TrainingBatch | AudioError]):
+def _begin_worker(_: int) -> None:
+    """Have a worker process end with a training that was killed, and without a word.
+
+    It would live on for seconds and keep the lock of the run folder, so that the same command could
+    not go on at once; and its thread that hands on batches would show a traceback.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(END_WITH_PARENT, signal.SIGKILL)
+    sys.excepthook = _say_nothing
+
+
+def _say_nothing(*_: object) -> None:
+    """What went wrong is told by the process that trains."""
+
+
+class _Reported(Dataset[TrainingBatch | DcaseAsdError]):
     """Hands errors on as values: a worker process would turn their message into a traceback."""
 
     def __init__(self, batches: TrainingBatches) -> None:
         self.batches = batches
 
-    def __getitem__(self, number: int) -> TrainingBatch | AudioError:
+    def __getitem__(self, number: int) -> TrainingBatch | DcaseAsdError:
         try:
-            return self.batches[number]
+            batch = self.batches[number]
         except AudioError as error:
             return error
+        worker = get_worker_info()
+        if worker is None:
+            return batch
+        try:  # else a thread does so, whose error is printed while training waits forever
+            for tensor in (each for each in batch if isinstance(each, Tensor)):
+                tensor.share_memory_()  # type: ignore[no-untyped-call] # torch's
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0].partition("(shm)")[0]
+            return _too_little_memory(f"worker {worker.id}: {reason}", worker.num_workers)
+        return batch
+
+
+@contextmanager
+def names_lost_workers(workers: int) -> Iterator[None]:
+    """Tell in one line that a worker process ended, which torch says wherever the program is.
+
+    Args:
+        workers: Processes that read audio.
+
+    Raises:
+        TrainingError: One was killed, or could not be started.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError) as error:
+        if isinstance(error, RuntimeError):
+            lost = LOST_WORKER.match(str(error))
+            reason = lost[0] if lost else ""
+        else:  # without a file it is one of starting processes or of talking to them
+            named = getattr(error, "filename", None) is not None
+            reason = "" if named else f"a worker process: {getattr(error, 'strerror', 'it ended')}"
+        if not reason:
+            raise
+        raise _too_little_memory(reason, workers) from error
+
+
+def _too_little_memory(reason: str, workers: int) -> TrainingError:
+    """What a worker process failed for is in most cases memory."""
+    shared = str(SHARED_MEMORY)
+    if SHARED_MEMORY.is_dir():
+        shared += f" ({shutil.disk_usage(SHARED_MEMORY).free / MEGABYTE:.1f} MB free)"
+    return TrainingError(
+        f"{reason}: {workers} worker processes read audio, for which memory, {shared} or open "
+        "files (ulimit -n) may not suffice; the same command goes on with fewer, or with none by "
+        "--workers 0"
+    )

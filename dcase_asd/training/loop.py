@@ -10,7 +10,12 @@ from accelerate.utils import gather_object
 from dcase_asd.artifacts.checkpoints import KeptCheckpoint, KeptCheckpoints
 from dcase_asd.detection.anomaly_scores import Detector
 from dcase_asd.progress import Progress
-from dcase_asd.training.batches import TrainingBatch, TrainingBatches, load_batches
+from dcase_asd.training.batches import (
+    TrainingBatch,
+    TrainingBatches,
+    load_batches,
+    names_lost_workers,
+)
 from dcase_asd.training.checkpoints import CheckpointFiles, SavedState
 from dcase_asd.training.engine import Engine, UpdateReport, training
 from dcase_asd.training.evaluation import DevelopmentSet, dev_score, embed_share
@@ -68,6 +73,7 @@ class Loop:
             first, self.kept = state.updates, state.kept
         total = self.settings.updates
         with (
+            names_lost_workers(self.workers),
             training(self.engine.trainee, self.settings),
             self.progress.bar("Fine-tuning", total - first, "updates") as advance,
         ):
