@@ -7,6 +7,7 @@ class once, prints the message as a single line on standard error and exits with
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -86,3 +87,8 @@ def nearest_name(value: str, choices: Iterable[str]) -> str:
     if close:
         return f"did you mean {lowered[close[0]]!r}?"
     return "choose from " + (", ".join(valid) if valid else "nothing: there is none")
+
+
+def printable_name(name: str) -> str:
+    r"""A file's name with ``\x..`` for bytes that are not UTF-8, as no text can hold those."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

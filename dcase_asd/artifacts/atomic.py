@@ -12,11 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dcase_asd.errors import ArtifactError, BusyError
+from dcase_asd.errors import ArtifactError, BusyError, printable_name
 
 TEMPORARY_PREFIX = ".writing-"
 """Start of the names of files that are being written; a killed run may leave some behind."""
 
+
+NAME_SHOWN = 40
+"""Letters before one that is not UTF-8 that an error message shows."""
 
 NO_LOCKS = "DCASE_ASD_NO_LOCKS"
 """Environment variable: not empty where a user sees to it that one process writes a folder."""
@@ -59,8 +62,17 @@ def write_text(path: Path, text: str) -> bool:
 
     Returns:
         Whether the file was changed.
+
+    Raises:
+        ArtifactError: It cannot be written, or holds the name of a file that is not UTF-8.
     """
-    content = text.encode("utf-8")
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        name = printable_name(error.object[max(error.start - NAME_SHOWN, 0) : error.end])
+        raise ArtifactError(
+            f"{path}: cannot be written, as a file's name in it is not UTF-8 (…{name}); rename it"
+        ) from error
     with suppress(OSError):
         if path.stat().st_size == len(content) and path.read_bytes() == content:
             return False

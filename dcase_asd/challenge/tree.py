@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcase_asd.challenge.clip import SPLIT_FOLDERS
 from dcase_asd.challenge.edition import STAGE_FOLDERS, Edition, edition_name, load_edition
 from dcase_asd.challenge.litter import is_litter
-from dcase_asd.errors import DataError
+from dcase_asd.errors import DataError, printable_name
 
 EXPECTED = "<data>/dcase2025t2/dev_data/raw/<machine>/train/*.wav"
 
@@ -53,7 +53,8 @@ def walk_tree(data: Path) -> Iterator[FoundFile]:
         for stage_folder, stage in STAGE_FOLDERS.items():
             raw = f"{folder}/{stage_folder}/raw"
             for machine in _folders(data / raw):
-                yield from _machine_files(data, edition, stage, machine, f"{raw}/{machine}")
+                found = _machine_files(data, edition, stage, machine, f"{raw}/{machine}")
+                yield from map(_named_in_utf8, found)
 
 
 def _machine_files(
@@ -82,6 +83,16 @@ def _found_file(
     except OSError as error:
         problem, size, changed = f"cannot be read ({error.strerror})", 0, 0
     return FoundFile(edition, stage, machine, folder, entry.name, path, size, changed, problem)
+
+
+def _named_in_utf8(file: FoundFile) -> FoundFile:
+    """The file; one that no table could name becomes a problem, under a name that can be shown."""
+    path = printable_name(file.path)
+    if path == file.path:
+        return file
+    machine, name = printable_name(file.machine), printable_name(file.name)
+    reason = "its name, or that of its folder, is not UTF-8; rename it"
+    return replace(file, machine=machine, name=name, path=path, problem=reason)
 
 
 def edition_folders(data: Path) -> list[str]:

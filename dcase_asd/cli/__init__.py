@@ -5,7 +5,9 @@ Nothing heavy is imported before a command runs, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 from dcase_asd.cli import (
     data,
@@ -19,7 +21,8 @@ from dcase_asd.cli import (
     training,
 )
 from dcase_asd.cli.app import app
-from dcase_asd.errors import DcaseAsdError
+from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
+from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
     "app", "data", "download", "evaluation", "fusion", "main", "report", "runs", "submission",
@@ -35,26 +38,45 @@ app.registered_commands.sort(
     key=lambda each: PIPELINE.index(getattr(each.callback, "__name__", ""))
 )
 
-USER_ERROR = 1
-"""Exit status after a wrong input (typer answers wrong usage with 2)."""
+USER_ERROR, WRONG_USAGE = 1, 2
+"""Exit status after a wrong input, and after wrong usage (that of typer)."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, by the shells' convention: 128 + SIGINT."""
 
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one line on standard error."""
+    use_utf8_names()
+    output = open_streams()
+    stdout = sys.stdout  # typer puts another there where a pipe is broken
+    status, line = _run()
+    with suppress(OSError):
+        stdout.flush()
+    if output.lost is not None and not line:
+        status, line = USER_ERROR, f"error: standard output: {output.lost.strerror}"
+        if isinstance(output.lost, BrokenPipeError):  # who reads has seen enough
+            status, line = BROKEN_PIPE, ""
+    if line:
+        print(line, file=sys.stderr)
+    sys.exit(status)
+
+
+def _run() -> tuple[int | str | None, str]:
+    """Run the command; returns its exit status and what is left to say."""
+    for argument in sys.argv[1:]:
+        if argument != (shown := printable_name(argument)):
+            return WRONG_USAGE, f"error: {shown}: not UTF-8; rename it, or give a link to it"
     try:
         app()
     except DcaseAsdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        return USER_ERROR, f"error: {error}"
     except OSError as error:
         reason = error.strerror or str(error)
-        print(f"error: {error.filename or 'a file'}: {reason}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        return USER_ERROR, f"error: {error.filename or 'a file'}: {reason}"
     except (KeyboardInterrupt, SystemExit) as end:
         # typer makes of Ctrl-C an exit of its own, without a word.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
-            raise
-        print("stopped; the same command goes on where it was", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+            return end.code, ""
+        first = os.environ.get("RANK", "0") == "0"  # of the processes of a launcher
+        return INTERRUPTED, "stopped; the same command goes on where it was" if first else ""
+    return 0, ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +32,10 @@ def show_table(
         numbers: The columns that hold numbers, set flush right.
     """
     cells = [[str(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    framed = sum(widths) + 3 * len(widths) + 1
+    # What does not fit into a terminal wraps there, which rich would shorten to nothing.
+    if sys.stdout.isatty() and framed <= shutil.get_terminal_size().columns:
         from rich.console import Console
         from rich.markup import escape
         from rich.table import Table
@@ -44,7 +49,6 @@ def show_table(
         return
     if title:
         print(title)
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for row in [list(columns), *cells]:
         aligned = (
             cell.rjust(width) if column in numbers else cell.ljust(width)
@@ -55,7 +59,9 @@ def show_table(
 
 def show_json(value: Any) -> None:
     """Print a value as JSON on standard output, numbers in full precision."""
-    print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+    # JSON is UTF-8; another encoding gets what is common to both, and JSON's own escapes.
+    escaped = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=escaped))
 
 
 def say(message: str) -> None:

@@ -52,6 +52,13 @@ def test_equal_content_leaves_a_file_untouched(tmp_path):
     assert write_text(path, "b")
 
 
+def test_a_name_that_is_not_utf_8_is_never_written(tmp_path):
+    text = "machine," + os.fsdecode(b"L\xfcfter.wav")
+    with pytest.raises(ArtifactError, match=r"not UTF-8 \(…machine,L\\xfc\); rename it$"):
+        write_text(tmp_path / "file", text)
+    assert not (tmp_path / "file").exists()
+
+
 def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(tmp_path):
     """A limit on the size of files stands in for a full disk: writing fails in the middle."""
     path = tmp_path / "file"

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from dcase_asd.challenge.tree import walk_tree
@@ -54,6 +56,21 @@ def test_what_systems_and_editors_leave_is_no_machine_split_or_clip(tmp_path):
     assert [(file.path, file.problem) for file in walk_tree(tmp_path)] == [
         (f"{raw}/fan/train/a.wav", "")
     ]
+
+
+def test_names_that_are_not_utf_8_are_problems(tmp_path):
+    raw = tmp_path / "pumps/dev_data/raw"
+    for name in (b"fan/train/a.wav", b"fan/train/\xfcber.wav", b"\xc3\xbc\xff/train/b.wav"):
+        touch(raw / os.fsdecode(name))
+    touch(tmp_path / os.fsdecode(b"M\xfchle") / "dev_data/raw/fan/train/c.wav")
+    found = {file.path: (file.machine, file.name, file.problem) for file in walk_tree(tmp_path)}
+    problem = "its name, or that of its folder, is not UTF-8; rename it"
+    assert found == {
+        r"M\xfchle/dev_data/raw/fan/train/c.wav": ("fan", "c.wav", problem),
+        "pumps/dev_data/raw/fan/train/a.wav": ("fan", "a.wav", ""),
+        r"pumps/dev_data/raw/fan/train/\xfcber.wav": ("fan", r"\xfcber.wav", problem),
+        r"pumps/dev_data/raw/ü\xff/train/b.wav": (r"ü\xff", "b.wav", problem),
+    }
 
 
 def test_linked_folders_are_followed(tmp_path):

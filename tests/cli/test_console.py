@@ -27,6 +27,17 @@ def test_a_table_on_a_terminal_shows_brackets_as_they_are(monkeypatch):
     assert "[bold]not markup" in terminal.getvalue()
 
 
+def test_a_table_that_a_terminal_is_too_narrow_for_keeps_all_its_cells(monkeypatch):
+    columns, cells = [f"column {i}" for i in range(9)], [f"cell {i} of nine" for i in range(9)]
+    for width, framed in (("40", False), ("200", True)):
+        terminal = Terminal()
+        monkeypatch.setattr("sys.stdout", terminal)
+        monkeypatch.setenv("COLUMNS", width)
+        show_table(columns, [cells])
+        assert all(each in terminal.getvalue() for each in [*columns, *cells])
+        assert ("│" in terminal.getvalue()) == framed
+
+
 def test_json_keeps_full_precision_and_refuses_nan(capsys):
     show_json({"x": 0.1 + 0.2})
     assert "0.30000000000000004" in capsys.readouterr().out
