@@ -36,12 +36,12 @@ def use_utf8_names() -> None:
     In an old locale Python would take the bytes of a name for other letters, or for none at all,
     and a manifest written there would name no file anywhere else.
     """
-    if sys.getfilesystemencoding().lower() in ("utf-8", "utf8") or not sys.executable:
+    chosen = "utf8" in sys._xoptions  # noqa: SLF001 - documented, and set in the new process
+    if sys.getfilesystemencoding() == "utf-8" or chosen or not sys.executable:
         return
     encoding = getattr(sys.stdout or sys.stderr, "encoding", None)
     os.environ.setdefault("PYTHONIOENCODING", encoding or "utf-8")  # that of the terminal stays
-    os.environ["PYTHONUTF8"] = "1"
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
 
 
 class Descriptor(io.FileIO):

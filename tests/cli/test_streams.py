@@ -54,6 +54,12 @@ def test_any_encoding_shows_every_name_and_keeps_it_on_disk(data, settings, mach
     assert set(pd.read_csv(data / "clips.csv")["machine"]) == {"Lüfter"}
 
 
+def test_who_turns_utf_8_mode_off_gets_it_off():
+    command = [sys.executable, "-X", "utf8=0", "-m", "dcase_asd", "plugins"]
+    done = subprocess.run(command, check=False, env=os.environ | OLD_LOCALE, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_json_is_json_in_any_encoding(data, encoding):
     settings = {"PYTHONIOENCODING": encoding}
