@@ -255,6 +255,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     save_file(dict(tensors), path, {METADATA: about})
 
 
+def broken_weight(model: nn.Module) -> str | None:
+    """The name of the first weight that is not finite, or statistic that is no number."""
+    for name, value in model.named_parameters():
+        if not torch.isfinite(value).all():
+            return name
+    # Other constants, such as masks, may well be infinite.
+    return next((name for name, value in model.named_buffers() if torch.isnan(value).any()), None)
+
+
 def is_finetuned(path: Path) -> bool:
     """Whether a path is a fine-tuned checkpoint of this toolkit; anything else is not."""
     try:

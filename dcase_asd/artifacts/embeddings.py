@@ -32,7 +32,9 @@ class MachineEmbeddings:
         machine: Machine type.
         clips: One row per clip with the columns of `COLUMNS`.
         vectors: Embeddings in the same order, (n, d), float32, mapped from disk.
-        provenance: What made them: `backbone`, `parameters`, `sample_rate`, `fingerprint`.
+        provenance: What made them: `backbone`, `parameters`, `sample_rate`, `fingerprint`; in
+            `content` the hash of each clip's audio, in `notes` what has to be known of it.
+        marker: Where the provenance is; without this file they are made again.
     """
 
     stage: str
@@ -40,6 +42,7 @@ class MachineEmbeddings:
     clips: pd.DataFrame
     vectors: NDArray[np.float32]
     provenance: dict[str, Any]
+    marker: Path
 
 
 def embeddings_folder(run: Path, edition: str) -> Path:
@@ -81,10 +84,28 @@ def finish(marker: Path, clips: pd.DataFrame, provenance: dict[str, Any]) -> Non
     write_json(marker, provenance)
 
 
-def write_plan(run: Path, edition: str, machines: list[tuple[str, str]]) -> None:
-    """Write which machines (stage, machine type) an edition's embeddings consist of."""
-    plan = {"machines": [list(machine) for machine in machines]}
+def write_plan(
+    run: Path, edition: str, machines: list[tuple[str, str]], data: Path | None = None
+) -> None:
+    """Write which machines (stage, machine type) an edition's embeddings consist of, and of where.
+
+    Args:
+        run: Run folder.
+        edition: Which edition.
+        machines: The machines.
+        data: Data folder with their recordings; written as it was given, so that the same command
+            writes the same everywhere.
+    """
+    plan: dict[str, Any] = {"machines": [list(machine) for machine in machines]}
+    if data is not None:
+        plan["data"] = str(data)
     write_json(embeddings_folder(run, edition) / PLAN, plan)
+
+
+def planned_data(run: Path, edition: str) -> Path | None:
+    """The data folder that was embedded; None where that was not written down."""
+    data = (read_json(embeddings_folder(run, edition) / PLAN) or {}).get("data")
+    return None if data is None else Path(data)
 
 
 def planned_markers(run: Path, edition: str) -> list[Path] | None:
@@ -129,7 +150,7 @@ def _read_machine(marker: Path) -> MachineEmbeddings:
         raise ArtifactError(f"{path}: damaged ({error}); {again}") from error
     if len(vectors) != len(clips):
         raise ArtifactError(f"{path}: {len(vectors)} rows for {len(clips)} clips; {again}")
-    return MachineEmbeddings(marker.parent.name, marker.stem, clips, vectors, provenance)
+    return MachineEmbeddings(marker.parent.name, marker.stem, clips, vectors, provenance, marker)
 
 
 def rows_of(clips: pd.DataFrame, section: str, split: str) -> slice:

@@ -18,8 +18,10 @@ EXPECTED = "<data>/dcase2025t2/dev_data/raw/<machine>/train/*.wav"
 class FoundFile:
     """A file below a split folder, before anything of it was read.
 
-    `path` is relative to the data folder, with forward slashes; `size` is in bytes, `changed` its
-    modification time in nanoseconds. `problem` says why it cannot be a clip (a folder, say).
+    `path` is relative to the data folder, with forward slashes. `stamp` is another whenever the
+    file is: its size in bytes, and when its content and its status changed, in nanoseconds (the
+    last, which nobody can set, tells a file that was put in place with the time of the one
+    before). `problem` says why it cannot be a clip (a folder, say).
     """
 
     edition: Edition
@@ -28,13 +30,12 @@ class FoundFile:
     folder: str
     name: str
     path: str
-    size: int
-    changed: int
+    stamp: str
     problem: str = ""
 
 
-def walk_tree(data: Path) -> Iterator[FoundFile]:
-    """Find every file in the split folders of every edition, in sorted order.
+def walk_tree(data: Path, only: str | None = None) -> Iterator[FoundFile]:
+    """Find every file in the split folders of every edition, or of `only` one, in sorted order.
 
     Symbolic links are followed. Hidden files are passed over, and so are files beside the split
     folders (attribute tables, licences).
@@ -49,6 +50,8 @@ def walk_tree(data: Path) -> Iterator[FoundFile]:
         if edition.folder != folder:
             raise DataError(f"{data / folder}: the clips of {edition.name} belong in a folder "
                             f"called {edition.folder}; rename it")  # fmt: skip
+        if only not in (None, edition.name):
+            continue
         for stage_folder, stage in STAGE_FOLDERS.items():
             raw = f"{folder}/{stage_folder}/raw"
             for machine in _folders(data / raw):
@@ -62,7 +65,7 @@ def _machine_files(
         path = f"{where}/{folder}"
         if folder not in SPLIT_FOLDERS:
             reason = f"not one of the folders {', '.join(SPLIT_FOLDERS)}; its files are left out"
-            yield FoundFile(edition, stage, machine, folder, folder, path, 0, 0, reason)
+            yield FoundFile(edition, stage, machine, folder, folder, path, "", reason)
             continue
         with os.scandir(data / path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -77,10 +80,10 @@ def _found_file(
     try:
         status = entry.stat()
         problem = "" if entry.is_file() else "a folder stands where a recording should"
-        size, changed = status.st_size, status.st_mtime_ns
+        stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
     except OSError as error:
-        problem, size, changed = f"cannot be read ({error.strerror})", 0, 0
-    return FoundFile(edition, stage, machine, folder, entry.name, path, size, changed, problem)
+        problem, stamp = f"cannot be read ({error.strerror})", ""
+    return FoundFile(edition, stage, machine, folder, entry.name, path, stamp, problem)
 
 
 def _edition_folders(data: Path) -> list[str]:

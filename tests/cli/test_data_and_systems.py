@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from dcase_asd.cli import app
@@ -38,6 +40,28 @@ def test_prepare_names_the_first_problems_and_counts_the_rest(run, small_tree):
     lines = run("prepare", "--data", small_tree).stdout.splitlines()
     assert sum(line.startswith("left out: dcase2025t2/") for line in lines) == 10
     assert f"left out: 2 more; see {small_tree}/clips.problems.csv" in lines
+
+
+def test_prepare_says_what_it_assumed_and_what_changed(run, small_tree, write_clip):
+    run("prepare", "--data", small_tree)
+    train = small_tree / "dcase2025t2/dev_data/raw/fan/train"
+    name = "section_00_target_train_normal_000{}_m-n_X.wav"
+    for index in range(2):
+        sound = 9000 * np.sin(np.arange(8000) + index)
+        soundfile.write(train / name.format(index), sound, 16000, subtype="FLOAT")
+    write_clip(train / name.format(7), 70)
+    lines = run("prepare", "--data", small_tree).stdout.splitlines()
+    assert lines[2:4] == [
+        f"assumed: dcase2025t2/dev_data/raw/fan/train/{name.format(0)}: float samples up to 9,000 "
+        "are taken for 16-bit integers: divided by 32,768 (and 1 more such); "
+        f"see {small_tree}/clips.notes.csv",
+        f"since the last time: 1 new ({name.format(7)}), "
+        f"2 changed ({name.format(0)}, {name.format(1)})",
+    ]
+    found = json.loads(run("prepare", "--data", small_tree, "--json").stdout)
+    assert [note["path"].rpartition("/")[2] for note in found["notes"]] == [
+        name.format(0), name.format(1)
+    ]  # fmt: skip
 
 
 def test_prepare_speaks_json(run, small_tree):
