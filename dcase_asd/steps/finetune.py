@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcase_asd.artifacts.atomic import only_writer
+from dcase_asd.artifacts.atomic import fingerprint, only_writer
 from dcase_asd.artifacts.checkpoints import KeptCheckpoint, checkpoints_folder, read_kept
-from dcase_asd.errors import RecipeError, TrainingError
+from dcase_asd.artifacts.header_cache import content_hashes
+from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.registry import load_backbone
+from dcase_asd.steps.prepare import up_to_date_manifest
 from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
 from dcase_asd.training.settings import Training
 
@@ -49,7 +51,8 @@ def finetune(
 
     A run that was stopped at any moment goes on where its state was last saved, and ends with the
     weights of an undisturbed one. Started by ``accelerate launch`` or ``torchrun``, the processes
-    share the batches of each update.
+    share the batches of each update. Where recordings are new, changed or gone since `prepare`, the
+    manifest is brought up to date first.
 
     Args:
         data: Data folder with a manifest.
@@ -62,7 +65,8 @@ def finetune(
 
     Raises:
         DataError: The data folder lacks clips, classes, noise or a labelled development set.
-        BackboneError: The plugin or checkpoint cannot be used or fine-tuned.
+        BackboneError: The plugin or checkpoint cannot be used or fine-tuned, or holds weights that
+            are not finite.
         TrainingError: The recipe does not fit the backbone, data, memory or number of processes;
             the loss is not finite; the state is damaged.
         ArtifactError: The run folder was made with another recipe, or is being written.
@@ -71,13 +75,16 @@ def finetune(
 
     settings = system.train or Training()
     system = dataclasses.replace(system, train=settings)
+    progress = (progress or Silent()) if is_main_process() else Silent()
+    up_to_date_manifest(data, progress)
     chosen = read_training_set(data, settings)
+    inputs = _inputs(data, chosen, progress)
     before = read_kept(run)
     if before is not None and before.finished:  # seen before torch is imported, which takes seconds
         with only_writer(run) if is_main_process() else nullcontext():
             if is_main_process():
                 keep_recipe(run, system)
-        if before.inputs != chosen.fingerprint():
+        if not inputs.startswith(before.inputs):
             raise TrainingError(
                 f"{run}: fine-tuned on other clips than the data folder holds now; "
                 "give another --run"
@@ -88,7 +95,6 @@ def finetune(
     from dcase_asd.training.journal import Journal
 
     accelerator = make_accelerator(settings, device)
-    progress = (progress or Silent()) if accelerator.is_main_process else Silent()
     with only_writer(run) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             keep_recipe(run, system)
@@ -96,7 +102,7 @@ def finetune(
         for note in chosen.notes:
             progress.note(note)
         loop = _loop(
-            data, run, system, settings, chosen,
+            data, run, system, settings, chosen, inputs,
             accelerator=accelerator, device=device, workers=workers, progress=progress,
         )  # fmt: skip
         state = loop.files.load_state()
@@ -160,12 +166,23 @@ def planned_system(
     return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
 
 
+def _inputs(data: Path, chosen: TrainingSet, progress: Progress) -> str:
+    """Fingerprint of what is trained on: which clips, then their audio.
+
+    What was begun before the audio was looked at has the first half, with which this begins.
+    """
+    paths = [*chosen.clips["path"], *chosen.noise["path"]]
+    hashes = content_hashes(data, paths, progress)
+    return chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
+
+
 def _loop(
     data: Path,
     run: Path,
     system: System,
     settings: Training,
     chosen: TrainingSet,
+    inputs: str,
     *,
     accelerator: Accelerator,
     device: str,
@@ -173,6 +190,7 @@ def _loop(
     progress: Progress,
 ) -> Loop:
     """Put together all parts of the training."""
+    from dcase_asd.backbone import broken_weight
     from dcase_asd.training.batches import TrainingBatches
     from dcase_asd.training.checkpoints import CheckpointFiles
     from dcase_asd.training.engine import Engine
@@ -184,6 +202,11 @@ def _loop(
     dev = read_development_set(data, settings, recipe.channel)
     checkpoint = None if recipe.checkpoint is None else Path(recipe.checkpoint)
     backbone = load_backbone(recipe.plugin, checkpoint, **recipe.options)
+    if weight := broken_weight(backbone):
+        raise BackboneError(
+            f"{recipe.checkpoint or recipe.plugin}: the weight {weight} is not finite, so that "
+            "nothing can be learnt from there; give another --checkpoint"
+        )
     sub_centers = chosen.sub_centers(settings)
     trainee = Trainee(backbone, sub_centers, settings)
     rate = backbone.sample_rate or settings.sample_rate
@@ -199,7 +222,7 @@ def _loop(
         batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
         dev=dev,
         detector=system.score,
-        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, chosen.fingerprint()),
+        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs),
         journal=None,
         settings=settings,
         progress=progress,

@@ -124,7 +124,7 @@ class CheckpointFiles:
             raise TrainingError(
                 f"{path}: damaged ({reason}); remove this run's checkpoints and start again"
             ) from error
-        if content["inputs"] != self.inputs:
+        if not self.inputs.startswith(content["inputs"]):
             raise TrainingError(
                 f"{self.run}: this run was begun with other clips than the data folder holds now; "
                 "give another --run, or put the data back as it was and run `dcase-asd prepare`"
