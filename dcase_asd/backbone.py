@@ -177,10 +177,35 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
+    def frame_mask(self, lengths: Tensor, frames: int, sample_rate: int | None = None) -> Tensor:
+        """Which frames of `spectrogram` are of a clip and not of its padding, to be masked.
+
+        By default as many as the clip has alone; a backbone that pads every clip says which.
+
+        Args:
+            lengths: Samples of each clip before padding, (b,).
+            frames: Frames of the padded batch.
+            sample_rate: As in `tokens`.
+
+        Returns:
+            True for frames of the clip, (b, frames), on the device of `lengths`.
+        """
+        counts = torch.empty_like(lengths)
+        for length in set(lengths.tolist()):
+            silence = torch.zeros(1, length, device=lengths.device)
+            alone = self.spectrogram(silence, None, sample_rate).shape[1]
+            counts[lengths == length] = alone
+        return torch.arange(frames, device=lengths.device) < counts[:, None]
+
+    @property
+    def has_cls(self) -> bool:
+        """Whether `pooling` names a class token, or `cls_from_spectrogram` is written for one."""
+        return self.pooling == "cls" or not self.lacks(["cls_from_spectrogram"])
+
     def cls_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The class token (or several, concatenated), differentiable; only for fine-tuning.
 
-        By default the first token.
+        By default the first token, which is one where `has_cls`.
 
         Args:
             spectrogram: As in `tokens_from_spectrogram`.

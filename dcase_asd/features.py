@@ -38,6 +38,10 @@ class _Framing(nn.Module):
         """Frames of clips of `lengths` samples, (b,) -> (b,); 0 for less than one frame."""
         return ((lengths - self.frame_length) // self.frame_shift + 1).clamp(min=0)
 
+    def frame_mask(self, lengths: Tensor, frames: int) -> Tensor:
+        """Which of a batch's `frames` lie wholly within clips of `lengths` samples, (b, frames)."""
+        return torch.arange(frames, device=lengths.device) < self.frame_counts(lengths)[:, None]
+
     def _frames(self, waveforms: Tensor) -> Tensor:
         """A view of the frames, (b, n) -> (b, t, frame_length); t = 1 + (n - length) // shift."""
         samples = waveforms.shape[1]

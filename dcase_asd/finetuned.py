@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from dcase_asd.errors import BackboneError
 from dcase_asd.pooling import AttentiveStatistics, MeanPooling, windows
 
 HEAD_PREFIX = "head."
-Embedded = Literal["dense", "pooled"]
+Embedded = Literal["dense", "pooled", "cls"]
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,11 @@ class Finetuned(Backbone):
     Args:
         backbone: A backbone that can be fine-tuned.
         sizes: Of the head, whose weights are random.
-        embedding: ``dense``, or ``pooled`` for what goes into the dense layer.
+        embedding: ``dense``; ``pooled`` for what goes into the dense layer; ``cls`` for the
+            backbone's class token, whatever the pooling (report, section 2.2).
 
     Raises:
-        BackboneError: The backbone cannot be fine-tuned.
+        BackboneError: The backbone cannot be fine-tuned, or has no class token to embed.
         ValueError: There is no such embedding.
     """
 
@@ -85,15 +86,19 @@ class Finetuned(Backbone):
                 f"the backbone {backbone.name!r} cannot be fine-tuned (it has no "
                 f"{' and no '.join(missing)}); choose another --plugin"
             )
-        if embedding not in ("dense", "pooled"):
-            raise ValueError(f"embedding must be dense or pooled, not {embedding!r}")
+        if embedding not in get_args(Embedded):
+            raise ValueError(f"embedding must be dense, pooled or cls, not {embedding!r}")
+        if embedding == "cls" and not backbone.has_cls:
+            raise BackboneError(no_class_token(backbone, "--representation dense or pooled"))
         self.backbone = backbone
         self.head = Head(backbone, sizes)
         self.sizes = sizes
         self.embedding = embedding
         self.sample_rate = backbone.sample_rate
         dense = self.head.dense
-        self.dimension = dense.out_features if embedding == "dense" else dense.in_features
+        self.dimension = {
+            "dense": dense.out_features, "pooled": dense.in_features, "cls": backbone.dimension
+        }[embedding]  # fmt: skip
         self.options = {**backbone.options, "embedding": embedding}
 
     @classmethod
@@ -172,6 +177,8 @@ class Finetuned(Backbone):
 
     def _embed_window(self, waveforms: Tensor, lengths: Tensor, sample_rate: int | None) -> Tensor:
         spectrogram = self.backbone.spectrogram(waveforms, lengths, sample_rate)
+        if self.embedding == "cls":
+            return self.backbone.cls_from_spectrogram(spectrogram, lengths).float()
         pooled = self.pooled(spectrogram, lengths, waveforms.shape[1])
         return self.head.dense(pooled) if self.embedding == "dense" else pooled
 
@@ -194,6 +201,14 @@ class Finetuned(Backbone):
     def save(self, path: Path) -> None:
         """Write backbone and head for `from_checkpoint`, without anything about training."""
         write_finetuned(path, self.state_dict(), self, {})
+
+
+def no_class_token(backbone: Backbone, others: str) -> str:
+    """What to say where a class token is asked for, and what to choose instead."""
+    return (
+        f"the backbone {backbone.name!r} has no class token (cls); choose {others}, or where there "
+        "is one the plugin's option that gives it"
+    )
 
 
 def write_finetuned(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dcase_asd.artifacts.atomic import write_text
+from dcase_asd.artifacts.checkpoints import read_kept
 from dcase_asd.artifacts.embeddings import PLAN
 from dcase_asd.detection.anomaly_scores import Detector
 from dcase_asd.errors import ArtifactError, RecipeError
@@ -94,6 +95,11 @@ def keep_recipe(run: Path, system: System) -> None:
     path = recipe_path(run)
     if path.exists() and _holds_results(run):
         before, after = _that_must_stay(read_system(path)), _that_must_stay(system)
+        kept = read_kept(run)
+        if kept is not None and kept.finished:
+            # No checkpoint is chosen by it any more, and embeddings are made anew with another.
+            before.pop("train.representation", None)
+            after.pop("train.representation", None)
         changes = [
             f"{name} was {before.get(name)!r} and is {after.get(name)!r}"
             for name in sorted(before.keys() | after.keys())

@@ -57,8 +57,43 @@ def test_the_vector_before_the_dense_layer_can_be_had(tmp_path):
     with torch.inference_mode():
         assert (dense.dimension, pooled.dimension) == (12, 64)
         assert torch.equal(dense.head.dense(pooled.embed(clip)), dense.embed(clip))
-    with pytest.raises(ValueError, match="embedding must be dense or pooled, not 'x'"):
+    with pytest.raises(ValueError, match="embedding must be dense, pooled or cls, not 'x'"):
         made(embedding="x")
+
+
+@pytest.mark.parametrize("pooling", ["attention", "mean", "cls"])
+def test_the_class_token_can_be_had_whatever_the_pooling(tmp_path, pooling):
+    path = tmp_path / "x.safetensors"
+    made(TinyCls, pooling).save(path)
+    model = Finetuned.from_checkpoint(path, TinyCls, embedding="cls").eval()
+    backbone = model.backbone
+    batch = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0)) * 0.1
+    with torch.inference_mode():
+        found = model.embed(batch, torch.tensor([16000, 9000]))
+        first, second = backbone.tokens(batch[:1])[0, 0], backbone.tokens(batch[1:, :9000])[0, 0]
+    assert found.shape == (2, model.dimension) == (2, 32)
+    torch.testing.assert_close(found, torch.stack([first, second]), atol=1e-5, rtol=1e-4)
+
+
+class NamesNoToken(TinyCls):
+    """Has a class token, and is pooled by attention unless told otherwise."""
+
+    pooling = "attention"
+
+
+class FirstOfAll(Tiny):
+    """Names its first token and leaves it to the default to take it."""
+
+    pooling = "cls"
+
+
+def test_a_class_token_is_only_where_the_backbone_has_one():
+    assert [kind().has_cls for kind in (Tiny, TinyCls, NamesNoToken, FirstOfAll)] == [
+        False, True, True, True,
+    ]  # fmt: skip
+    with pytest.raises(BackboneError, match=r"'tiny' has no class token .* dense or pooled"):
+        made(embedding="cls")
+    assert made(FirstOfAll, "cls", embedding="cls").dimension == 32
 
 
 def test_the_class_token_stands_in_place_of_pooling(tmp_path):

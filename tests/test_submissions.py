@@ -51,8 +51,9 @@ def test_the_baseline_is_three_backbones_with_sub_centers_and_no_noise():
     (node,) = read_nodes([SUBMISSIONS / "systems" / "baseline.toml"])
     assert node.recipe.fusion.method == "mean"
     assert [each.recipe.embed.plugin for each in node.members] == ["beats", "eat", "fisher"]
-    expected = Training(noise_probability=0.0, dev_edition="dcase2025")
-    assert [each.recipe.train for each in node.members] == [expected] * 3
+    for member, scored in zip(node.members, ("dense", "cls", "cls"), strict=True):  # section 2.2
+        expected = Training(noise_probability=0.0, dev_edition="dcase2025", representation=scored)
+        assert member.recipe.train == expected
 
 
 def test_every_system_is_trained_in_a_way_of_its_own():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,12 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from dcase_asd.errors import ArtifactError, BusyError
 
 TEMPORARY_PREFIX = ".writing-"
 """Start of the names of files that are being written; a killed run may leave some behind."""
+
+
+NO_LOCKS = "DCASE_ASD_NO_LOCKS"
+"""Environment variable: not empty where a user sees to it that one process writes a folder."""
 
 
 @contextmanager
@@ -97,26 +100,42 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises:
         BusyError: Another process is writing it now.
-        ArtifactError: The folder cannot be written.
+        ArtifactError: The folder cannot be written, or its file system has no locks.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout as error:
+        lock = (folder / ".lock").open("ab")
+    except OSError as error:
+        raise ArtifactError(_cannot_write(folder, error)) from error
+    with lock:
+        if not os.environ.get(NO_LOCKS):
+            _lock(folder, lock.fileno())
+        try:
+            for left_over in folder.rglob(f"{TEMPORARY_PREFIX}*"):
+                with suppress(OSError):
+                    left_over.unlink()
+            yield
+        finally:
+            # Closing is not enough while a forked worker holds the same open file.
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def _lock(folder: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        # Some network file systems say "permission denied" of a lock that somebody else holds.
         raise BusyError(
             f"{folder}: another dcase-asd is writing this folder right now; "
             "wait until it ends, or give this run another folder"
         ) from error
     except OSError as error:
-        raise ArtifactError(_cannot_write(folder, error)) from error
-    try:
-        for left_over in folder.rglob(f"{TEMPORARY_PREFIX}*"):
-            with suppress(OSError):
-                left_over.unlink()
-        yield
-    finally:
-        lock.release()
+        raise ArtifactError(
+            f"{folder}: its file system cannot lock files ({error.strerror}), as some network "
+            "disks cannot; give a folder on a local disk, or, while nothing else writes this one, "
+            f"run `export {NO_LOCKS}=1` and the same command again"
+        ) from error
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

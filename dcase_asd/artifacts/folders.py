@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dcase_asd.artifacts.atomic import TEMPORARY_PREFIX
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.errors import ArtifactError
 
 REPLACED_PREFIX = ".replaced-"
@@ -15,14 +16,14 @@ REPLACED_PREFIX = ".replaced-"
 
 
 def folder_content(folder: Path) -> dict[str, bytes] | None:
-    """Name -> content of what lies directly in a folder, None if there is no such folder.
+    """Name -> content of what lies directly in a folder, without litter; None without a folder.
 
     A folder within it counts as an entry without content.
     """
     if not folder.is_dir():
         return None
     return {
-        path.name: path.read_bytes() if path.is_file() else b"" for path in sorted(folder.iterdir())
+        path.name: path.read_bytes() if path.is_file() else b"" for path in find_below(folder, "*")
     }
 
 

@@ -37,11 +37,17 @@ class LeaveOneMachineOut:
         equal_weights: The same of equal weights, which differs from their dev score only where
             systems were selected by labels.
         machines: Machine type -> what was fitted without it.
+        chosen: Systems whose checkpoints or weights the labels of all machine types have chosen,
+            so that `score` is too high.
+        last_checkpoints: As `score`, where these systems have their last checkpoints, which no
+            label chose; None where that is not known, or there are no such systems.
     """
 
     score: float
     equal_weights: float
     machines: dict[str, LeftOutMachine]
+    chosen: tuple[str, ...] = ()
+    last_checkpoints: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,13 @@ class WeightSpread:
 
 @dataclass(frozen=True)
 class Robustness:
-    """How far the evaluation scores of each system stand from its leave-one-out train scores.
+    """How far each system's scores of normal evaluation clips have moved from its train scores.
 
     Attributes:
         systems: All systems that were given.
         machines: Machine types of the evaluation set.
-        distance: Of each system (rows) and machine type (columns); smaller is more robust.
+        distance: Of each system (rows) and machine type (columns), see
+            `detection.robustness.normal_shift`; smaller is more robust.
         mean: Of each system over the machine types.
     """
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
+from dcase_asd.artifacts.atomic import only_writer
 from dcase_asd.artifacts.tables import read_table, write_table
-from dcase_asd.errors import DataError, nearest_name
+from dcase_asd.challenge.litter import find_below
+from dcase_asd.challenge.tree import edition_folders
+from dcase_asd.errors import ArtifactError, BusyError, DataError, nearest_name
 
 COLUMNS: dict[str, type] = {
     "edition": str,
@@ -34,6 +40,57 @@ def manifest_path(data: Path) -> Path:
     return data / "clips.csv"
 
 
+def link_recordings(data: Path, folder: Path) -> None:
+    """Make a folder a data folder of recordings that stand elsewhere, on a read-only disk say.
+
+    Links to the editions and ground truth of `data` are put there; each may come from another one.
+
+    Raises:
+        DataError: `data` holds no edition, or something else has the name of a link.
+        ArtifactError: The folder cannot be written.
+    """
+    names = [Path(name) for name in edition_folders(data)]
+    names += [path.relative_to(data) for path in find_below(data, "ground_truth/*")]
+    for name in names:
+        link, target = folder / name, (data / name).resolve()
+        if link.exists() and link.resolve() != target:
+            raise DataError(
+                f"{link}: is not that of {data}; give another folder, --manifest {folder}-2, say"
+            )
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.unlink(missing_ok=True)  # to a disk that is elsewhere now
+                link.symlink_to(target)
+        except OSError as error:
+            raise ArtifactError(
+                f"{link}: cannot be made a link ({error.strerror}); give a folder that can be "
+                "written, --manifest ~/recordings, say"
+            ) from error
+
+
+@contextmanager
+def writing_manifest(data: Path) -> Iterator[None]:
+    """Be the only writer of a data folder's manifest.
+
+    Raises:
+        ArtifactError: The folder cannot be written; with the command that needs not write it.
+        BusyError: Another process is writing it now.
+    """
+    try:
+        with only_writer(data):
+            yield
+    except BusyError:
+        raise
+    except ArtifactError as error:
+        elsewhere = f"{data.resolve().name or 'data'}-manifest"
+        command = shlex.join(["dcase-asd", "prepare", "--data", str(data), "--manifest", elsewhere])
+        raise ArtifactError(
+            f"{error}; or keep the manifest elsewhere: `{command}`, and give "
+            f"`--data {shlex.quote(elsewhere)}` to every other command"
+        ) from error
+
+
 def write_manifest(path: Path, clips: pd.DataFrame) -> bool:
     """Write the manifest; returns whether it changed."""
     return write_table(path, clips, list(COLUMNS))
@@ -51,7 +108,8 @@ def read_manifest(data: Path) -> pd.DataFrame:
     """
     if not data.is_dir():
         raise DataError(f"{data}: no such data folder; say which with --data")
-    return read_table(manifest_path(data), COLUMNS, f"dcase-asd prepare --data {data}")
+    command = f"dcase-asd prepare --data {shlex.quote(str(data))}"
+    return read_table(manifest_path(data), COLUMNS, command)
 
 
 def clips_of_edition(clips: pd.DataFrame, edition: str, data: Path) -> pd.DataFrame:

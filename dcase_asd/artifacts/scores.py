@@ -11,6 +11,7 @@ import pandas as pd
 
 from dcase_asd.artifacts.atomic import read_json, write_json
 from dcase_asd.artifacts.tables import read_table, write_table
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.errors import ScoresError, nearest_name
 
 COLUMNS: dict[str, type] = {
@@ -35,7 +36,7 @@ def scores_path(run: Path, edition: str) -> Path:
 
 def scored_editions(run: Path) -> list[str]:
     """Editions that the run has finished scores of."""
-    return sorted(path.stem for path in (run / "scores").glob("*.csv"))
+    return [path.stem for path in find_below(run / "scores", "*.csv")]
 
 
 def write_scores(run: Path, edition: str, scores: pd.DataFrame, provenance: dict[str, Any]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -33,24 +36,42 @@ def read_table(path: Path, types: Mapping[str, type], made_by: str) -> pd.DataFr
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
+        if list(table.columns) != list(types):
+            raise ArtifactError(
+                f"{path}: the header must be {','.join(types)}, not {','.join(table.columns)}; "
+                f"make it again with `{made_by}`"
+            )
+        for column, kind in types.items():
+            if kind is not str:
+                table[column] = table[column].to_numpy(dtype=object).astype(kind)
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: not found; make it with `{made_by}`") from error
     except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{path}: not a readable table ({error}); {made_by} makes it"
-        ) from error
-    if list(table.columns) != list(types):
-        raise ArtifactError(
-            f"{path}: the header must be {','.join(types)}, not {','.join(table.columns)}; "
-            f"make it again with `{made_by}`"
-        )
-    for column, kind in types.items():
-        if kind is str:
-            continue
-        try:
-            table[column] = table[column].to_numpy(dtype=object).astype(kind)
-        except ValueError as error:
-            raise ArtifactError(
-                f"{path}: the column {column} holds a value that is no number ({error})"
-            ) from error
+        fault = _first_fault(path, types) or f": not a readable table ({str(error).strip()})"
+        raise ArtifactError(f"{path}{fault}; mend it, or make it again with `{made_by}`") from error
+    # Where every row has a field too many, pandas makes the first column the index.
+    if not isinstance(table.index, pd.RangeIndex):
+        fault = _first_fault(path, types)
+        raise ArtifactError(f"{path}{fault}; mend it, or make it again with `{made_by}`")
     return table
+
+
+def _first_fault(path: Path, types: Mapping[str, type]) -> str:
+    """What is wrong in the first line whose fields are not of the types; empty if none is found."""
+    with suppress(OSError, ValueError, csv.Error), path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        for row in itertools.islice(reader, 1, None):
+            if len(row) != len(types):
+                return (
+                    f", line {reader.line_num}: {len(row)} fields instead of {len(types)}; numbers "
+                    "take a point, no decimal comma"
+                )
+            for (column, kind), text in zip(types.items(), row, strict=True):
+                try:
+                    kind(text)
+                except ValueError:
+                    return (
+                        f", line {reader.line_num}: the column {column} holds a value that is no "
+                        f"number, {text!r}{', but has a decimal comma' if ',' in text else ''}"
+                    )
+    return ""

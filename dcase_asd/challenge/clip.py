@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import lru_cache
 
 from dcase_asd.errors import ClipNameError
 
@@ -31,17 +33,32 @@ SPLIT_FOLDERS = {
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 
-_ID_NAME = re.compile(r"(?:(?P<condition>normal|anomaly)_)?id_(?P<section>\d{2})_(?P<index>\d{8})")
+# `[0-9]` because `\d` takes the digits of every script.
+_ID_NAME = re.compile(
+    r"(?:(?P<condition>normal|anomaly)_)?id_(?P<section>[0-9]{2})_(?P<index>[0-9]{8})"
+)
 _LABELLED_NAME = re.compile(
-    r"section_(?P<section>\d{2})_(?P<domain>source|target)_(?P<split>train|test)"
-    r"_(?P<condition>normal|anomaly)_(?P<index>\d{4})(?:_(?P<attributes>.*?))?_?"
+    r"section_(?P<section>[0-9]{2})_(?P<domain>source|target)_(?P<split>train|test)"
+    r"_(?P<condition>normal|anomaly)_(?P<index>[0-9]{4})(?:_(?P<attributes>.*?))?_?"
 )
 _BLIND_NAME = re.compile(
-    r"section_(?P<section>\d{2})_(?:(?P<domain>source|target)_(?P<split>test)_)?(?P<index>\d{4})"
+    r"section_(?P<section>[0-9]{2})"
+    r"_(?:(?P<domain>source|target)_(?P<split>test)_)?(?P<index>[0-9]{4})"
 )
 _SUPPLEMENTAL_NAME = re.compile(
-    r"section_(?P<section>\d{2})_(?P<kind>\D+?)_(?P<index>\d{4})(?:_(?P<attributes>.*?))?_?"
+    r"section_(?P<section>[0-9]{2})_(?P<kind>\D+?)_(?P<index>[0-9]{4})(?:_(?P<attributes>.*?))?_?"
 )
+_NEAR_GRAMMAR = re.compile(
+    r"section_\d+_|(?:normal_|anomaly_)?id_\d+_|(?:normal|anomaly)[-. ]?id[-. ]?\d+[-_. ]\d"
+    r"|section[-. ]?\d+[-_. ].*(?:source|target|train|test).*(?:normal|anomaly|\d{4})"
+    r"|.*(?:source|target)[-_. ](?:train|test)[-_. ]",
+    re.IGNORECASE,
+)
+"""Beginnings of names that are meant for a grammar of the challenge, whether or not they fit."""
+_CONDITION = re.compile(r"(?:[Nn]ormal|[Aa]nomaly)(?![a-z])|(?:NORMAL|ANOMALY)(?![A-Z])")
+MISSPELT = 0.82
+"""Likeness above which a word is a misspelt condition: ``nomal`` has 0.91 and ``nornal`` 0.83, but
+``normality`` 0.80 and ``nominal`` and ``animal`` 0.77."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +100,9 @@ def parse_clip_name(name: str, folder: str) -> ClipName:
     )
     if match is None:
         raise ClipNameError(
-            f"{name}: no file-name grammar of the challenge fits; names look like "
-            "section_00_source_train_normal_0000_noAttribute.wav or normal_id_00_00000000.wav"
+            f"{name}: no file-name grammar of the challenge fits; rename it like "
+            "section_00_source_train_normal_0000_noAttribute.wav or normal_id_00_00000000.wav "
+            "(two digits of the section; four of the number, after id_ eight; in small letters)"
         )
     found = match.groupdict()
     if found.get("split") not in (None, split):
@@ -110,26 +128,34 @@ def parse_clip_name(name: str, folder: str) -> ClipName:
 def parse_own_name(name: str, folder: str) -> ClipName:
     """Parse the name of a recording of one's own, which may be called anything.
 
-    A name in a grammar of the challenge is read by that grammar. Any other belongs to section
-    ``00`` of the source domain; in ``train/`` it is normal, in ``supplemental/`` it is noise when
-    its name holds ``noise``, and in ``test/`` its condition is known when the name begins with
-    ``normal`` or ``anomaly``.
+    A name that begins as in a grammar of the challenge is read by that grammar. Any other belongs
+    to section ``00`` of the source domain; in ``train/`` it is normal, in ``supplemental/`` it is
+    noise when its name holds ``noise``, and in ``test/`` its condition is known when the name
+    begins with ``normal`` or ``anomaly``.
 
     Raises:
-        ClipNameError: The file is no WAV or FLAC file, or a challenge name contradicts its folder.
+        ClipNameError: The file is no WAV or FLAC file, a name meant for the challenge's grammar
+            does not fit it or contradicts its folder, or it begins almost with a condition.
     """
     stem = _stem(name)
     split = _split(folder)
-    if re.match(r"section_\d{2}_|(?:normal_|anomaly_)?id_\d{2}_", stem):
+    if _NEAR_GRAMMAR.match(stem):
         return parse_clip_name(name, folder)
-    condition = re.match(r"(?:normal|anomaly)(?![a-z])", stem)
-    if split == "train" and condition is not None and condition[0] == "anomaly":
+    match = _CONDITION.match(stem)
+    condition = match[0].lower() if match else ""
+    word = re.split(r"[^A-Za-z]", stem, maxsplit=1)[0].lower()
+    if not condition and split != "supplemental" and _is_misspelt(word):
+        raise ClipNameError(
+            f"{name}: begins with {word!r}; begin it with 'normal' or 'anomaly' if that is its "
+            "condition, and with another word if not"
+        )
+    if split == "train" and condition == "anomaly":
         raise ClipNameError(f"{name}: an anomaly stands in train/, which holds normal clips only")
     return ClipName(
         section="00",
         domain="source" if split != "test" or condition else "",
         split=split,
-        condition=condition[0] if condition else "normal" if split == "train" else "",
+        condition=condition or ("normal" if split == "train" else ""),
         attributes="",
         role="noise" if split == "supplemental" and "noise" in stem.lower() else "machine",
     )
@@ -164,6 +190,16 @@ def _parse_supplemental(name: str, stem: str) -> ClipName:
         condition="normal" if roles == ["machine"] else "",
         attributes=_attributes(match["attributes"]),
         role=roles[0],
+    )
+
+
+@lru_cache
+def _is_misspelt(word: str) -> bool:
+    """Whether a slip would make an anomaly a normal train clip, or a test clip lose its label."""
+    return word.startswith(("anomal", "abnormal")) or any(
+        # Letters that changed places leave less in common than a letter too many does.
+        sorted(word) == sorted(known) or SequenceMatcher(None, word, known).ratio() > MISSPELT
+        for known in ("normal", "anomaly")
     )
 
 

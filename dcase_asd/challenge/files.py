@@ -1,5 +1,7 @@
 """The challenge's CSV files: their names, and one clip with its value on each line, no header.
 
+Fields may be quoted as in RFC 4180; a clip's name that holds a comma may also stand without quotes.
+
 2020 has `anomaly_score_<machine>_id_<section>.csv`; 2021 adds decisions and names the domain; from
 2022 on it is `anomaly_score_<machine>_section_<section>_test.csv`. Each edition's patterns stand in
 its TOML file.
@@ -20,12 +22,17 @@ import pandas as pd
 
 from dcase_asd.challenge.clip import AUDIO_SUFFIXES
 from dcase_asd.challenge.edition import Edition
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.errors import DcaseAsdError, EditionError, ScoresError
 
 Kind = Literal["score", "decision"]
 
 OFFICIAL_SUFFIX = ".wav"
 """Every clip is named so in official files, whatever the recording's own format."""
+
+_FIELD = re.compile(r'\s*"((?:[^"]|"")*)"\s*,|([^,]*),')
+_OTHER_SEPARATOR = re.compile(r"\.(?:wav|flac)\"?\s*?([;\t|])", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+(?:\.\d{3})*,\d+(?:e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,9 @@ def read_official_file(path: Path) -> pd.DataFrame:
         the order of the lines.
 
     Raises:
-        ScoresError: The file is missing, unreadable or empty, a line is not ``<name>,<number>``,
-            a number is not finite, or a clip is named twice; with the line's number.
+        ScoresError: The file is missing, unreadable or empty, a line is not ``<name>,<number>``
+            (other separators and decimal commas are named), a number is not finite, or a clip is
+            named twice; with the line's number.
     """
     values: dict[str, float] = {}
     for number, name, text in official_lines(path):
@@ -126,20 +134,50 @@ def official_lines(
     """Split a file into (line number from 1, clip's name, value's text); blank lines are skipped.
 
     Raises:
-        DcaseAsdError: Of the given kind: the file is missing, unreadable or empty, or a line has
-            no comma.
+        DcaseAsdError: Of the given kind: the file is missing, unreadable or empty, or a line is
+            not one name and one value with a comma between them.
     """
     rows = []
     for number, line in enumerate(read_lines(path, kind_of_error), 1):
-        name, comma, text = line.rpartition(",")
         if not line.strip():
             continue
-        if not comma or not name.strip():
-            raise kind_of_error(f"{path}, line {number}: {line!r} is not <clip>.wav,<value>")
-        rows.append((number, name.strip(), text))
+        *names, text = split_fields(line)
+        if fault := _find_fault(line, names, text):
+            raise kind_of_error(f"{path}, line {number}: {fault}")
+        rows.append((number, ",".join(names).strip(), text))
     if not rows:
         raise kind_of_error(f"{path}: the file is empty; it needs one line for each clip")
     return rows
+
+
+def split_fields(line: str) -> list[str]:
+    """Fields of a CSV line, without the quotes around them; a stray quote stands for itself."""
+    return [
+        bare if quoted is None else quoted.replace('""', '"')
+        for quoted, bare in (match.group(1, 2) for match in _FIELD.finditer(line + ","))
+    ]
+
+
+def other_separator(line: str) -> str:
+    """Say that a line's fields are separated by something else than commas; empty if not so."""
+    match = _OTHER_SEPARATOR.search(line)
+    if match is None and "," not in line:
+        match = re.search(r"([;\t|])", line)
+    return f"the fields are separated by {match[1]!r}; separate them by commas" if match else ""
+
+
+def _find_fault(line: str, names: list[str], text: str) -> str:
+    """Why a line is not one clip and one value; empty if it is. A clip's name may hold commas."""
+    of_clip = bool(names) and names[-1].strip().lower().endswith(AUDIO_SUFFIXES)
+    if not of_clip and (separator := other_separator(line)):
+        return separator
+    value = text.strip() if of_clip or len(names) < 2 else f"{names[-1]},{text}".strip()  # noqa: PLR2004
+    if _DECIMAL_COMMA.fullmatch(value):
+        return f"{value!r} has a decimal comma; write it with a point"
+    others = any(name.strip().lower().endswith(AUDIO_SUFFIXES) for name in names)
+    if not "".join(names).strip() or (others and not of_clip):
+        return f"{line!r} is not <clip>.wav,<value>"
+    return ""
 
 
 def read_lines(path: Path, kind_of_error: type[DcaseAsdError]) -> list[str]:
@@ -170,7 +208,7 @@ def find_official_files(folder: Path, edition: Edition) -> list[OfficialFile]:
     """
     if not folder.is_dir():
         raise ScoresError(f"{folder}: no such folder; give a run folder or one with score files")
-    paths = sorted(folder.rglob("*.csv"))
+    paths = find_below(folder, "**/*.csv")
     found: dict[tuple[str, ...], OfficialFile] = {}
     for kind in get_args(Kind):
         beginning, expressions = _name_patterns(edition, kind)

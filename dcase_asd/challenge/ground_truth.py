@@ -20,15 +20,17 @@ from dcase_asd.challenge.ground_truth_files import (
     read_evaluator,
     read_label_list,
 )
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.errors import GroundTruthError, ScoresError
 
 
-def labels_from_names(scores: pd.DataFrame, edition: Edition) -> pd.DataFrame:
-    """Read each test clip's domain and condition from its file name.
+def labels_from_names(scores: pd.DataFrame, edition: Edition, split: str = "test") -> pd.DataFrame:
+    """Read each clip's domain and condition from its file name.
 
     Args:
-        scores: One row per test clip with the columns of `KEY` and others.
+        scores: One row per clip with the columns of `KEY` and others.
         edition: Its grammar; names of one's own are allowed in an edition of one's own.
+        split: ``test`` or ``train``: which clips they are.
 
     Returns:
         The same rows with the columns ``domain`` and ``condition``, empty where hidden.
@@ -38,7 +40,7 @@ def labels_from_names(scores: pd.DataFrame, edition: Edition) -> pd.DataFrame:
         ScoresError: A clip belongs to another section than its row says.
     """
     parse = parse_clip_name if edition.official else parse_own_name
-    names = [parse(file, "test") for file in scores["file"]]
+    names = [parse(file, split) for file in scores["file"]]
     for name, (machine, section, file) in zip(
         names, scores[KEY].itertuples(index=False), strict=True
     ):
@@ -164,7 +166,7 @@ def _checkout(folder: Path) -> Path | None:
         return folder.parent
     if (folder / DATA_FOLDER).is_dir():
         return folder
-    below = sorted(path.parent for path in folder.glob(f"*/{DATA_FOLDER}") if path.is_dir())
+    below = [path.parent for path in find_below(folder, f"*/{DATA_FOLDER}") if path.is_dir()]
     if len(below) > 1:
         raise GroundTruthError(
             f"{folder}: {len(below)} folders hold ground truth "

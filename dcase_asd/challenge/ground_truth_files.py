@@ -9,7 +9,14 @@ import pandas as pd
 
 from dcase_asd.challenge.clip import parse_clip_name, parse_listed_name
 from dcase_asd.challenge.edition import Edition
-from dcase_asd.challenge.files import official_clip_name, official_lines, read_lines
+from dcase_asd.challenge.files import (
+    official_clip_name,
+    official_lines,
+    other_separator,
+    read_lines,
+    split_fields,
+)
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.errors import ClipNameError, GroundTruthError
 
 KEY = ["machine", "section", "file"]
@@ -75,7 +82,7 @@ def find_label_list(folder: Path, edition: Edition) -> Path | None:
     Raises:
         GroundTruthError: There are several and none names the edition's year.
     """
-    lists = sorted(folder.glob("eval_data_list*.csv"))
+    lists = find_below(folder, "eval_data_list*.csv")
     of_year = [path for path in lists if edition.year and str(edition.year) in path.name]
     unnamed = [path for path in lists if not re.search(r"\d{4}", path.name)]
     chosen = of_year or unnamed
@@ -105,8 +112,10 @@ def read_label_list(path: Path, edition: Edition) -> pd.DataFrame:
     rows: list[tuple[str, ...]] = []
     machine = ""
     for number, line in enumerate(read_lines(path, GroundTruthError), 1):
-        cells = [cell.strip() for cell in line.strip().rstrip(",").split(",")]
+        cells = [cell.strip() for cell in split_fields(line.strip().rstrip(","))]
         where = f"{path}, line {number}"
+        if separator := other_separator(line):
+            raise GroundTruthError(f"{where}: {separator}")
         if len(cells) == 1:
             machine = cells[0] or machine
         elif len(cells) != 3 or not machine or cells[2] not in _CONDITIONS:  # noqa: PLR2004
@@ -135,7 +144,7 @@ def _listed_clip(cells: list[str], where: str) -> tuple[str, str, str, str]:
 def _read_folder(folder: Path, meanings: dict[str, str]) -> pd.DataFrame:
     """All clips of a folder: `KEY`, ``domain`` (of the file's name) and ``value`` (its meaning)."""
     rows: list[tuple[str, ...]] = []
-    for path in sorted(folder.glob("*.csv")):
+    for path in find_below(folder, "*.csv"):
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
             raise GroundTruthError(

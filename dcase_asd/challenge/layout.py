@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from dcase_asd.challenge.clip import AUDIO_SUFFIXES, SPLIT_FOLDERS, parse_clip_name
+from dcase_asd.challenge.litter import is_litter
 from dcase_asd.errors import DataError
 
 SUPPLEMENTAL = "supplemental"
@@ -18,7 +19,10 @@ def holds_clips(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(AUDIO_SUFFIXES) for entry in entries)
+        return any(
+            entry.name.lower().endswith(AUDIO_SUFFIXES) and not is_litter(entry.name)
+            for entry in entries
+        )
 
 
 def archive_layout(names: Iterable[str], source: str) -> Callable[[str], str | None]:
@@ -54,7 +58,7 @@ def archive_layout(names: Iterable[str], source: str) -> Callable[[str], str | N
     def place(name: str) -> str | None:
         parts = _parts(name)
         below = parts[len(root) :]
-        if not below or parts[: len(root)] != root or any(part[0] == "." for part in below):
+        if not below or parts[: len(root)] != root:
             return None
         return "/".join(below)
 
@@ -74,9 +78,8 @@ def is_noise_clip(path: str) -> bool:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """A path's parts, without what macOS adds to archives."""
-    parts = PurePosixPath(name).parts
-    return () if "__MACOSX" in parts else parts
+    """A path's parts; none of litter."""
+    return () if is_litter(name) else PurePosixPath(name).parts
 
 
 def _split_end(parts: tuple[str, ...]) -> int:

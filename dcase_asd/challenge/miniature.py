@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.challenge.miniature_plan import (
     ClipCounts,
     Domain,
@@ -55,7 +56,6 @@ GROUND_TRUTH = "ground_truth"
 """Folder of the labels of the blind test clips, one folder for each edition."""
 
 _TEMPORARY = ".writing-"
-_LOCK = ".lock"  # of the step that generates, see `artifacts.atomic.only_writer`
 _SECONDS = 2.0
 
 
@@ -174,11 +174,7 @@ def _claim(data: Path, marker: dict[str, Any]) -> bool:
                     "(seed, editions or counts); choose another folder"
                 )
             return name == MARKER
-    foreign = sorted(
-        entry.name
-        for entry in data.iterdir()
-        if entry.name != _LOCK and not entry.name.startswith(_TEMPORARY)
-    )
+    foreign = [path.name for path in find_below(data, "*")]
     if foreign:
         raise DataError(
             f"{data}: holds {foreign[0]!r}, which is no generated miniature; "

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from dcase_asd.challenge.edition import Edition
-from dcase_asd.challenge.problems import Problem, error
+from dcase_asd.challenge.litter import is_litter
+from dcase_asd.challenge.problems import Problem, error, some, warning
 from dcase_asd.errors import SubmissionError
 
 TASK_FOLDER = "task2"
@@ -106,9 +107,9 @@ def zip_content(files: Mapping[str, bytes]) -> bytes:
 def read_package(path: Path) -> Package:
     """Read a package into memory, from a zip or from the folder that `submit` makes.
 
-    Nothing is unpacked to disk. Hidden files of a folder are passed over, as they are not zipped.
-    Members that would leave the package, links, duplicates, damaged
-    and oversized members are left out and listed as problems.
+    Nothing is unpacked to disk. Litter is passed over (see `challenge.litter`), in a zip with a
+    warning. Members that would leave the package, links, duplicates, damaged and oversized members
+    are left out and listed as problems.
 
     Raises:
         SubmissionError: There is no such file or folder.
@@ -131,7 +132,7 @@ def _read_folder(path: Path) -> Package:
     total = 0
     for file in sorted(task.rglob("*")):
         name = file.relative_to(task.parent).as_posix()
-        if "/." in name:
+        if is_litter(name):
             continue
         if file.is_symlink():
             package.problems.append(error(name, "is a link; put the file itself there"))
@@ -152,7 +153,13 @@ def _read_zip(path: Path) -> Package:
                     error(path.name, f"{len(members)} members; a package has at most {MOST_FILES}")
                 )
                 return package
-            _read_members(archive, members, package)
+            names = [member.filename for member in members]
+            litter = {name for name in names if is_litter(name) and _stays_inside(name)}
+            if litter:
+                what = f"left by an operating system: {some(litter)}; take that out of the zip"
+                package.problems.append(warning(TASK_FOLDER, what))
+            kept = [member for member in members if member.filename not in litter]
+            _read_members(archive, kept, package)
     except (zipfile.BadZipFile, OSError) as fault:
         package.problems.append(error(path.name, f"not a readable zip ({fault}); submit again"))
     return package

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dcase_asd.challenge.clip import SPLIT_FOLDERS
 from dcase_asd.challenge.edition import STAGE_FOLDERS, Edition, edition_name, load_edition
+from dcase_asd.challenge.litter import is_litter
 from dcase_asd.errors import DataError
 
 EXPECTED = "<data>/dcase2025t2/dev_data/raw/<machine>/train/*.wav"
@@ -37,14 +38,14 @@ class FoundFile:
 def walk_tree(data: Path, only: str | None = None) -> Iterator[FoundFile]:
     """Find every file in the split folders of every edition, or of `only` one, in sorted order.
 
-    Symbolic links are followed. Hidden files are passed over, and so are files beside the split
-    folders (attribute tables, licences).
+    Symbolic links are followed. Litter is passed over (see `challenge.litter`), and so are files
+    beside the split folders (attribute tables, licences).
 
     Raises:
         DataError: The data folder is missing, is not one, or holds no edition.
         EditionError: A folder is named after a year that does not exist.
     """
-    editions = _edition_folders(data)
+    editions = edition_folders(data)
     for folder in editions:
         edition = load_edition(edition_name(folder))
         if edition.folder != folder:
@@ -69,7 +70,7 @@ def _machine_files(
             continue
         with os.scandir(data / path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith("."):
+                if is_litter(entry.name):
                     continue
                 yield _found_file(edition, stage, machine, folder, f"{path}/{entry.name}", entry)
 
@@ -86,7 +87,12 @@ def _found_file(
     return FoundFile(edition, stage, machine, folder, entry.name, path, stamp, problem)
 
 
-def _edition_folders(data: Path) -> list[str]:
+def edition_folders(data: Path) -> list[str]:
+    """Names of the folders of a data folder that hold an edition.
+
+    Raises:
+        DataError: The data folder is missing, is not one, or holds no edition.
+    """
     if not data.is_dir():
         kind = "is not a folder" if data.exists() else "no such data folder"
         raise DataError(f"{data}: {kind}; say which with --data")
@@ -108,5 +114,5 @@ def _folders(path: Path) -> list[str]:
         return []
     with os.scandir(path) as entries:
         return sorted(
-            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+            entry.name for entry in entries if entry.is_dir() and not is_litter(entry.name)
         )

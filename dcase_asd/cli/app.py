@@ -26,8 +26,9 @@ app = typer.Typer(
 class Rule(StrEnum):
     """How a threshold is set; the values of `detection.threshold.ThresholdRule`."""
 
-    gamma = "gamma"
     empirical = "empirical"
+    target = "target"
+    gamma = "gamma"
 
 
 Data = Annotated[
@@ -40,8 +41,13 @@ EditionName = Annotated[
 Run = Annotated[Path, typer.Argument(help="Run folder of a system, as `embed` makes it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quantile = Annotated[
-    float, typer.Option("--quantile", help="Share of normal clips below the threshold.")
+    float, typer.Option("--quantile", help="Share of new normal clips below the threshold.")
 ]
 ThresholdRule = Annotated[
-    Rule, typer.Option("--threshold-rule", help="Quantile of a fitted gamma, or of the scores.")
+    Rule,
+    typer.Option(
+        "--threshold-rule",
+        help="Quantile of the train scores; of those of target-domain clips alone; or of a gamma "
+        "distribution fitted as the official baseline does, which clips far out mislead.",
+    ),
 ]

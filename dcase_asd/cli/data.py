@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,12 +17,26 @@ PROBLEMS_SHOWN = 10
 
 
 @app.command()
-def prepare(data: Data, as_json: AsJson = False) -> None:
+def prepare(
+    data: Data,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest",
+            help="Folder for the tables where the data folder is read-only; give it to the other "
+            "commands as --data.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Find the recordings below a data folder and write its manifest.
 
     Reads headers only, and on a second run only those of files that changed. Writes clips.csv,
     clips.problems.csv (files left out, with the reason), clips.notes.csv (what a header lacks and
     was assumed) and clips.duplicates.csv.
+
+    Recordings on a read-only disk: --manifest DIR puts the tables and links to the recordings into
+    DIR, which is from then on the data folder.
 
     Example: dcase-asd prepare --data data
     """
@@ -28,13 +44,14 @@ def prepare(data: Data, as_json: AsJson = False) -> None:
     from dcase_asd.challenge.inventory import take_inventory
     from dcase_asd.steps.prepare import prepare as run_step
 
-    found = run_step(data, Display())
+    found = run_step(data, Display(), manifest)
+    tables = manifest or data
     rows = [asdict(each) for each in take_inventory(found.clips, list(found.problems["path"]))]
     problems, groups = len(found.problems), found.duplicates["group"].nunique()
     if as_json:
         show_json(
             {
-                "manifest": str(manifest_path(data)),
+                "manifest": str(manifest_path(tables)),
                 "clips": len(found.clips),
                 "machines": rows,
                 "problems": found.problems.to_dict("records"),
@@ -49,21 +66,23 @@ def prepare(data: Data, as_json: AsJson = False) -> None:
     for path, reason in found.problems.head(PROBLEMS_SHOWN).itertuples(index=False):
         say(f"left out: {path}: {reason}")
     if problems > PROBLEMS_SHOWN:
-        say(f"left out: {problems - PROBLEMS_SHOWN} more; see {data / 'clips.problems.csv'}")
+        say(f"left out: {problems - PROBLEMS_SHOWN} more; see {tables / 'clips.problems.csv'}")
     if len(found.notes):
         path, note = found.notes.iloc[0]
         more = f" (and {len(found.notes) - 1} more such)" if len(found.notes) > 1 else ""
-        say(f"assumed: {path}: {note}{more}; see {data / 'clips.notes.csv'}")
+        say(f"assumed: {path}: {note}{more}; see {tables / 'clips.notes.csv'}")
     if groups:
         say(
             f"the same audio stands in several places: {len(found.duplicates)} clips, {groups} "
-            f"recordings; see {data / 'clips.duplicates.csv'}"
+            f"recordings; see {tables / 'clips.duplicates.csv'}"
         )
     if str(found.changes):
         say(f"since the last time: {found.changes}")
     state = "written" if found.changed else "unchanged"
     say(f"{len(found.clips)} clips, {problems} left out, {found.read} files read; "
-        f"{manifest_path(data)} {state}")  # fmt: skip
+        f"{manifest_path(tables)} {state}")  # fmt: skip
+    if manifest is not None:
+        say(f"give --data {shlex.quote(str(manifest))} to the other commands")
 
 
 @app.command()

@@ -125,8 +125,8 @@ def fuse(
         typer.Option(
             "--select",
             metavar="RULE:N",
-            help="robust:2 fuses the two systems whose evaluation scores stand closest to their "
-            "train scores; best:2 the two with the best development scores.",
+            help="robust:2 fuses the two systems whose scores of normal evaluation clips have "
+            "moved least from train scores; best:2 the two with the best development scores.",
         ),
     ] = "",
     always: Annotated[
@@ -273,7 +273,12 @@ def _show_figures(result: FusionResult) -> None:
     rows = [(named, f"{100 * result.dev_score:.2f}")]
     left_out = result.leave_one_machine_out
     if left_out is not None:
-        rows.append(("fused, leave-one-machine-out estimate", f"{100 * left_out.score:.2f}"))
+        only = " of weights alone" if left_out.chosen else ""
+        named = f"fused, leave-one-machine-out estimate{only}"
+        rows.append((named, f"{100 * left_out.score:.2f}"))
+        if left_out.last_checkpoints is not None:
+            last = f"{100 * left_out.last_checkpoints:.2f}"
+            rows.append(("the same with last checkpoints, which no label chose", last))
     if result.equal_weights is not None:
         rows.append(("equal weights", f"{100 * result.equal_weights:.2f}"))
     score = "mean of AUC and pAUC" if result.metric == "2020" else "official score"
@@ -286,7 +291,7 @@ def _show_robustness(result: FusionResult) -> None:
     table = result.robustness
     if table is None:
         return
-    say("robustness: distance of evaluation scores from train scores (smaller is better)")
+    say("robustness: how far normal clips have moved from train scores (smaller is better)")
     means = [f"{value:.2f}" for value in table.mean]
     cells = [[f"{value:.2f}" for value in row] for row in table.distance]
     if len(table.systems) <= len(table.machines):  # as few columns as can be

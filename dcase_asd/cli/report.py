@@ -50,7 +50,7 @@ def report(
         typer.Option("--machine", help="Only this machine type; may be given several times."),
     ] = None,
     quantile: Quantile = 0.9,
-    rule: ThresholdRule = Rule.gamma,
+    rule: ThresholdRule = Rule.empirical,
     resamples: Annotated[
         int,
         typer.Option("--resamples", min=0, help="Of the bootstrap interval; 0 leaves it out."),

@@ -43,7 +43,7 @@ def submit(
         bool, typer.Option("--overwrite", help="Replace a system or report that differs.")
     ] = False,
     quantile: Quantile = 0.9,
-    rule: ThresholdRule = Rule.gamma,
+    rule: ThresholdRule = Rule.empirical,
     as_json: AsJson = False,
 ) -> None:
     """Put a run's evaluation scores and decisions into a challenge package.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -69,6 +69,14 @@ def embed(
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Clips computed at once.")
     ] = 16,
+    representation: Annotated[
+        Literal["dense", "pooled", "cls"] | None,
+        typer.Option(
+            "--representation",
+            help="Of a fine-tuned run: dense layer, what goes into it, or the backbone's class "
+            "token; default: as its recipe says.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")] = "auto",
 ) -> None:
     """Embed the train and test clips of an edition with a backbone.
@@ -91,6 +99,14 @@ def embed(
         system = System(run.name, recipe)
         if recipe_path(run).is_file():  # what `score` and `finetune` were told is kept
             system = replace(read_system(run), embed=recipe)
+    if representation is not None:
+        if system.train is None:
+            raise typer.BadParameter(
+                f"{run} is not fine-tuned; of a backbone as it is an option of the plugin decides, "
+                "as in --option representation=cls",
+                param_hint="--representation",
+            )
+        system = replace(system, train=replace(system.train, representation=representation))
     done = run_step(data, run, edition, system, device, Display())
     say(f"{run}: {done.clips} clips, {done.made} machine(s) embedded, {done.kept} were complete")
 

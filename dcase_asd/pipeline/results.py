@@ -120,6 +120,12 @@ def _summary(results: Sequence[Result], rows: list[tuple[str, ...]]) -> str:
         ),
     ]
     for result in results:
+        left_out = None if result.fusion is None else result.fusion.leave_one_machine_out
+        if left_out is not None and left_out.chosen:
+            last = left_out.last_checkpoints
+            known = "" if last is None else f"; with last checkpoints it is {100 * last:.2f}"
+            lines += ["", f"{result.label}: labels of left-out machines, too, chose checkpoints or "
+                      f"weights of {', '.join(left_out.chosen)}{known}."]  # fmt: skip
         if result.fusion is not None:
             lines += ["", *_weights(result.label, result.fusion)]
     return "\n".join(lines) + "\n"

@@ -30,13 +30,15 @@ from dcase_asd.errors import AudioError, BackboneError, DataError
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.registry import installed_plugins, load_backbone
 from dcase_asd.steps.prepare import up_to_date_manifest
-from dcase_asd.system import Embedding, System, keep_recipe
+from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
 
 if TYPE_CHECKING:
     from dcase_asd.backbone import Backbone
 
 READERS = 4
 """Threads that read and resample audio while the backbone computes."""
+REPRESENTATION = "embedding"
+"""Option of a fine-tuned checkpoint (see `registry.load_backbone`)."""
 PROBLEMS_TOLD = 3
 """Clips that an error message names; the others are counted."""
 
@@ -97,8 +99,10 @@ def embed(
         raise DataError(f"{data}: no train or test clip of {name}; there is nothing to embed")
     made = complete = 0
     with only_writer(run):
-        keep_recipe(run, system)
         parts = _parts(run, system)
+        if _is_represented_anew(run, system):
+            _load(parts[0][1], "cpu")  # what the backbone lacks is refused before a recipe says it
+        keep_recipe(run, system)
         keys = content_hashes(data, list(clips["path"]), progress)
         for folder, recipe in parts:
             machines = _machines(folder, name, clips, keys, recipe)
@@ -115,11 +119,22 @@ def _parts(run: Path, system: System) -> list[tuple[Path, Embedding]]:
     """What to embed with, and where to: one part, or one for each checkpoint that is scored."""
     if system.train is None:
         return [(run, system.embed)]
-    # A fine-tuned checkpoint holds the options of the backbone that it was made from.
+    # A fine-tuned checkpoint holds the options of the backbone that it was made from, and gives the
+    # dense layer's output unless told otherwise.
+    representation = system.train.representation
+    options = {} if representation == "dense" else {REPRESENTATION: representation}
     return [
-        (folder, replace(system.embed, checkpoint=str(path), options={}))
+        (folder, replace(system.embed, checkpoint=str(path), options=options))
         for folder, path in zip(embedding_folders(run), scored_checkpoints(run), strict=True)
     ]
+
+
+def _is_represented_anew(run: Path, system: System) -> bool:
+    """Whether a fine-tuned run is to give another representation than its recipe says."""
+    if system.train is None or not recipe_path(run).is_file():
+        return False
+    before = read_system(run).train
+    return before is not None and before.representation != system.train.representation
 
 
 def _machines(
@@ -166,6 +181,8 @@ def _embed_machines(
         "sample_rate": backbone.sample_rate,
         "dimension": backbone.dimension,
     }
+    if REPRESENTATION in recipe.options:
+        provenance["representation"] = recipe.options[REPRESENTATION]
     problems: list[AudioError] = []
     with (
         progress.bar("Embedding", sum(len(each.clips) for each in machines), "clips") as advance,

@@ -21,6 +21,7 @@ from dcase_asd.challenge.labelling import (
     label_by_truth,
     sections_of,
 )
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.challenge.metrics import evaluate as official_result
 from dcase_asd.challenge.official_scores import read_official_scores
 from dcase_asd.challenge.report_table import as_csv, as_latex, as_markdown
@@ -146,7 +147,7 @@ def _is_run(target: Path, edition: Edition) -> bool:
         (target / "recipe.toml").is_file()
         or (target / "embeddings").is_dir()
         or scores_path(target, edition.name).is_file()
-        or any((target / "scores").glob("*.json"))
+        or bool(find_below(target / "scores", "*.json"))
     )
 
 

@@ -10,9 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from dcase_asd.artifacts.atomic import only_writer
 from dcase_asd.artifacts.header_cache import CachedFile, read_cache, write_cache
-from dcase_asd.artifacts.manifest import COLUMNS, manifest_path, read_manifest, write_manifest
+from dcase_asd.artifacts.manifest import (
+    COLUMNS,
+    link_recordings,
+    manifest_path,
+    read_manifest,
+    write_manifest,
+    writing_manifest,
+)
 from dcase_asd.artifacts.tables import write_table
 from dcase_asd.audio import content_hash, inspect_recording
 from dcase_asd.challenge.clip import ClipName, parse_clip_name, parse_own_name
@@ -73,7 +79,9 @@ class Inventory:
     changed: bool = False
 
 
-def prepare(data: Path, progress: Progress | None = None) -> Inventory:
+def prepare(
+    data: Path, progress: Progress | None = None, manifest: Path | None = None
+) -> Inventory:
     """Find all clips below a data folder and write `clips.csv`.
 
     Beside it go `clips.problems.csv` (files that were left out, with the reason),
@@ -83,14 +91,19 @@ def prepare(data: Path, progress: Progress | None = None) -> Inventory:
     Args:
         data: Data folder in the layout of the official baselines.
         progress: Where to tell how far it is.
+        manifest: Folder for the tables where `data` cannot be written. It gets links to the
+            recordings, so that it is the data folder of every later step.
 
     Raises:
         DataError: The folder is missing or holds no clip at all.
         ArtifactError: The tables cannot be written.
     """
     progress = progress or Silent()
+    if manifest is not None and manifest.resolve() != data.resolve():
+        link_recordings(data, manifest)
+        data = manifest
     next(walk_tree(data), None)  # a folder that is missing is told, and not made for the lock
-    with only_writer(data):
+    with writing_manifest(data):
         found, files = survey(data, progress)
         write_cache(data, list(files.values()))
         if found.clips.empty:

@@ -25,7 +25,14 @@ from dcase_asd.artifacts.scores import scores_path, write_scores
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.detection.anomaly_scores import Detector, Domains, Normalization, score_section
 from dcase_asd.detection.standardization import mean_and_deviation
-from dcase_asd.errors import DcaseAsdError, RecipeError, ScoresError, TooFewClipsError, nearest_name
+from dcase_asd.errors import (
+    ArtifactError,
+    DcaseAsdError,
+    RecipeError,
+    ScoresError,
+    TooFewClipsError,
+    nearest_name,
+)
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.steps.prepare import Changes, is_as_prepared, survey
 from dcase_asd.system import keep_recipe, read_system
@@ -69,7 +76,8 @@ def score(
         left as they are.
 
     Raises:
-        ArtifactError: There are no embeddings, or another process writes this run.
+        ArtifactError: There are no embeddings, or not of the recipe's representation, or another
+            process writes this run.
         ScoresError: Embeddings are not finite, or no section can be scored.
     """
     progress = progress or Silent()
@@ -79,6 +87,8 @@ def score(
     with only_writer(run):
         parts = [read_embeddings(folder, name) for folder in embedding_folders(run)]
         machines = [machine for part in parts for machine in part]
+        if system.train is not None:
+            _check_representation(run, name, machines, system.train.representation)
         _tell_changes(run, name, embedding_folders(run)[0], parts[0], progress)
         for note in dict.fromkeys(
             note for machine in machines for note in machine.provenance.get("notes", [])
@@ -112,6 +122,20 @@ def score(
         }
         write_scores(run, name, scores, provenance)
     return Scored(path, counts["train"], counts["test"], changed=True)
+
+
+def _check_representation(
+    run: Path, edition: str, machines: list[MachineEmbeddings], wanted: str
+) -> None:
+    """Refuse embeddings that were made before another edition's with another representation."""
+    for machine in machines:
+        found = machine.provenance.get("representation", "dense")
+        if found != wanted:
+            raise ArtifactError(
+                f"{run}: {edition} is embedded with the representation {found}, not its recipe's "
+                f"{wanted}; embed it again with `dcase-asd embed --data DATA --run {run} "
+                f"--edition {edition}`"
+            )
 
 
 def _tell_changes(

@@ -16,6 +16,7 @@ from dcase_asd.artifacts.scores import read_provenance, read_scores
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.files import decision_file_name, official_text, score_file_name
 from dcase_asd.challenge.ground_truth import labels_from_names
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.challenge.meta import (
     SubmissionForm,
     SystemFacts,
@@ -35,7 +36,7 @@ from dcase_asd.challenge.package import (
     zip_content,
 )
 from dcase_asd.challenge.problems import some
-from dcase_asd.detection.threshold import ThresholdRule, decide, threshold
+from dcase_asd.detection.threshold import ThresholdRule, decide, set_threshold
 from dcase_asd.errors import ScoresError, SubmissionError
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe import read_recipe
@@ -80,7 +81,7 @@ def submit(
     report: Path | None = None,
     overwrite: bool = False,
     quantile: float = 0.9,
-    rule: ThresholdRule = "gamma",
+    rule: ThresholdRule = "empirical",
     progress: Progress | None = None,
 ) -> Submitted:
     """Put a run into a challenge package, beside systems that are there already.
@@ -94,8 +95,8 @@ def submit(
             fields of the meta file stay empty.
         report: The technical report, a PDF.
         overwrite: Whether a system or report that differs may be replaced.
-        quantile: Share of normal clips that the threshold lets pass, in (0, 1).
-        rule: How the threshold is set from leave-one-out train scores.
+        quantile: Share of new normal clips that the threshold lets pass, in (0, 1).
+        rule: How the threshold is set from leave-one-out train scores (see `set_threshold`).
         progress: Where to tell what was left out.
 
     Returns:
@@ -116,7 +117,9 @@ def submit(
     fusion = read_fusion(run, rules.name)
     for sentence in fusion.caveats() if fusion is not None else ():
         progress.note(sentence)
-    files, rows = _official_files(run, scores, rules, quantile, rule)
+    files, rows, caveats = _official_files(run, scores, rules, quantile, rule)
+    for caveat, sections in caveats.items():
+        progress.note(f"{some(sections)}: {caveat}")
     _note_coverage(rules, rows, progress)
     meta = _meta(run, scores, rules, label, form=form, progress=progress)
     content = {name: text.encode() for name, text in {**files, meta_name(label): meta}.items()}
@@ -138,7 +141,7 @@ def submit(
         if new_report and pdf is not None:
             _write(report_path, pdf)
         new_archive = _write_archive(folder, archive)
-        systems = sorted(path.name for path in task.iterdir() if path.is_dir())
+        systems = [path.name for path in find_below(task, "*") if path.is_dir()]
     return Submitted(
         system, archive, systems, rows, changed=new_system or new_report or new_archive
     )
@@ -158,7 +161,8 @@ def _read_report(path: Path) -> bytes:
 
 def _official_files(
     run: Path, scores: pd.DataFrame, edition: Edition, quantile: float, rule: ThresholdRule
-) -> tuple[dict[str, str], list[SubmittedFile]]:
+) -> tuple[dict[str, str], list[SubmittedFile], dict[str, list[str]]]:
+    """The files with their content, what they hold, and caveats of thresholds by machine."""
     evaluation = scores[scores["stage"] == "eval"]
     test = evaluation[evaluation["split"] == "test"]
     if test.empty:
@@ -170,13 +174,24 @@ def _official_files(
     test = labels_from_names(test, edition) if by_domain else test.assign(domain="")
     files: dict[str, str] = {}
     rows: list[SubmittedFile] = []
+    caveats: dict[str, list[str]] = {}
     for (machine, section), clips in test.groupby(["machine", "section"]):
         limit = None
         if edition.submission.decision_file:
             mine = (evaluation["machine"] == machine) & (evaluation["section"] == section)
-            train = evaluation[mine & (evaluation["split"] == "train")]["score"]
+            train = evaluation[mine & (evaluation["split"] == "train")]
+            train = labels_from_names(train, edition, "train")
             where = f"{run}: {edition.name} {machine} section {section}"
-            limit = threshold(train.to_numpy(dtype=np.float64), rule, quantile, where)
+            found = set_threshold(
+                train["score"].to_numpy(dtype=np.float64),
+                train["domain"].to_numpy(dtype=str),
+                rule,
+                quantile,
+                where,
+            )
+            limit = found.value
+            for caveat in found.caveats:
+                caveats.setdefault(caveat, []).append(f"{machine} section {section}")
         for domain, group in clips.groupby("domain"):
             key = (str(machine), str(section), str(domain))
             if by_domain and not domain:
@@ -196,7 +211,7 @@ def _official_files(
                 files[name] = official_text(dict(zip(names, decisions, strict=True)), name)
                 anomalies = sum(decisions)
             rows.append(SubmittedFile(*key, len(names), limit, anomalies))
-    return files, rows
+    return files, rows, caveats
 
 
 def _note_coverage(edition: Edition, rows: list[SubmittedFile], progress: Progress) -> None:

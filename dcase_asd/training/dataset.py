@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,9 @@ class TrainingSet:
 def read_training_set(data: Path, settings: Training) -> TrainingSet:
     """Choose the training set from what `prepare` found.
 
-    Train clips of machines only. Audio that also stands in a test set is left out, and of audio
-    that stands in several places the newest edition's is kept.
+    Train clips of machines only. Audio that also stands in a test set is left out. Of audio that
+    stands in several places the copy is kept whose class says most: by most attributes, then with a
+    known domain, then of the newest edition.
 
     Args:
         data: Data folder with a manifest.
@@ -63,7 +65,7 @@ def read_training_set(data: Path, settings: Training) -> TrainingSet:
     duplicates = read_table(
         data / "clips.duplicates.csv",
         {"group": str, "path": str},
-        f"dcase-asd prepare --data {data}",
+        f"dcase-asd prepare --data {shlex.quote(str(data))}",
     )
     trained = (manifest["split"] == "train") & (manifest["role"] == "machine")
     clips = manifest[
@@ -103,8 +105,13 @@ def _without_duplicates(
     of_clips = [groups.get(path, "") for path in clips["path"]]
     group = pd.Series(of_clips, index=clips.index, dtype="str")
     leaked = group.isin(of_tests)
-    # The manifest goes from the oldest edition to the newest.
-    again = (group != "") & group.duplicated(keep="last") & ~leaked
+    # A class is machine/section[/attributes]/edition; attributes are name_value_name_value.
+    by_attributes = clips["label"].str.count("/") > 2  # noqa: PLR2004
+    said = (clips["attributes"].str.count("_") + 1).where(by_attributes, 0)
+    order = pd.DataFrame({"said": said, "domain": clips["domain"] != ""})
+    # Stable, as the manifest goes from the oldest edition to the newest.
+    ranked = group[order.sort_values(["said", "domain"], kind="stable").index]
+    again = (group != "") & ranked.duplicated(keep="last") & ~leaked
     notes = []
     if leaked.any():
         notes.append(f"{leaked.sum()} train clip(s) also stand in a test set and are left out")

@@ -198,8 +198,9 @@ class Engine:
             lengths = torch.maximum(lengths, lengths[mixup.partner])
         backbone = self.trainee.model.backbone
         spectrogram = backbone.spectrogram(waveforms, lengths, self.sample_rate).detach()
+        inside = backbone.frame_mask(lengths, spectrogram.shape[1], self.sample_rate)
         spectrogram = mask_spectrogram(
-            spectrogram, settings.time_mask, settings.frequency_mask, generator
+            spectrogram, settings.time_mask, settings.frequency_mask, generator, inside
         )
         loss, predicted = self.wrapped(spectrogram, lengths, waveforms.shape[1], targets, mixup)
         return loss.mean(), (predicted == targets).float().mean()

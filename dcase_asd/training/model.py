@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dcase_asd.backbone import Backbone
-from dcase_asd.finetuned import Finetuned, HeadSizes
+from dcase_asd.errors import BackboneError
+from dcase_asd.finetuned import Finetuned, HeadSizes, no_class_token
 from dcase_asd.training.adapters import choose_parameters, merged_state
 from dcase_asd.training.augment import Mixup
 from dcase_asd.training.losses import AdaCos, ArcFace
@@ -31,10 +32,12 @@ class Trainee(nn.Module):
     def __init__(self, backbone: Backbone, counts: Sequence[int], settings: Training) -> None:
         super().__init__()
         pooling = backbone.pooling if settings.pooling == "auto" else settings.pooling
+        if pooling == "cls" and not backbone.has_cls:
+            raise BackboneError(no_class_token(backbone, "--pooling attention or mean"))
         sizes = HeadSizes(pooling, settings.embedding, settings.bottleneck, settings.seconds)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.model = Finetuned(backbone, sizes)
+            self.model = Finetuned(backbone, sizes, settings.representation)
             choose_parameters(backbone, settings)
             self.classifier: ArcFace | AdaCos = (
                 AdaCos(settings.embedding, counts)

@@ -5,6 +5,7 @@ No torch here: recipes are read without it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -61,7 +62,10 @@ class Training:
         "auto", "From tokens to one vector; auto: what the backbone names."
     )
     bottleneck: int = _setting(128, "Units of the pooling's attention.")
-    embedding: int = _setting(768, "Length of the embedding that is scored.")
+    embedding: int = _setting(768, "Length of the dense layer's output.")
+    representation: Literal["dense", "pooled", "cls"] = _setting(
+        "dense", "What is scored: dense layer, what goes into it, or the backbone's class token."
+    )
     loss: Literal["arcface", "adacos"] = _setting("arcface", "arcface or adacos, with sub-centers.")
     scale: float = _setting(30.0, "Of ArcFace's logits.")
     margin: float = _setting(0.2, "ArcFace's angular margin of the target class, in radians.")
@@ -84,17 +88,11 @@ class Training:
 
     def __post_init__(self) -> None:
         problems = [
-            f"{name} must be at least {least:g}, not {getattr(self, name)}"
-            for name, least in _LEAST.items()
-            if not getattr(self, name) >= least
+            f"{name} must be {wanted}, not {value}"
+            for name, given in vars(self).items()
+            for value in (given if isinstance(given, tuple) else (given,))
+            if isinstance(value, int | float) and (wanted := _wanted(name, value))
         ]
-        problems += [
-            f"{name} must be at most 1, not {getattr(self, name)}"
-            for name in ("noise_probability", "final_share", "lora_dropout")
-            if not getattr(self, name) <= 1
-        ]
-        if self.seconds <= 0 or self.learning_rate <= 0 or self.scale <= 0:
-            problems.append("seconds, learning_rate and scale must be larger than 0")
         if self.noise_probability > 0 and not self.noise_snrs:
             problems.append("noise_snrs is empty; give levels or set noise_probability to 0")
         if self.step_unit == "batch":
@@ -103,6 +101,11 @@ class Training:
                 f"not {getattr(self, name)}"
                 for name in ("steps", "eval_every", "save_every")
                 if self.accumulation >= 1 and getattr(self, name) % self.accumulation
+            ]
+        if not problems and 1 < self.cycles > self.updates - self.warmup:
+            problems = [
+                f"cycles must be at most the {max(self.updates - self.warmup, 1)} update(s) after "
+                f"the warm-up, not {self.cycles}"
             ]
         if problems:
             raise ValueError("; ".join(problems))
@@ -117,11 +120,32 @@ class Training:
         return steps // self.accumulation if self.step_unit == "batch" else steps
 
 
+def _wanted(name: str, value: float) -> str:
+    """The range of a setting that a value lies beyond; empty where it lies within."""
+    least, most = _LEAST.get(name, 0), _MOST.get(name, math.inf)
+    if name in _POSITIVE and not value > 0:
+        return "larger than 0"
+    if not value >= least:
+        return f"at least {least:g}"
+    if not value <= most:
+        return f"at most {most:.4g}{_UNITS.get(name, '')}"
+    return "" if math.isfinite(value) else "a finite number"
+
+
 _LEAST: dict[str, float] = {
-    "seed": 0, "steps": 1, "batch_size": 2, "accumulation": 1, "warmup": 0, "head_multiplier": 0,
-    "weight_decay": 0, "cycles": 1, "final_share": 0, "clip_norm": 0, "sample_rate": 1000,
-    "noise_probability": 0, "time_mask": 0, "frequency_mask": 0, "mixup": 0,
-    "bottleneck": 1, "embedding": 1, "margin": 0, "sub_centers": 1, "lora_rank": 1,
-    "lora_dropout": 0, "eval_every": 0, "save_every": 0, "keep": 1,
+    "steps": 1, "batch_size": 2, "accumulation": 1, "cycles": 1, "seconds": 0.025,
+    "sample_rate": 1000, "noise_snrs": -100, "bottleneck": 1, "embedding": 1, "sub_centers": 1,
+    "lora_rank": 1, "keep": 1,
 }  # fmt: skip
-"""Smallest value of each number; a batch has two clips at least, for its normalisation."""
+"""Smallest value of each number, else 0; a batch has two clips at least, for its normalisation, and
+a clip one frame of the front ends."""
+_POSITIVE = ("learning_rate", "scale", "lora_alpha")
+_MOST: dict[str, float] = {
+    "seed": 2**63 - 1, "learning_rate": 1, "weight_decay": 1, "final_share": 1, "seconds": 600,
+    "sample_rate": 384_000, "noise_probability": 1, "noise_snrs": 100, "scale": 1000,
+    "margin": math.pi / 2, "lora_dropout": 1,
+}  # fmt: skip
+"""Largest value of each number, else any; beyond, a value is of another unit or learns nothing."""
+_UNITS = {
+    "margin": " radians", "seconds": " seconds", "sample_rate": " Hz", "noise_snrs": " dB"
+}  # fmt: skip

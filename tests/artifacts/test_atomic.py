@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import resource
@@ -15,7 +17,7 @@ from dcase_asd.artifacts.atomic import (
     write_json,
     write_text,
 )
-from dcase_asd.errors import ArtifactError
+from dcase_asd.errors import ArtifactError, BusyError
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -90,6 +92,53 @@ def test_a_marker_that_is_no_json_object_counts_as_absent(tmp_path):
 def test_fingerprints_depend_on_values_and_not_on_order_of_names():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint(json.loads('{"b": 2, "a": 1}'))
     assert fingerprint(1, 2) != fingerprint(2, 1) != fingerprint([1, 2])
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
+def test_a_file_system_without_locks_is_named_with_the_way_out(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ArtifactError) as caught, only_writer(tmp_path):
+        pass
+    assert not isinstance(caught.value, BusyError)
+    message = str(caught.value)
+    assert f"{tmp_path}: its file system cannot lock files ({os.strerror(number)})" in message
+    assert "give a folder on a local disk" in message
+    # The way out, as the message spells it.
+    name, _, value = message.partition("`export ")[2].partition("`")[0].partition("=")
+    monkeypatch.setenv(name, value)
+    with only_writer(tmp_path):
+        write_text(tmp_path / "file", "x")
+    assert (tmp_path / "file").read_text() == "x"
+
+
+def test_a_lock_that_a_network_disk_denies_is_anothers(tmp_path, monkeypatch):
+    def deny(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(fcntl, "flock", deny)
+    with pytest.raises(BusyError, match="another dcase-asd is writing"), only_writer(tmp_path):
+        pass
+
+
+def test_the_lock_ends_with_the_block_though_a_forked_worker_has_it_open(tmp_path, monkeypatch):
+    opened, flock = [], fcntl.flock
+
+    def duplicate(descriptor, operation):
+        # What a fork leaves in the child: another descriptor of the same open file.
+        opened.append(os.dup(descriptor if isinstance(descriptor, int) else descriptor.fileno()))
+        return flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", duplicate)
+    try:
+        for _ in range(2):
+            with only_writer(tmp_path):
+                pass
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def test_the_lock_of_a_killed_process_is_free_and_its_left_overs_are_removed(tmp_path):

@@ -20,6 +20,7 @@ def test_a_folder_is_written_and_replaced_as_a_whole(tmp_path):
 
 def test_a_folder_within_counts_as_an_entry(tmp_path):
     (tmp_path / "system" / "notes").mkdir(parents=True)
+    (tmp_path / "system" / ".DS_Store").write_bytes(b"litter, which counts as nothing")
     assert folder_content(tmp_path / "system") == {"notes": b""}
 
 

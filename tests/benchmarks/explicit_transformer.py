@@ -61,8 +61,7 @@ def compare(name, backbone, twin, samples, *, bands, target):
     with torch.inference_mode():
         tokens = backbone.tokens(waveforms[:1]).shape[1]
         rows = torch.randn(bands * tokens, width)
-        with torch.inference_mode(mode=False):  # weights made within it are not packed
-            layer = Linear(width, 4 * width).eval()
+        layer = Linear(width, 4 * width).eval()
         repeats = max(1, int(1e10 / (2 * rows.shape[0] * layer.weight.numel())))
         work = multiply(layer, rows, repeats)
         for clips, rounds in BATCHES.items():

@@ -11,12 +11,12 @@ from dcase_asd.dense import Linear
 @contextmanager
 def plain_linear_layers():
     """Within this our dense layers are `nn.Linear`, as in the code that ours is compared with."""
-    packed = Linear.forward
+    ours = Linear.forward
     Linear.forward = nn.Linear.forward
     try:
         yield
     finally:
-        Linear.forward = packed
+        Linear.forward = ours
 
 
 def plainly(compute, *arguments):

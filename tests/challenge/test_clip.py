@@ -138,11 +138,73 @@ def test_names_outside_the_grammar_are_refused_with_a_reason(folder, name, messa
     assert "\n" not in str(error.value)
 
 
+NEAR_GRAMMAR = [
+    ("train", "section_0_source_train_normal_0000.wav"),
+    ("train", "section_000_source_train_normal_0000_speed_1.wav"),
+    ("train", "section_100_source_train_normal_0000_noAttribute.wav"),
+    ("train", "section_\u0660\u0661_source_train_normal_0000.wav"),  # Arabic digits
+    ("train", "section_00_source_train_normal_00000_speed_1.wav"),
+    ("train", "section_00_train_normal_0000.wav"),
+    ("train", "section_00_source_train_nomal_0000.wav"),
+    ("test", "section_00_source_test_anomoly_0000.wav"),
+    ("train", "Section_00_source_train_normal_0000.wav"),
+    ("train", "section_00_Source_Train_Normal_0000.wav"),
+    ("train", "section-00-source-train-normal-0000.wav"),
+    ("train", "section 00 source train normal 0000.wav"),
+    ("train", "section00_source_train_normal_0000.wav"),
+    ("train", "sektion_00_source_train_normal_0000.wav"),
+    ("test", "section_1_0000.wav"),
+    ("test", "section_00_000.wav"),
+    ("test", "id_1_00000000.wav"),
+    ("test", "id_01_0000.wav"),
+    ("test", "ID_01_00000000.wav"),
+    ("train", "normal_id_1_00000000.wav"),
+    ("train", "normal_id_01_0000.wav"),
+    ("train", "normal-id-01-00000000.wav"),
+    ("train", "Normal_id_01_00000000.wav"),
+    ("train", "nomal_id_01_00000000.wav"),
+    ("test", "anomoly_id_01_00000000.wav"),
+    ("supplemental", "section_100_noise_0000.wav"),
+]
+
+
+@pytest.mark.parametrize("parse", [parse_clip_name, parse_own_name])
+@pytest.mark.parametrize(("folder", "name"), NEAR_GRAMMAR)
+def test_a_name_near_the_grammar_never_becomes_section_00(parse, folder, name):
+    with pytest.raises(ClipNameError, match=r"file-name grammar|a supplemental name|begins with"):
+        parse(name, folder)
+
+
+@pytest.mark.parametrize("folder", ["train", "test"])
+@pytest.mark.parametrize(
+    "word", ["nomal", "norml", "Nornal", "nomral", "anomoly", "anamoly", "ANOMLY", "anomalous",
+             "anomalies", "abnormal"]
+)  # fmt: skip
+def test_a_misspelt_condition_is_no_recording_of_another_name(folder, word):
+    with pytest.raises(ClipNameError, match=f"begins with '{word.lower()}'; begin it with 'nor"):
+        parse_own_name(f"{word}_3.wav", folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["section.wav", "section 3 left side.wav", "sectional view.wav", "id.wav", "ID 5.wav",
+     "idle_1.wav", "nominal_1.wav", "animal.wav", "norm_1.wav", "no.wav", "0001.wav",
+     "\u00fcber.wav", "pump_id_3.wav", "source.wav", "training_1.wav", "test_0000.wav",
+     "section_1.wav"],
+)  # fmt: skip
+def test_other_names_of_ones_own_stay_free(name):
+    assert parse_own_name(name, "train") == clip("00", "source", "train", "normal")
+    assert parse_own_name(name, "test") == clip("00", "", "test", "")
+
+
 @pytest.mark.parametrize(
     ("folder", "name", "expected"),
     [
         ("train", "monday 1.wav", clip("00", "source", "train", "normal")),
         ("test", "normal_3.wav", clip("00", "source", "test", "normal")),
+        ("test", "Normal 3.wav", clip("00", "source", "test", "normal")),
+        ("test", "ANOMALY_3.WAV", clip("00", "source", "test", "anomaly")),
+        ("test", "anomalyB.wav", clip("00", "source", "test", "anomaly")),
         ("test", "anomaly-bearing.flac", clip("00", "source", "test", "anomaly")),
         ("test", "tuesday.wav", clip("00", "", "test", "")),
         ("test", "normality.wav", clip("00", "", "test", "")),
@@ -166,6 +228,7 @@ def test_recordings_of_ones_own_may_be_called_anything(folder, name, expected):
     ("folder", "name", "message"),
     [
         ("train", "anomaly 1.wav", "an anomaly stands in train/"),
+        ("train", "Anomaly_1.wav", "an anomaly stands in train/"),
         ("train", "notes.txt", "not a .wav or .flac file"),
         (
             "test",

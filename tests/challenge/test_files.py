@@ -87,6 +87,15 @@ def test_variants_that_official_evaluators_accept_are_found(tmp_path, edition, n
     ]
 
 
+def test_litter_is_no_score_file(tmp_path):
+    name = "anomaly_score_fan_section_03_test.csv"
+    put(tmp_path, name, f"._{name}", f"__MACOSX/{name}", f".ipynb_checkpoints/{name}", f".{name}")
+    assert keys(tmp_path, "2022") == [("score", "fan", "03", "")]
+    # A hidden folder above the one that is given does not hide what is in it.
+    put(tmp_path / ".cache/system", name)
+    assert keys(tmp_path / ".cache/system", "2022") == [("score", "fan", "03", "")]
+
+
 def test_other_csv_files_are_passed_over(tmp_path):
     put(tmp_path, "anomaly_score_fan_section_03_test.csv", "result.csv", "notes.txt")
     assert keys(tmp_path, "2022") == [("score", "fan", "03", "")]
@@ -164,9 +173,38 @@ def test_foreign_line_ends_byte_order_marks_and_blank_lines_are_read(tmp_path):
     assert table["value"].tolist() == [0.5, -0.001]
 
 
+def test_quoted_fields_are_read_as_rfc_4180_says(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(
+        '"a.wav","0.5"\r\n"b, left.wav",-1e-3\r\n "say ""hi"".wav" , "2" \r\n', newline=""
+    )
+    table = read_official_file(path)
+    assert table["file"].tolist() == ["a.wav", "b, left.wav", 'say "hi".wav']
+    assert table["value"].tolist() == [0.5, -0.001, 2.0]
+
+
+def test_names_with_commas_quotes_and_semicolons_are_read_as_they_are_written(tmp_path):
+    path = tmp_path / "x.csv"
+    values = {"1,5.wav": 0.5, "a,b.wav": 2.0, 'say "hi".wav': 3.0, '"x".wav': 4.0, "a;b.wav": 5.0}
+    path.write_text(official_text(values, "x.csv"))
+    table = read_official_file(path)
+    assert dict(zip(table["file"], table["value"], strict=True)) == values
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        (b"a.wav,1\nb.wav,0,5\n", "line 2: '0,5' has a decimal comma; write it with a point"),
+        (b"a.wav,-1,25e-3\n", "line 1: '-1,25e-3' has a decimal comma"),
+        (b'a.wav,"0,5"\n', "line 1: '0,5' has a decimal comma"),
+        (b"a.wav,1.234,5\n", "line 1: '1.234,5' has a decimal comma"),
+        (b"section_00_0000,0,5\n", "line 1: '0,5' has a decimal comma"),
+        (b"a.wav;0,5\n", "line 1: the fields are separated by ';'; separate them by commas"),
+        (b'"a.wav";"0,5"\n', "line 1: the fields are separated by ';'"),
+        (b"a.wav;0.5\n", "line 1: the fields are separated by ';'"),
+        (b"a.wav\t0.5\n", "line 1: the fields are separated by '\\t'"),
+        (b"a.wav\t0,5\n", "line 1: the fields are separated by '\\t'"),
+        (b"a.wav,0.5,1\n", "line 1: 'a.wav,0.5,1' is not <clip>.wav,<value>"),
         (b"", "the file is empty"),
         (b"\n \n", "the file is empty"),
         (b"a.wav,1\nb.wav\n", "line 2: 'b.wav' is not <clip>.wav,<value>"),

@@ -32,8 +32,54 @@ def test_conditions_and_domains_are_joined_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        '"section_00_0001.wav","1"\n"section_00_0000.wav","0"\n',
+        '\ufeff"section_00_0001.wav", 1 \r\nsection_00_0000.wav,"0"\r\n',
+        'section_00_0001.wav, "1" \r\r"section_00_0000.wav" ,0\r',
+    ],
+)
+def test_quoted_fields_byte_order_marks_and_any_line_ends_are_read(tmp_path, lines):
+    domains = "section_00_0000.wav,1\nsection_00_0001.wav,0\n"
+    (tmp_path / DATA).parent.mkdir()
+    (tmp_path / DATA).write_bytes(lines.encode())
+    assert read(tmp_path, {DOMAIN: domains}).to_numpy().tolist() == [
+        ["fan", "00", "section_00_0000.wav", "target", "normal"],
+        ["fan", "00", "section_00_0001.wav", "source", "anomaly"],
+    ]
+
+
+def test_litter_beside_the_labels_is_passed_over(tmp_path):
+    apple = "\0\5\x16\7"
+    files = {DATA: "section_00_0000.wav,1\n", DOMAIN: "section_00_0000.wav,0\n"}
+    litter = {
+        f"__MACOSX/{DATA}": apple,
+        f".ipynb_checkpoints/{DATA}": "section_00_0009.wav,1\n",
+        f"ground_truth_data/._{DATA.partition('/')[2]}": apple,
+        "ground_truth_domain/.ipynb_checkpoints/x.csv": apple,
+        "ground_truth_data/desktop.ini": apple,
+    }
+    expected = [["fan", "00", "section_00_0000.wav", "source", "anomaly"]]
+    assert read(tmp_path / "whole", files | litter).to_numpy().tolist() == expected
+    # One level above the checkout, where __MACOSX looks like a second one.
+    beside = {f"evaluator/{name}": text for name, text in files.items()}
+    beside |= {name: text for name, text in litter.items() if not name.startswith("ground")}
+    assert read(tmp_path / "above", beside).to_numpy().tolist() == expected
+    row = '"section_00_0000.wav","section_00_source_test_anomaly_0003_x_1.wav","1"'
+    lists = {
+        "eval_data_list_2024.csv": f'"fan",,\n{row}\n',
+        "._eval_data_list_2024.csv": apple,
+    }
+    assert read(tmp_path / "list", lists).to_numpy().tolist() == expected
+
+
+@pytest.mark.parametrize(
     ("files", "edition", "words"),
     [
+        ({DATA: "a.wav;0\n"}, "2024", "line 1: the fields are separated by ';'; separate them by"),
+        ({DATA: "a.wav,0\nb.wav\t0\n"}, "2024", "line 2: the fields are separated by '\\t'"),
+        ({DATA: "section_00_0000;0\n"}, "2024", "line 1: the fields are separated by ';'"),
+        ({DATA: '"a.wav"|"0"\n'}, "2024", "line 1: the fields are separated by '|'"),
         ({DATA: "a.wav,2\n"}, "2024", "line 1: '2' is neither 0 nor 1"),
         ({DATA: "a.wav\n"}, "2024", "line 1: 'a.wav' is not <clip>.wav,<value>"),
         ({DATA: ""}, "2024", "the file is empty"),
@@ -93,6 +139,8 @@ def test_the_list_of_2022_is_refused_with_the_reason(tmp_path):
         ("section_00_0000.wav,section_00_source_test_normal_0003.wav,0\n", "line 1"),
         ("fan\nsection_00_0000.wav,section_00_source_test_normal_0003.wav\n", "line 2"),
         ("fan\nsection_00_0000.wav,section_00_source_test_normal_0003.wav,2\n", "line 2"),
+        ("fan\nx.wav;section_00_source_test_normal_0003.wav;0\n", "line 2: the fields are separ"),
+        ("fan;;\n", "line 1: the fields are separated by ';'"),
         ("fan\nx.wav,section_00_source_test_normal_0003.wav,0\n", "line 2: x.wav"),
         ("fan\nsection_00_0000.wav,section_00_source_test_normal_0003.wav,1\n", "contradicts"),
         ("fan\nsection_00_0000.wav,section_01_source_test_normal_0003.wav,0\n", "contradicts"),

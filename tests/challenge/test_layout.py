@@ -12,9 +12,13 @@ def test_the_machines_folder_is_found_below_any_other(root):
 
 
 def test_files_beside_the_machines_folder_and_hidden_ones_have_no_place():
-    names = ["fan/train/a.wav", "README", "fan/.DS_Store", "__MACOSX/fan/train/._a.wav", "fan"]
+    names = [
+        "fan/train/a.wav", "README", "fan/.DS_Store", "__MACOSX/fan/train/._a.wav", "fan",
+        "__MACOSX/train/a.wav", ".ipynb_checkpoints/train/a.wav", "fan/train/Thumbs.db",
+        "fan/train/._a.wav", "fan/desktop.ini", "fan/train/.ipynb_checkpoints/a-checkpoint.wav",
+    ]  # fmt: skip
     place = archive_layout(names, "fan.zip")
-    assert [place(name) for name in names] == ["train/a.wav", None, None, None, None]
+    assert [place(name) for name in names] == ["train/a.wav", *[None] * 10]
 
 
 def test_a_split_folder_of_another_name_is_part_of_the_machine():
@@ -36,6 +40,8 @@ def test_an_archive_of_two_machines_is_refused():
 def test_only_a_folder_with_recordings_holds_clips(tmp_path):
     assert not holds_clips(tmp_path / "none")
     (tmp_path / "readme.txt").write_text("", encoding="utf-8")
+    assert not holds_clips(tmp_path)
+    (tmp_path / "._A.WAV").write_bytes(b"")
     assert not holds_clips(tmp_path)
     (tmp_path / "A.WAV").write_bytes(b"")
     assert holds_clips(tmp_path)

@@ -264,8 +264,9 @@ def test_a_folder_that_holds_anything_else_is_refused_and_not_touched(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["dcase2025t2", "mine.wav"]
 
 
-def test_a_lock_beside_it_is_nothing_foreign(tmp_path):
+def test_a_lock_or_litter_beside_it_is_nothing_foreign(tmp_path):
     (tmp_path / ".lock").touch()
+    (tmp_path / "desktop.ini").touch()
     write_miniature(tmp_path, editions=["dcase2024"], counts=ClipCounts(1, 1, 1))
     assert (tmp_path / "miniature.json").is_file()
 

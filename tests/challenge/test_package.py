@@ -70,6 +70,27 @@ def test_zip_and_folder_are_read_alike(tmp_path):
     assert not folder.problems + archive.problems
 
 
+def test_litter_is_no_system_and_in_a_zip_worth_a_warning(tmp_path):
+    litter = {
+        "__MACOSX/task2/._A_B_task2.technical_report.pdf": b"x",
+        "task2/__MACOSX/._x.csv": b"x",
+        "task2/.ipynb_checkpoints/x-checkpoint.csv": b"x",
+        "task2/A_B_task2_1/._x.csv": b"x",
+        "task2/A_B_task2_1/Thumbs.db": b"x",
+    }
+    for name, content in {**FILES, **litter}.items():
+        (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "p" / name).write_bytes(content)
+    (tmp_path / "p.zip").write_bytes(zip_content({**FILES, **litter}))
+    folder, archive = (read_package(tmp_path / name) for name in ("p", "p.zip"))
+    assert folder.files == archive.files == FILES
+    assert not folder.problems
+    (problem,) = archive.problems
+    assert (problem.level, problem.where) == ("warning", "task2")
+    assert problem.what.startswith("left by an operating system: __MACOSX/task2/._A_B_task2.tech")
+    assert problem.what.endswith("and 2 more; take that out of the zip")
+
+
 def test_a_package_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(SubmissionError, match=r"none\.zip: no such package"):
         read_package(tmp_path / "none.zip")

@@ -32,6 +32,30 @@ def test_every_edition_stage_machine_and_split_is_walked_in_sorted_order(tmp_pat
     ]
 
 
+def test_what_systems_and_editors_leave_is_no_machine_split_or_clip(tmp_path):
+    raw = "dcase2025t2/dev_data/raw"
+    touch(tmp_path / raw / "fan/train/a.wav")
+    for litter in (
+        "__MACOSX/dev_data/raw/fan/train/a.wav",
+        ".ipynb_checkpoints/dev_data/raw/fan/train/a.wav",
+        f"{raw}/__MACOSX/fan/train/a.wav",
+        f"{raw}/.ipynb_checkpoints/train/a.wav",
+        f"{raw}/@eaDir/train/a.wav",
+        f"{raw}/$RECYCLE.BIN/train/a.wav",
+        f"{raw}/fan/__MACOSX/a.wav",
+        f"{raw}/fan/.ipynb_checkpoints/a.wav",
+        f"{raw}/fan/train/.ipynb_checkpoints/a-checkpoint.wav",
+        f"{raw}/fan/train/._a.wav",
+        f"{raw}/fan/train/.DS_Store",
+        f"{raw}/fan/train/THUMBS.DB",
+        f"{raw}/fan/train/Desktop.ini",
+    ):
+        touch(tmp_path / litter)
+    assert [(file.path, file.problem) for file in walk_tree(tmp_path)] == [
+        (f"{raw}/fan/train/a.wav", "")
+    ]
+
+
 def test_linked_folders_are_followed(tmp_path):
     touch(tmp_path / "disk" / "train" / "a.wav")
     raw = tmp_path / "data" / "dcase2025t2" / "dev_data" / "raw"

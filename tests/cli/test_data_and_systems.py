@@ -9,6 +9,11 @@ from typer.testing import CliRunner
 
 from dcase_asd.cli import app
 from dcase_asd.errors import DcaseAsdError
+from dcase_asd.recipe import recipe_text
+from dcase_asd.steps import embed as module
+from dcase_asd.steps.embed import Embedded
+from dcase_asd.system import Embedding, System
+from dcase_asd.training.settings import Training
 
 
 @pytest.fixture
@@ -32,6 +37,25 @@ def test_prepare_prints_what_there_is(run, small_tree):
     assert last == f"15 clips, 0 left out, 15 files read; {small_tree}/clips.csv written"
     assert run("prepare", "--data", small_tree).stdout.endswith("0 files read; "
         f"{small_tree}/clips.csv unchanged\n")  # fmt: skip
+
+
+def test_a_manifest_elsewhere_serves_every_other_command(run, small_tree, tmp_path):
+    elsewhere = tmp_path / "my tables"
+    lines = run("prepare", "--data", small_tree, "--manifest", elsewhere).stdout.splitlines()
+    assert lines[-2:] == [
+        f"15 clips, 0 left out, 15 files read; {elsewhere}/clips.csv written",
+        f"give --data '{elsewhere}' to the other commands",
+    ]
+    assert not list(small_tree.glob("*.csv"))
+    assert run("labels", "--data", elsewhere).stdout.splitlines()[-1].startswith("2 classes of 6")
+    folder = tmp_path / "runs/spectral"
+    run("embed", "--plugin", "spectral", "--data", elsewhere, "--edition", "2025", "--run", folder)
+    run("score", folder, "--edition", "2025")
+    assert "official score" in run("evaluate", folder, "--edition", "2025").stdout
+    found = json.loads(
+        run("prepare", "--data", small_tree, "--manifest", elsewhere, "--json").stdout
+    )
+    assert found["manifest"] == f"{elsewhere}/clips.csv"
 
 
 def test_prepare_names_the_first_problems_and_counts_the_rest(run, small_tree):
@@ -140,3 +164,29 @@ def test_an_option_of_plain_text_needs_no_quotes(run, small_tree, tmp_path):
     with pytest.raises(DcaseAsdError, match="no option 'window'"):
         run("embed", "--plugin", "spectral", "--data", small_tree, "--edition", "2025",
             "--run", tmp_path / "x", "--option", "window=povey")  # fmt: skip
+
+
+def test_the_representation_of_a_fine_tuned_run_is_a_flag(run, small_tree, tmp_path, monkeypatch):
+    folder, told = tmp_path / "tuned", []
+    folder.mkdir()
+    monkeypatch.setattr(module, "embed", lambda *given: told.append(given[3]) or Embedded(1, 0, 2))
+    command = ("embed", "--data", small_tree, "--edition", "2025", "--run", folder)
+    recipe = folder / "recipe.toml"
+    recipe.write_text(recipe_text(System("tuned", Embedding("eat"), train=Training(seed=3))))
+    run(*command)
+    run(*command, "--representation", "cls")
+    run(*command, "--representation", "pooled", "--plugin", "eat", "--batch-size", "4")
+    assert [each.train for each in told] == [
+        Training(seed=3, representation=each) for each in ("dense", "cls", "pooled")
+    ]
+    assert told[2].embed.batch_size == 4
+    refused = run(*command, "--representation", "token")
+    assert refused.exit_code == 2
+    assert "'dense', 'pooled', 'cls'" in refused.output
+    recipe.write_text(recipe_text(System("plain", Embedding("eat"))))
+    refused = run(*command, "--representation", "cls")
+    assert refused.exit_code == 2
+    said = " ".join(refused.output.replace("│", " ").split())
+    assert "is not fine-tuned" in said.replace("fine- tuned", "fine-tuned")
+    assert "--option representation=cls" in said
+    assert len(told) == 3

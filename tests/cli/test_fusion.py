@@ -96,7 +96,7 @@ def test_the_table_shows_the_fitted_score_beside_the_honest_ones(run):
         "fused, leave-one-machine-out estimate",
         "equal weights",
     ]
-    assert lines[10].startswith("robustness: distance of evaluation scores from train scores")
+    assert lines[10].startswith("robustness: how far normal clips have moved from train scores")
     # As few columns as can be: two machine types, three systems.
     assert lines[11].split() == ["system", "AutoTrash", "BandSealer", "mean"]
     again = run("fuse", "--systems", "runs/a", "runs/b", "runs/c", "--resamples", "5")

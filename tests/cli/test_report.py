@@ -36,7 +36,7 @@ def test_json_names_every_file_and_options_reach_the_step(dcase_asd, make_entry,
     run = make_entry("dcase2025").run
     done = dcase_asd(
         *("report", run, "--edition", "dcase2025", "--out", "out", "--format", "png", "--json"),
-        *("--machine", "ToyCar", "--quantile", "0.5", "--threshold-rule", "empirical"),
+        *("--machine", "ToyCar", "--quantile", "0.5", "--threshold-rule", "gamma"),
         *("--resamples", "0"),
     )
     result = json.loads(done.stdout)

@@ -51,7 +51,8 @@ def test_every_setting_is_a_flag(called):
     other = {"seed": 7, "cycles": 2, "lora_dropout": 0.1, "mixup": 0.2, "clip_norm": 1.0,
              "step_unit": "update", "schedule": "constant", "precision": "fp32", "pooling": "mean",
              "loss": "adacos", "sub_centered": "all", "tune": "lora", "ensemble": "last",
-             "editions": ("2020", "2024"), "noise_snrs": (3.0, 6.5), "noise_editions": (),
+             "representation": "pooled", "editions": ("2020", "2024"),
+             "noise_snrs": (3.0, 6.5), "noise_editions": (),
              "lora_targets": ("q_proj",), "freeze": ("a.*", "b")}  # fmt: skip
     wanted, arguments = {}, []
     for field in dataclasses.fields(Training):

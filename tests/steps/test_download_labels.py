@@ -34,6 +34,7 @@ def evaluator(server):
         f"ground_truth_data/{FILE}": LABELS,
         f"ground_truth_domain/{FILE}": LABELS,
         f"ground_truth_attributes/{FILE}": LABELS,
+        f"ground_truth_data/._{FILE}": b"litter",
         "dcase2024_task2_evaluator.py": b"code",
         "LICENSE.pdf": b"terms",
     }

@@ -97,6 +97,13 @@ def test_replacing_a_fusion_drops_its_other_editions(systems, make_entry):
     assert left == ["dcase2025.csv", "dcase2025.json", "dcase2025.json"]
 
 
+def test_litter_makes_no_other_kind_of_run_folder(systems):
+    run = systems.run("fused")
+    run.mkdir()
+    (run / ".DS_Store").write_bytes(b"litter")
+    assert systems.fuse().path.is_file()
+
+
 def test_no_other_kind_of_run_folder_is_overwritten(systems):
     for name, text in (("a", None), ("notes", "mine")):
         path = systems.run(name)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dcase_asd.artifacts.scores import write_scores
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.progress import Silent
+from dcase_asd.system import Embedding, System, keep_recipe
+from dcase_asd.training.settings import Training
 
 
 @pytest.mark.parametrize("edition", ["dcase2020", "dcase2021", "dcase2025"])
@@ -78,3 +81,46 @@ def test_the_mean_of_selected_systems_has_an_honest_estimate_too(systems):
     assert left_out.score == pytest.approx(left_out.equal_weights, abs=1e-15)
     assert left_out.score < result.dev_score
     assert result.bootstrap is None
+
+
+def test_labels_that_chose_checkpoints_are_told_beside_the_estimate(systems):
+    plain = systems.fuse("plain").result
+    keep_recipe(systems.run("a"), System("a", Embedding("beats", channel=1), train=Training()))
+    result = systems.fuse().result
+    left_out = result.leave_one_machine_out
+    assert (left_out.chosen, left_out.last_checkpoints) == (("a",), None)
+    assert left_out.score == plain.leave_one_machine_out.score
+    (note,) = (note for note in result.notes if "refits the weights alone" in note)
+    assert "too, chose checkpoints or weights of a; for an estimate with their last" in note
+    checkpoint = systems.run("a") / "checkpoints/FILE"
+    assert f"embed --plugin beats --checkpoint {checkpoint} --channel 1 --data DATA" in note
+
+
+def test_the_estimate_is_made_again_of_last_checkpoints_that_are_scored(systems):
+    keep_recipe(systems.run("a"), System("a", Embedding("beats"), train=Training()))
+    with_best = systems.fuse()
+    others = systems.tables["a"].assign(score=systems.tables["b"]["score"] ** 2)
+    made = {"backbone": "beats", "parameters": 1, "sample_rate": 16000, "fingerprint": "last"}
+    write_scores(systems.run("a") / "last", systems.edition.name, others, made)
+    done = systems.fuse()
+    assert (with_best.changed, done.changed, systems.fuse().changed) == (True, True, False)
+    left_out, before = done.result.leave_one_machine_out, systems.scores()
+    systems.tables["a"] = others
+    machines = list(load_edition("dcase2025").machines["dev"])[:2]
+    without = {machine: systems.best([other for other in machines if other != machine])
+               for machine in machines}  # fmt: skip
+    assert left_out.last_checkpoints == pytest.approx(systems.left_out(without), abs=1e-12)
+    assert left_out.last_checkpoints != left_out.score
+    assert left_out.score == with_best.result.leave_one_machine_out.score
+    assert done.result.weights == with_best.result.weights
+    assert before.equals(systems.scores())
+
+
+def test_systems_whose_weights_were_fitted_are_told_too(systems):
+    inner = systems.fuse("inner")
+    systems.tables = {"inner": systems.tables["a"].assign(score=0.0), "c": systems.tables["c"]}
+    assert inner.result.fitted
+    result = systems.fuse("outer").result
+    assert result.leave_one_machine_out.chosen == ("inner",)
+    assert result.notes[-1].endswith("for an estimate without that, fuse the systems that they are "
+                                     "made of")  # fmt: skip

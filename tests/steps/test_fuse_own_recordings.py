@@ -57,5 +57,5 @@ def test_robustness_that_cannot_be_measured_is_said_unless_it_decides(own):
     assert any(note.startswith("robustness is not measured: eval lathe") for note in result.notes)
     own.tables["c"] = own.tables["a"]
     own.write("c")
-    with pytest.raises(TooFewClipsError, match="eval lathe section 00: a distance of distrib"):
+    with pytest.raises(TooFewClipsError, match="eval lathe section 00: how far normal clips"):
         own.fuse("other", method="mean", standardize="test", select="robust:2")

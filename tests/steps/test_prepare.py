@@ -216,6 +216,20 @@ def test_a_folder_of_ones_own_needs_no_grammar(tmp_path, write_clip):
     assert set(found.clips["edition"]) == {"pumps"}
 
 
+def test_names_near_the_grammar_are_problems_also_of_ones_own_recordings(tmp_path, write_clip):
+    for edition in ("pumps", "dcase2025t2"):
+        train = f"{edition}/dev_data/raw/waterpump/train"
+        for index, section in enumerate(("00", "0", "100")):
+            name = f"section_{section}_source_train_normal_0000_v_1.wav"
+            write_clip(tmp_path / train / name, index)
+    found = prepare(tmp_path)
+    assert found.clips["section"].tolist() == ["00", "00"]
+    assert [path.rpartition("/")[2][:11] for path in found.problems["path"]] == [
+        "section_0_s", "section_100", "section_0_s", "section_100",
+    ]  # fmt: skip
+    assert found.problems["reason"].str.contains("two digits of the section").all()
+
+
 def test_a_folder_without_a_usable_clip_is_an_error(tmp_path, write_clip):
     (tmp_path / "dcase2025t2/dev_data/raw/fan/train").mkdir(parents=True)
     with pytest.raises(DataError, match="no clip found"):

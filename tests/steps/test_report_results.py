@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from report_pages import report, words
 from report_runs import PROVENANCE
-from scipy.stats import wasserstein_distance
 
 from dcase_asd.artifacts.scores import read_scores, write_scores
-from dcase_asd.detection.threshold import threshold
+from dcase_asd.detection.robustness import normal_shift
+from dcase_asd.detection.threshold import empirical_threshold, gamma_threshold
 from dcase_asd.errors import ScoresError
 from dcase_asd.steps.evaluate import evaluate_run_or_folder
 
@@ -58,21 +58,38 @@ def test_a_set_whose_result_is_not_defined_is_shown_without_one(make_entry, tmp_
 def test_thresholds_are_those_of_submit_and_say_what_they_decide(make_entry, tmp_path):
     entry = make_entry("dcase2025")
     text = words(report(entry.run, "2025", out=tmp_path / "out").page)
-    strict = words(
-        report(entry.run, "2025", out=tmp_path / "e", rule="empirical", quantile=0.5).page
-    )
+    official = words(report(entry.run, "2025", out=tmp_path / "e", rule="gamma", quantile=0.5).page)
     scores = read_scores(entry.run, "dcase2025")
     for (stage, machine), rows in scores.groupby(["stage", "machine"]):
         train = rows[rows["split"] == "train"]["score"].to_numpy()
-        limit = threshold(train, "gamma", 0.9)
+        limit = empirical_threshold(train, 0.9)
         assert f"Above the threshold {limit:.4g}: " in text
-        assert f"Above the threshold {threshold(train, 'empirical', 0.5):.4g}: " in strict
+        assert f"Above the threshold {gamma_threshold(train, 0.5):.4g}: " in official
         if stage == "dev":
             tests = rows[rows["split"] == "test"]
             anomalous = tests[tests["file"].str.contains("anomaly")]["score"]
             share = f"{100 * (anomalous > limit).mean():.0f} % of {len(anomalous)} anomalous"
             assert f"{machine}</h4><p>Above the threshold {limit:.4g}" in text
             assert share in text
+    few = "Thresholds: 20 train clip(s) cannot tell which scores 10 % of normal clips exceed"
+    assert text.count(few) == 2  # once for each stage, with its machines
+    assert "a lower --quantile (ToyCar, ToyTrain)" in text
+    assert "cannot tell" not in official
+
+
+def test_thresholds_can_be_those_of_target_domain_clips(make_entry, tmp_path):
+    entry = make_entry("dcase2025")
+    first = entry.scores["file"].str.contains("source_train_normal_000")
+    names = entry.scores["file"].where(~first, entry.scores["file"].str.replace("source", "target"))
+    machine = entry.scores["machine"] == "ToyCar"
+    scores = entry.scores.assign(file=names.where(machine, entry.scores["file"]))
+    entry.write(scores)
+    text = words(report(entry.run, "2025", out=tmp_path / "out", rule="target").page)
+    target = scores[machine & first]["score"]
+    assert len(target) == 10
+    assert f"Above the threshold {target.max():.4g}: " in text
+    assert "10 target-domain train clip(s) cannot tell" in text
+    assert "No threshold: ToyTrain: no train clip is of the target domain" in text
 
 
 def test_train_scores_without_a_spread_are_said_and_the_rest_is_shown(make_entry, tmp_path):
@@ -81,27 +98,26 @@ def test_train_scores_without_a_spread_are_said_and_the_rest_is_shown(make_entry
     machine = scores["machine"].iloc[0]
     flat = (scores["machine"] == machine) & (scores["split"] == "train")
     entry.write(scores.assign(score=scores["score"].where(~flat, 0.25)))
-    text = words(report(entry.run, "2025", out=tmp_path / "out").page)
+    text = words(report(entry.run, "2025", out=tmp_path / "out", rule="gamma").page)
     assert f"No threshold: {machine}: all 20 train scores are 0.25" in text
-    assert f"{machine}: no train scores with a spread, so no shift can be told" in text
+    assert f"{machine}: how far normal clips have moved needs more than 5 test scores" in text
 
 
 def test_scores_without_any_train_clip_are_shown_too(make_entry, tmp_path):
     entry = make_entry("dcase2025")
     entry.write(entry.scores[entry.scores["split"] == "test"])
     done = report(entry.run, "2025", out=tmp_path / "out")
-    assert "0 train score(s) are too few" in words(done.page)
+    assert "there is no train score to set a threshold by" in words(done.page)
     assert not [path for path in done.pictures if "shift" in path.name]
 
 
-def test_shifts_are_wasserstein_distances_in_deviations_of_train_scores(make_entry, tmp_path):
+def test_shifts_are_those_that_a_selection_by_robustness_goes_by(make_entry, tmp_path):
     entry = make_entry("dcase2025")
     text = words(report(entry.run, "2025", out=tmp_path / "out").page)
     for (machine, _), rows in entry.scores.groupby(["machine", "section"]):
-        train = rows[rows["split"] == "train"]["score"]
-        test = rows[rows["split"] == "test"]["score"]
-        distance = wasserstein_distance(train, test) / train.std(ddof=0)
-        assert f"{machine} {distance:.2f}" in text
+        train, test = (rows[rows["split"] == split]["score"] for split in ("train", "test"))
+        moved = normal_shift(train.to_numpy(), test.to_numpy())
+        assert f"{machine} {moved:.2f}" in text
 
 
 def test_machines_can_be_chosen(make_entry, tmp_path):

@@ -14,7 +14,7 @@ from folder_contents import tree
 from dcase_asd.artifacts import folders
 from dcase_asd.artifacts.atomic import only_writer
 from dcase_asd.challenge.metrics import evaluate
-from dcase_asd.detection.threshold import gamma_threshold
+from dcase_asd.detection.threshold import empirical_threshold, gamma_threshold
 from dcase_asd.errors import (
     ArtifactError,
     RecipeError,
@@ -82,7 +82,7 @@ def test_every_evaluation_clip_gets_its_score_and_decision(make_entry, out):
     done = submit(entry.run, "dcase2024", LABEL, out)
     mine = entry.scores.query("stage == 'eval' and machine == '3DPrinter'")
     train = mine.query("split == 'train'")["score"].to_numpy()
-    limit = gamma_threshold(train)
+    limit = empirical_threshold(train)
     test = mine.query("split == 'test'").sort_values("file")
     lines = [f"{row.file},{row.score!r}" for row in test.itertuples()]
     scores = done.folder / "anomaly_score_3DPrinter_section_00_test.csv"
@@ -158,7 +158,10 @@ def test_an_identical_system_is_left_as_it_is(make_entry, out):
 
 def test_a_second_label_joins_the_package(make_entry, out):
     entry = make_entry("dcase2024")
-    submit(entry.run, "dcase2024", LABEL, out)
+    first = submit(entry.run, "dcase2024", LABEL, out)
+    (first.folder.parent / "__MACOSX").mkdir()
+    (first.folder / "Thumbs.db").write_bytes(b"litter")
+    assert not submit(entry.run, "dcase2024", LABEL, out).changed
     done = submit(entry.run, "dcase2024", "Lastname_INST_task2_2", out)
     assert done.systems == [LABEL, "Lastname_INST_task2_2"]
     with zipfile.ZipFile(done.archive) as archive:
@@ -195,6 +198,40 @@ def test_a_differing_system_is_replaced_only_when_asked(make_entry, out):
     assert tree(out) != before
 
 
+def test_the_official_gamma_is_there_by_name(make_entry, out):
+    entry = make_entry("dcase2024")
+    done = submit(entry.run, "dcase2024", LABEL, out, rule="gamma", quantile=0.5)
+    train = entry.scores.query("stage == 'eval' and machine == '3DPrinter' and split == 'train'")
+    row = next(row for row in done.files if row.machine == "3DPrinter")
+    assert row.threshold == gamma_threshold(train["score"].to_numpy(), 0.5)
+
+
+def test_thresholds_by_too_few_clips_are_told_once_for_all_machines(make_entry, out):
+    entry = make_entry("dcase2024")
+    progress = Silent()
+    submit(entry.run, "dcase2024", LABEL, out, progress=progress)
+    (note,) = (note for note in progress.notes if "cannot tell" in note)
+    assert note.startswith(
+        "3DPrinter section 00, AirCompressor section 00: 20 train clip(s) cannot tell which scores "
+        "10 % of normal clips exceed: of new ones 1.2 to 25 % may lie above the threshold"
+    )
+
+
+def test_thresholds_can_be_set_by_target_domain_clips(make_entry, out):
+    entry = make_entry("dcase2024")
+    with pytest.raises(TooFewClipsError, match=r"no train clip is of the target.*empirical"):
+        submit(entry.run, "dcase2024", LABEL, out, rule="target")
+    target = entry.scores["file"].str.contains("source_train_normal_000")
+    names = entry.scores["file"].where(
+        ~target, entry.scores["file"].str.replace("source", "target")
+    )
+    entry.write(entry.scores.assign(file=names))
+    done = submit(entry.run, "dcase2024", LABEL, out, rule="target", quantile=0.8)
+    mine = (entry.scores["machine"] == "3DPrinter") & (entry.scores["stage"] == "eval")
+    row = next(row for row in done.files if row.machine == "3DPrinter")
+    assert row.threshold == entry.scores[mine & target]["score"].nlargest(2).min()  # 9th of 10
+
+
 def test_the_empirical_rule_serves_where_gamma_cannot(make_entry, out):
     entry = make_entry("dcase2024")
     constant = entry.scores.assign(
@@ -202,15 +239,15 @@ def test_the_empirical_rule_serves_where_gamma_cannot(make_entry, out):
     )
     entry.write(constant)
     with pytest.raises(ScoresError, match=r"dcase2024 3DPrinter section 00: all 20 train scores"):
-        submit(entry.run, "dcase2024", LABEL, out)
-    done = submit(entry.run, "dcase2024", LABEL, out, rule="empirical")
+        submit(entry.run, "dcase2024", LABEL, out, rule="gamma")
+    done = submit(entry.run, "dcase2024", LABEL, out)
     assert done.files[0].threshold == 0.25
 
 
 def test_a_machine_without_train_scores_is_named(make_entry, out):
     entry = make_entry("dcase2024")
     entry.write(entry.scores.query("split == 'test'"))
-    with pytest.raises(TooFewClipsError, match=r"3DPrinter section 00: 0 train score\(s\)"):
+    with pytest.raises(TooFewClipsError, match="3DPrinter section 00: there is no train score"):
         submit(entry.run, "dcase2024", LABEL, out)
     assert not out.exists()
 

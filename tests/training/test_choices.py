@@ -7,10 +7,13 @@ from typing import ClassVar
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.utils import deterministic
 
+from dcase_asd import backbone
 from dcase_asd.artifacts.checkpoints import checkpoints_folder
+from dcase_asd.backbone import Backbone
 from dcase_asd.errors import TrainingError
 from dcase_asd.registry import load_backbone
 from dcase_asd.steps.embed import embed
@@ -18,7 +21,10 @@ from dcase_asd.steps.evaluate import evaluate_run_or_folder
 from dcase_asd.steps.finetune import finetune
 from dcase_asd.steps.score import score
 from dcase_asd.training import loop
-from dcase_asd.training.engine import Engine
+from dcase_asd.training.adapters import choose_parameters
+from dcase_asd.training.engine import Engine, make_accelerator
+from dcase_asd.training.model import Trainee
+from dcase_asd.training.settings import Training
 
 
 def tune(data, run, system, **options):
@@ -120,6 +126,60 @@ def test_other_settings_train_and_resume_as_well(data, tmp_path, make_system, mo
             tune(data, tmp_path / "run", system)
     done = tune(data, tmp_path / "run", system)
     assert done.scored[-1].read_bytes() == undisturbed.scored[-1].read_bytes()
+
+
+class Convolutional(Backbone):
+    """Has no linear layer."""
+
+    name = "convolutional"
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv1d(3, 3, 1)
+
+
+def test_lora_needs_linear_layers():
+    with pytest.raises(TrainingError, match="'convolutional' has no linear layer for LoRA"):
+        choose_parameters(Convolutional(), Training(tune="lora"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SafetensorError])
+@pytest.mark.parametrize(("name", "file"), [("save_file", "step_"), ("save", "state")])
+def test_a_full_disk_is_told_with_the_file_and_nothing_half_written_stays(
+    data, tmp_path, make_system, monkeypatch, error, name, file
+):
+    def full(*_, **__):
+        raise error("No space left on device\nmore")
+
+    monkeypatch.setattr(backbone if name == "save_file" else torch, name, full)
+    run = tmp_path / "run"
+    said = rf"{file}.*: cannot be written \(No space left on device\); mend that and run the same"
+    with pytest.raises(TrainingError, match=said):
+        tune(data, run, make_system(steps=2, eval_every=0))
+    names = [path.name for path in checkpoints_folder(run).iterdir()]
+    assert not [each for each in names if each.startswith(file)]
+
+
+def test_the_scale_of_half_precision_gradients_is_resumed_where_it_was(data, make_system):
+    system = make_system()
+    settings = system.train
+    cpu = torch.device("cpu")
+
+    def engine():
+        made = Engine(
+            Trainee(load_backbone("tiny"), [1] * 6, settings), settings,
+            make_accelerator(settings, "cpu"), cpu, 16000,
+        )  # fmt: skip
+        made.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+        return made
+
+    first, second = engine(), engine()
+    first.accelerator.scaler.load_state_dict(
+        first.accelerator.scaler.state_dict() | {"scale": 2.0, "_growth_tracker": 5}
+    )
+    second.restore(first.state())
+    found = second.accelerator.scaler.state_dict()
+    assert (found["scale"], found["_growth_tracker"]) == (2.0, 5)
 
 
 class Board:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from dcase_asd.detection.anomaly_scores import Detector
-from dcase_asd.errors import DataError
+from dcase_asd.errors import AudioError, DataError
+from dcase_asd.registry import load_backbone
 from dcase_asd.steps.prepare import prepare
-from dcase_asd.training.evaluation import dev_score, read_development_set
+from dcase_asd.training.evaluation import dev_score, embed_share, read_development_set
 from dcase_asd.training.settings import Training
 
 RAW = "dcase2025t2/dev_data/raw"
@@ -52,3 +53,11 @@ def test_a_development_set_without_train_clips_is_told(copy):
     shares = [(np.arange(24), np.ones((24, 2), dtype=np.float32))]
     with pytest.raises(DataError, match="no section of dcase2025 has train and test clips"):
         dev_score(dev, shares, Detector())
+
+
+def test_a_clip_that_became_unreadable_is_told(copy, plugin_path):
+    dev = read_development_set(copy, Training())
+    path = copy / dev.clips["path"].iloc[5]
+    path.write_bytes(b"RIFF")
+    with pytest.raises(AudioError, match=path.name):
+        embed_share(load_backbone("tiny"), dev, Training(), 0, 1)

@@ -25,7 +25,7 @@ from dcase_asd.steps.evaluate import evaluate_run_or_folder
 from dcase_asd.steps.finetune import finetune
 from dcase_asd.steps.score import score
 from dcase_asd.system import Embedding, System
-from dcase_asd.training import batches
+from dcase_asd.training import batches, engine
 from dcase_asd.training.checkpoints import CheckpointFiles
 from dcase_asd.training.dataset import TrainingSet, read_training_set
 from dcase_asd.training.engine import Engine
@@ -141,6 +141,27 @@ with torch.inference_mode():
     with torch.inference_mode():
         expected = load_backbone("tiny", done.scored[0]).embed(clip).double().tolist()
     assert json.loads(found) == expected
+
+
+def test_masks_of_padded_clips_lie_in_the_clips(data, tmp_path, make_system, monkeypatch):
+    whole, seen = engine.mask_spectrogram, []
+
+    def watched(spectrogram, *arguments):
+        masked = whole(spectrogram, *arguments)
+        seen.append((spectrogram, masked))
+        return masked
+
+    monkeypatch.setattr(engine, "mask_spectrogram", watched)
+    # Clips of 1 s, which are 98 frames of 25 ms every 10 ms, in crops of 1.6 s.
+    tune(data, tmp_path / "run", make_system(seconds=1.6, steps=8, eval_every=0, time_mask=80))
+    assert len(seen) == 8
+    for spectrogram, masked in seen:
+        assert spectrogram.shape == (8, 158, 32)
+        assert torch.equal(masked[:, 98:], spectrogram[:, 98:])
+        changed = masked != spectrogram
+        assert changed.any((1, 2)).sum() > 4
+        means = spectrogram[:, :98].mean((1, 2))[:, None, None].expand_as(masked)
+        torch.testing.assert_close(masked[changed], means[changed])
 
 
 class Stopped(BaseException):

@@ -1,4 +1,5 @@
 import math
+import types
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dcase_asd.training import losses
 from dcase_asd.training.losses import AdaCos, ArcFace, add_margin
 
 COUNTS = [1, 4, 2, 1, 16]
@@ -159,3 +161,19 @@ def test_adacos_follows_the_batch_only_while_training():
     angles = sorted(math.acos(float(cosines[i, labels[i]])) for i in range(7))
     expected = math.log(others / 7) / math.cos(min(math.pi / 4, angles[3]))
     assert float(loss.scale) == pytest.approx(max(expected, 1.0), rel=1e-5)
+
+
+def test_adacos_follows_the_mean_of_the_scales_of_all_processes(monkeypatch):
+    torch.manual_seed(1)
+    alone, shared = AdaCos(5, [1, 1, 1, 1]), AdaCos(5, [1, 1, 1, 1])
+    shared.load_state_dict(alone.state_dict())
+    embeddings, labels = torch.randn(7, 5), torch.arange(7) % 4
+    alone.train()(embeddings, labels)
+    others = 4.0  # the sum of two other processes' scales
+    processes = types.SimpleNamespace(
+        is_available=lambda: True, is_initialized=lambda: True, get_world_size=lambda: 3,
+        all_reduce=lambda scale: scale.add_(others),
+    )  # fmt: skip
+    monkeypatch.setattr(losses, "dist", processes)
+    shared.train()(embeddings, labels)
+    assert float(shared.scale) == pytest.approx((float(alone.scale) + others) / 3, rel=1e-6)

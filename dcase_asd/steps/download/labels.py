@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dcase_asd.artifacts.atomic import only_writer, write_json
+from dcase_asd.challenge.litter import is_litter
 from dcase_asd.challenge.publication import LabelSource
 from dcase_asd.errors import DownloadError, EditionError
 from dcase_asd.progress import Advance, Progress, Silent
@@ -150,6 +151,8 @@ def _copy(source: LabelSource, checkout: Path, edition: str, folder: Path) -> No
 
 def _place(source: LabelSource, path: str) -> str | None:
     """Where a file of the repository goes: labels and their licence are taken, nothing else."""
+    if is_litter(path):
+        return None
     if path in source.paths:
         return PurePosixPath(path).name
     folder, _, name = path.rpartition("/")

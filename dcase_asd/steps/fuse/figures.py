@@ -104,7 +104,7 @@ def compute_figures(
     fit, *without = fits
     fused = np.stack([fit.fuse(scores), equal_fit(fit.systems).fuse(scores)])
     dev_score, equal = development.objective(fused).scores(np.eye(2)).tolist()
-    left_out = _leave_one_machine_out(scores, names, without, development) if without else None
+    left_out = leave_one_machine_out(scores, names, without, development) if without else None
     searched = fusion.method in SEARCHES
     spread = None
     if searched and fusion.resamples and fit.weights is not None:
@@ -132,7 +132,7 @@ def compute_figures(
     )
 
 
-def _leave_one_machine_out(
+def leave_one_machine_out(
     scores: Floats, names: Sequence[str], without: Sequence[Fit], development: Development
 ) -> LeaveOneMachineOut:
     """The official score where each machine type's clips are fused as was fitted on the others.

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from dcase_asd.artifacts.atomic import TEMPORARY_PREFIX, write_text
+from dcase_asd.artifacts.atomic import write_text
 from dcase_asd.artifacts.fusion import fusion_path, read_fusion
 from dcase_asd.artifacts.scores import scored_editions, scores_path
+from dcase_asd.challenge.litter import find_below
 from dcase_asd.errors import ArtifactError
 from dcase_asd.fused_system import FusedSystem, Fusion, is_fused, read_fused_system
 from dcase_asd.recipe import recipe_text
@@ -44,8 +45,7 @@ def check_folder(
     if not run.is_dir():
         raise ArtifactError(f"{run}: a file; give another --run")
     if not is_fused(run):
-        ours = (".lock", TEMPORARY_PREFIX)
-        others = sorted(path.name for path in run.iterdir() if not path.name.startswith(ours))
+        others = [path.name for path in find_below(run, "*")]
         if others:
             raise ArtifactError(
                 f"{run}: holds something else than a fusion ({', '.join(others[:3])}); "

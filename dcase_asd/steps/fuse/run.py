@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from dcase_asd.artifacts.atomic import fingerprint, only_writer, read_json
 from dcase_asd.artifacts.fusion import FusionResult, read_fusion, write_fusion
 from dcase_asd.artifacts.runs import check_runs
@@ -17,14 +19,15 @@ from dcase_asd.errors import ArtifactError, EditionError, ScoresError
 from dcase_asd.fused_system import Fusion, member_runs, read_fused_system
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.steps.fuse.development import find_development
-from dcase_asd.steps.fuse.figures import compute_figures, fit_all
+from dcase_asd.steps.fuse.figures import Figures, compute_figures, fit_all, leave_one_machine_out
 from dcase_asd.steps.fuse.folder import check_folder, settled, start_folder
+from dcase_asd.steps.fuse.label_free import chosen_note, is_chosen, label_free_runs
 from dcase_asd.steps.fuse.members import Floats, Members, content_hash, read_members
 from dcase_asd.steps.fuse.result import make_result, provenance
 from dcase_asd.steps.fuse.selection import find_robustness
 from dcase_asd.system import recipe_path
 
-FORM = 1
+FORM = 2
 """Part of a fusion's fingerprint; to be raised when the same inputs are fused otherwise."""
 
 
@@ -93,6 +96,7 @@ def fuse(
         FORM,
         rules.name,
         [content_hash(member, rules.name) for member in runs],
+        [content_hash(member, rules.name) for member in label_free_runs(runs, rules.name) or ()],
         asdict(system.fusion),
         None if truth is None else truth.to_csv(),
     )
@@ -113,6 +117,9 @@ def fuse(
         if development is not None:
             figures = compute_figures(
                 scores, members.names, fits, system.fusion, development, progress
+            )
+            figures = _with_chosen(
+                figures, members, rules, system.fusion, truth, ground_truth, progress
             )
             notes += figures.notes
         result = make_result(
@@ -167,6 +174,36 @@ def _finished(run: Path, edition: str, made_of: str) -> Fused | None:
     if {marker.get("fingerprint"), result.fingerprint} != {made_of}:
         return None
     return Fused(path, marker["train"], marker["test"], changed=False, result=result)
+
+
+def _with_chosen(
+    figures: Figures,
+    members: Members,
+    edition: Edition,
+    fusion: Fusion,
+    truth: pd.DataFrame | None,
+    ground_truth: Path | None,
+    progress: Progress,
+) -> Figures:
+    """Say of an estimate on left-out machines what their labels have chosen before."""
+    left_out, runs = figures.leave_one_machine_out, members.runs
+    chosen = [number for number, run in enumerate(runs) if is_chosen(run)]
+    if left_out is None or not chosen:
+        return figures
+    names, estimate = tuple(members.names[number] for number in chosen), None
+    others = label_free_runs(runs, edition.name)
+    if others is not None:
+        last = read_members(others, members.names, edition.name)
+        scores = _standardise(last, fusion)
+        development, _ = find_development(last, edition, fusion, truth, ground_truth)
+        assert development is not None  # noqa: S101 - of the same clips
+        _, *without = fit_all(
+            scores, fusion, development, find_robustness(last, fusion)[0], progress
+        )
+        estimate = leave_one_machine_out(scores, last.names, without, development).score
+    note = chosen_note([runs[number] for number in chosen], names, edition.name, estimate)
+    left_out = replace(left_out, chosen=names, last_checkpoints=estimate)
+    return replace(figures, leave_one_machine_out=left_out, notes=(*figures.notes, note))
 
 
 def _standardise(members: Members, fusion: Fusion) -> Floats:

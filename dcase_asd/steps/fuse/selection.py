@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from dcase_asd.artifacts.fusion import Robustness
-from dcase_asd.detection.robustness import distribution_distance
+from dcase_asd.detection.robustness import normal_shift
 from dcase_asd.errors import TooFewClipsError
 from dcase_asd.fused_system import Fusion
 from dcase_asd.steps.fuse.members import GROUP, Members
 
 
 def measure_robustness(members: Members) -> Robustness | None:
-    """How far each system's evaluation scores stand from its leave-one-out train scores.
+    """How far each system's scores of normal evaluation clips have moved from train scores.
 
     Of each machine type of the evaluation set, the mean over its sections; no label is used.
 
@@ -22,7 +22,7 @@ def measure_robustness(members: Members) -> Robustness | None:
         The table; None where there are no scores of an evaluation set.
 
     Raises:
-        TooFewClipsError: The train scores of a section have no spread.
+        TooFewClipsError: As `normal_shift`.
     """
     evaluation = (members.clips["stage"] == "eval").to_numpy(dtype=bool)
     groups, test = members.groups, members.of_split("test")
@@ -32,7 +32,7 @@ def measure_robustness(members: Members) -> Robustness | None:
         _, machine, _ = members.clips.loc[int(np.argmax(of_group)), GROUP]
         try:
             found = [
-                distribution_distance(scores[of_group & ~test], scores[of_group & test])
+                normal_shift(scores[of_group & ~test], scores[of_group & test])
                 for scores in members.scores
             ]
         except TooFewClipsError as error:

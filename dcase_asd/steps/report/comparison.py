@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dcase_asd.detection.robustness import distribution_distance
-from dcase_asd.steps.report.systems import MachineSection, Stage
+from dcase_asd.detection.robustness import normal_shift, spread
+from dcase_asd.errors import TooFewClipsError
+from dcase_asd.steps.report.systems import Stage
 
 Floats = NDArray[np.float64]
 
@@ -39,7 +40,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Shift:
-    """A section's scores in standard deviations of its train scores, and their distance."""
+    """A section's scores in units of its train scores' spread, and how far normal ones moved."""
 
     label: str
     train: Floats
@@ -83,7 +84,7 @@ def rank_correlations(tests: Mapping[str, pd.DataFrame]) -> Agreement | None:
 
 
 def shifts(stage: Stage) -> tuple[list[Shift], list[str]]:
-    """How far each section's test scores stand from its leave-one-out train scores.
+    """How far scores of each section's normal clips have moved from train to test clips.
 
     Returns:
         The shifts of sections where one is defined, and sentences about the others.
@@ -91,10 +92,14 @@ def shifts(stage: Stage) -> tuple[list[Shift], list[str]]:
     found, lacking = [], []
     for section in stage.sections:
         label = stage.label(section)
-        if not len(section.train) or np.ptp(section.train) == 0:
-            lacking.append(f"{label}: no train scores with a spread, so no shift can be told")
+        train, test = section.train, section.scores()
+        try:
+            moved = normal_shift(train, test)
+        except TooFewClipsError as error:
+            lacking.append(f"{label}: {error}")
             continue
-        found.append(_shift(label, section))
+        middle, unit = np.median(train), spread(train)
+        found.append(Shift(label, (train - middle) / unit, (test - middle) / unit, moved))
     return found, lacking
 
 
@@ -105,14 +110,3 @@ def distances(names: Sequence[str], of_systems: Sequence[Sequence[Shift]]) -> Fl
         for shift in of_system:
             table[row, names.index(shift.label)] = shift.distance
     return table
-
-
-def _shift(label: str, section: MachineSection) -> Shift:
-    train, test = section.train, section.scores()
-    mean, deviation = float(train.mean()), float(train.std())
-    return Shift(
-        label,
-        (train - mean) / deviation,
-        (test - mean) / deviation,
-        distribution_distance(train, test),
-    )

@@ -27,8 +27,8 @@ def fusion_parts(fusion: FusionResult, gallery: Gallery, folder: str) -> list[Ht
         listed = ", ".join(f"{each.name} {100 * each.score:.2f}" for each in standings)
         caption = (
             "Each system alone, their equal-weight mean and the fusion, on the labels that its "
-            "weights were fitted to; and on machines that were left out of the fit, which is the "
-            "honest estimate."
+            "weights were fitted to; and on machines that were left out of the fit"
+            f"{_how_honest(fusion)}."
         )
         alt = f"Official scores in percent: {listed}."
         figure = standings_figure(standings)
@@ -84,6 +84,7 @@ def _standings(fusion: FusionResult) -> list[Standing]:
     together = [
         ("this fusion", fusion.dev_score, "fitted"),
         ("left-out machines", _left_out_score(fusion), "out"),
+        ("with last checkpoints", _left_out_score(fusion, "last_checkpoints"), "out"),
         ("equal weights", fusion.equal_weights, "mean"),
     ]
     found = [Standing(name, score, kind) for name, score, kind in together if score is not None]
@@ -92,8 +93,16 @@ def _standings(fusion: FusionResult) -> list[Standing]:
     return found
 
 
-def _left_out_score(fusion: FusionResult) -> float | None:
-    return None if fusion.leave_one_machine_out is None else fusion.leave_one_machine_out.score
+def _left_out_score(fusion: FusionResult, which: str = "score") -> float | None:
+    return getattr(fusion.leave_one_machine_out, which, None)
+
+
+def _how_honest(fusion: FusionResult) -> str:
+    """What labels of left-out machines have chosen all the same."""
+    left_out = fusion.leave_one_machine_out
+    if left_out is None or not left_out.chosen:
+        return ", which is the honest estimate"
+    return f" of weights; their labels chose checkpoints or weights of {', '.join(left_out.chosen)}"
 
 
 def _systems_table(fusion: FusionResult) -> Html:

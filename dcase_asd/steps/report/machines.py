@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from dcase_asd.challenge.curves import CONDITIONS, DOMAINS
 from dcase_asd.challenge.edition import Metric
-from dcase_asd.detection.threshold import ThresholdRule
-from dcase_asd.detection.threshold import threshold as set_threshold
+from dcase_asd.detection.threshold import ThresholdRule, set_threshold
 from dcase_asd.errors import ScoresError, TooFewClipsError
 from dcase_asd.pictures import page
 from dcase_asd.pictures.histograms import Panel, score_histogram
@@ -51,13 +50,19 @@ def machine_cards(
         advance: Called after each section.
 
     Returns:
-        The cards, and sentences about thresholds that cannot be set.
+        The cards, and sentences about thresholds that cannot be set or say little.
     """
     cards, notes = [], []
+    caveats: dict[str, list[str]] = {}
     for section in stage.sections:
         label = stage.label(section)
         try:
-            limit = set_threshold(section.train, decisions.rule, decisions.quantile, label)
+            found = set_threshold(
+                section.train, section.train_domains, decisions.rule, decisions.quantile, label
+            )
+            limit: float | None = found.value
+            for caveat in found.caveats:
+                caveats.setdefault(caveat, []).append(label)
         except (ScoresError, TooFewClipsError) as error:
             limit = None
             notes.append(f"No threshold: {error}")
@@ -69,6 +74,7 @@ def machine_cards(
             shown.append(gallery.show(figure, folder, f"{name}_roc", alt))
         cards.append(page.card(label, _said(section, limit), shown))
         advance(1)
+    notes += [f"Thresholds: {caveat} ({', '.join(of)})" for caveat, of in caveats.items()]
     return page.cards(cards), notes
 
 

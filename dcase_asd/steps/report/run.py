@@ -44,7 +44,7 @@ HOW_TO_READ = (
     "From 2022 on the AUC of a domain sets its normal clips against the anomalous clips of both "
     "domains, and the pAUC is over all clips; the official score is the harmonic mean of all.",
     "Train scores are leave-one-out: each train clip is scored by the others. The threshold is "
-    "fitted to them alone and marks what is decided to be anomalous.",
+    "set by them alone and marks what is decided to be anomalous.",
     "Scores beyond the ends of a histogram are counted in its outermost bars.",
 )
 
@@ -67,7 +67,7 @@ def report(
     form: PictureFormat = "svg",
     machines: Sequence[str] = (),
     quantile: float = 0.9,
-    rule: ThresholdRule = "gamma",
+    rule: ThresholdRule = "empirical",
     resamples: int = 1000,
     progress: Progress | None = None,
 ) -> Reported:
@@ -82,7 +82,7 @@ def report(
             in the current folder.
         form: Of the pictures beside the page.
         machines: Show these machine types only; all if empty.
-        quantile: Share of normal clips that the thresholds let pass, as for `submit`.
+        quantile: Share of new normal clips that the thresholds let pass, as for `submit`.
         rule: How thresholds are set, as for `submit`.
         resamples: Of the confidence intervals; 0 leaves them out.
         progress: Where to tell how far it is.

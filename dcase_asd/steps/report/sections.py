@@ -16,7 +16,7 @@ from dcase_asd.steps.report.gallery import Gallery
 from dcase_asd.steps.report.systems import ReportedSystem, Stage
 
 FULL_COLOUR = 1.0
-"""Least distance, in standard deviations of train scores, that is drawn in full colour."""
+"""Least distance, in units of the train scores' spread, that is drawn in full colour."""
 
 
 def agreement(found: Agreement, gallery: Gallery, folder: str) -> Html:
@@ -77,15 +77,15 @@ def distance_map(
     """Distances of systems (rows) and machines (columns) as a heat map."""
     means = [float(np.nanmean(row)) if np.isfinite(row).any() else np.nan for row in table]
     ranked = [f"{name} {mean:.2f}" for name, mean in zip(names, means, strict=True)]
-    alt = f"Distance of {clips} from train scores, mean over machines: {', '.join(ranked)}."
+    alt = f"Move of {clips} from train scores, mean over machines: {', '.join(ranked)}."
     full = max(FULL_COLOUR, float(np.nanquantile(table, 0.9)))
     figure = heat_map(
         [*names], [*machines, "mean"], np.column_stack([table, means]), _short, (0.0, full)
     )
     caption = (
-        f"How far the distribution of {clips} scores stands from that of leave-one-out train "
-        "scores: Wasserstein distance in standard deviations of the train scores. No label is "
-        "used; smaller is more robust."
+        f"How far the lowest tenth of the {clips} scores, which normal clips have, has moved from "
+        "leave-one-out train scores, in standard deviations of their middle half. No label is used "
+        "and it does not depend on how far anomalies stand out; smaller is more robust."
     )
     return gallery.show(figure, folder, "robustness", alt, caption)
 
@@ -99,11 +99,12 @@ def shift(stage: Stage, gallery: Gallery, folder: str) -> tuple[Html, list[str]]
     figure = shift_figure(labels, [each.train for each in found], [each.test for each in found])
     alt = (
         f"Scores of train and {STAGE_CLIPS[stage.name]} clips of each machine in standard "
-        f"deviations of the train scores; distances: {_listed(found)}."
+        f"deviations of the train scores' middle half; moves of normal clips: {_listed(found)}."
     )
     caption = (
         "Thin line: 5th to 95th percentile; bar: the middle half; tick: median. Anomalies belong "
-        f"to the test clips, so some shift is due. Wasserstein distance: {_listed(found)}."
+        "to the test clips, so their upper part must lie higher. By the lowest tenth, normal clips "
+        f"have moved by {_listed(found)}."
     )
     if any(np.quantile(np.abs(each.test), QUANTILES[-1]) > FARTHEST for each in found):
         caption += f" Lines are cut at {FARTHEST:g}."

@@ -49,6 +49,7 @@ class MachineSection:
         machine: Machine type.
         section: Section.
         train: Leave-one-out scores of its train clips, (n,).
+        train_domains: Their domains, (n,); empty where unknown.
         tests: One row per test clip: ``domain``, ``condition`` (empty where unknown), ``score``.
         results: Its official values; of each domain in 2021; none without labels.
         curves: Its ROC curves; none without labels.
@@ -57,6 +58,7 @@ class MachineSection:
     machine: str
     section: str
     train: Floats
+    train_domains: NDArray[np.str_]
     tests: pd.DataFrame
     results: tuple[SectionResult, ...]
     curves: tuple[RocCurve, ...]
@@ -205,7 +207,7 @@ def _stages(
             labelled = pd.concat([true, others.assign(condition="")])
             labels = f"ground truth {truth.path.resolve().name}"
         labelled = labelled.sort_values(ORDER, ignore_index=True)
-        train = of_stage[of_stage["split"] == "train"]
+        train = labels_from_names(of_stage[of_stage["split"] == "train"], edition, "train")
         yield _evaluated(name, labels, labelled, train, edition, notes, resamples)
 
 
@@ -234,13 +236,13 @@ def _evaluated(
         except GroundTruthError as error:
             notes = [*notes, f"No official result: {error}"]
     results = evaluation.sections if evaluation is not None else ()
-    of_train = {key: rows["score"] for key, rows in train.groupby(["machine", "section"])}
-    nothing = pd.Series([], dtype=np.float64)
+    of_train = dict(list(train.groupby(["machine", "section"])))
     sections = [
         MachineSection(
             str(key[0]),
             str(key[1]),
-            of_train.get(key, nothing).to_numpy(dtype=np.float64),
+            of_train.get(key, train[:0])["score"].to_numpy(dtype=np.float64),
+            of_train.get(key, train[:0])["domain"].to_numpy(dtype=str),
             rows,
             tuple(each for each in results if (each.machine, each.section) == key),
             tuple(each for each in curves if (each.machine, each.section) == key),

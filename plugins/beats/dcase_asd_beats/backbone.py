@@ -203,6 +203,11 @@ class Beats(Backbone):
         frames = self.front_end.log_mel.frame_counts(torch.tensor(samples))
         return self.front_end.token_mask(lengths, int(frames))
 
+    def frame_mask(self, lengths: Tensor, frames: int, sample_rate: int | None = None) -> Tensor:
+        """Which frames are of a clip, (b, frames)."""
+        del sample_rate
+        return self.front_end.log_mel.frame_mask(lengths, frames)
+
     def tokens(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:

@@ -309,3 +309,12 @@ def test_compiled_layers_give_the_same_embeddings_and_gradients():
     assert list(compiled.state_dict()) == list(plain.state_dict())
     for name, expected in gradients(plain.train()).items():
         torch.testing.assert_close(found[name], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_frames_of_a_clip_are_those_that_it_has_alone():
+    backbone = small()
+    lengths = torch.tensor([32000, 16000, 8080])
+    mask = backbone.frame_mask(lengths, backbone.spectrogram(clips(count=3), lengths).shape[1])
+    alone = [backbone.spectrogram(clips(int(each), 1)).shape[1] for each in lengths]
+    assert mask.sum(1).tolist() == alone == [198, 98, 49]
+    assert torch.equal(mask, mask.sort(1, descending=True).values)

@@ -157,6 +157,11 @@ class Eat(Backbone):
         count = 1 + self.front_end.target_length // PATCH * BANDS
         return torch.ones(len(lengths), count, dtype=torch.bool, device=lengths.device)
 
+    def frame_mask(self, lengths: Tensor, frames: int, sample_rate: int | None = None) -> Tensor:
+        """Which frames are of a clip and not of the padding to `target_length`, (b, frames)."""
+        del sample_rate
+        return self.front_end.log_mel.frame_mask(lengths, frames)
+
     def tokens(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:

@@ -54,8 +54,6 @@ class FrontEnd(nn.Module):
         clips = without_mean(waveforms.float(), lengths)[:, : self.longest]
         frames: Tensor = self.log_mel(clips)
         if lengths is not None:
-            counts = self.log_mel.frame_counts(lengths)
-            inside = torch.arange(frames.shape[1], device=frames.device) < counts[:, None]
-            frames = frames * inside[..., None]
+            frames = frames * self.log_mel.frame_mask(lengths, frames.shape[1])[..., None]
         frames = nn.functional.pad(frames, (0, 0, 0, self.target_length - frames.shape[1]))
         return (frames - MEAN) / (2 * DEVIATION)

@@ -145,3 +145,16 @@ def test_a_gpu_gives_the_same(tmp_path):
     expected = backbone.embed(clips())
     found = backbone.cuda().embed(clips().cuda())
     torch.testing.assert_close(found.cpu(), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("target_length", [96, 256])
+def test_frames_of_a_clip_are_told_from_those_that_fill_the_target_length(target_length):
+    backbone = small(target_length=target_length)
+    waveforms, lengths = clips(32000, 3), torch.tensor([32000, 16000, 8080])
+    frames = backbone.spectrogram(waveforms, lengths)
+    mask = backbone.frame_mask(lengths, frames.shape[1])
+    assert mask.shape == frames.shape[:2]
+    assert mask.sum(1).tolist() == [min(each, target_length) for each in (198, 98, 49)]
+    padding = frames[~mask]
+    assert bool((padding == padding.flatten()[:1]).all())  # zeros, normalised
+    assert bool((frames[mask].std(1) > 0).all())

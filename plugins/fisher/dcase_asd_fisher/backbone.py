@@ -186,6 +186,11 @@ class Fisher(Backbone):
         frames = self.front_end.frame_counts(torch.tensor([samples]), rate)
         return self._valid(lengths, int(frames), rate)
 
+    def frame_mask(self, lengths: Tensor, frames: int, sample_rate: int | None = None) -> Tensor:
+        """Which frames are of a clip, (b, frames), and not of what `padded` adds to it."""
+        spectrogram = self.front_end.at_rate(self._rate(sample_rate), lengths.device)
+        return spectrogram.frame_mask(lengths, frames)
+
     def tokens(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:

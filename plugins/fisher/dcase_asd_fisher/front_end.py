@@ -69,9 +69,7 @@ class FrontEnd(nn.Module):
         magnitudes = spectrogram(without_mean(waveforms.float(), lengths)[:, :samples])
         frames: Tensor = ((magnitudes + FLOOR).log() - MEAN) / (2 * DEVIATION)
         if lengths is not None:
-            counts = spectrogram.frame_counts(lengths)
-            inside = torch.arange(frames.shape[1], device=frames.device) < counts[:, None]
-            frames = frames * inside[..., None]
+            frames = frames * spectrogram.frame_mask(lengths, frames.shape[1])[..., None]
         bins = max(self.band_width - frames.shape[2], 0)
         padding = self.target_length - frames.shape[1] if self.padded else 0
         return nn.functional.pad(frames, (0, bins, 0, padding))

@@ -205,3 +205,15 @@ def test_a_gpu_gives_the_same(tmp_path):
     expected = backbone.embed(clips())
     found = backbone.cuda().embed(clips().cuda())
     torch.testing.assert_close(found.cpu(), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_frames_of_a_clip_are_told_from_padding_also_where_that_is_seen(padded):
+    backbone = small(padded=padded, target_length=256)
+    waveforms, lengths = clips(32000, 3), torch.tensor([32000, 16000, 8080])
+    frames = backbone.spectrogram(waveforms, lengths, 16000)
+    mask = backbone.frame_mask(lengths, frames.shape[1], 16000)
+    assert mask.shape == frames.shape[:2]
+    assert mask.sum(1).tolist() == [198, 98, 49]
+    assert not frames[~mask].any()
+    assert bool(frames[mask].any(1).all())

@@ -158,7 +158,7 @@ class HuggingFace(Backbone):
 
     def cls_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The class token or what the model pools, (b, dimension), differentiable."""
-        if self.representation == "mean":
+        if not self.has_cls:
             raise BackboneError(
                 "pooling = cls needs the representation cls or pooled, which not every model has; "
                 "choose --option representation=cls, or --pooling attention"
@@ -167,6 +167,11 @@ class HuggingFace(Backbone):
             [(rows, self._summary(each)) for rows, each in self._outputs(spectrogram, lengths)]
         )
 
+    @property
+    def has_cls(self) -> bool:
+        """Whether the representation is ``cls`` or ``pooled``, which not every model has."""
+        return self.representation != "mean"
+
     def token_mask(self, lengths: Tensor, samples: int) -> Tensor:
         """Which tokens are of a clip, (b, n): those whose frames its extractor calls no padding."""
         masks = [
@@ -174,6 +179,21 @@ class HuggingFace(Backbone):
             for rows, group in self._groups(lengths, len(lengths), samples)
         ]
         return _joined(masks, self._token_count(self._frames(samples))).to(lengths.device)
+
+    def frame_mask(self, lengths: Tensor, frames: int, sample_rate: int | None = None) -> Tensor:
+        """Which frames are of a clip, (b, frames), also of AST, whose extractor has no mask."""
+        del sample_rate
+        if self.front_end.log_mel is not None:
+            return self.front_end.log_mel.frame_mask(lengths, frames)
+        masks = [
+            torch.ones(self._frames(length), dtype=torch.bool)
+            if self.front_end.raw
+            else self.front_end.frame_mask(length)
+            for length in lengths.tolist()
+        ]
+        return torch.stack([pad(each, (0, frames - len(each))) for each in masks]).to(
+            lengths.device
+        )
 
     def tokens(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None

@@ -112,9 +112,8 @@ class FrontEnd(nn.Module):
     def _filled_log_mel(self, log_mel: LogMel, waveforms: Tensor, lengths: Sequence[int]) -> Tensor:
         """AST's features, all clips at once on their device: zeros after the end, then scaled."""
         found: Tensor = log_mel(waveforms)
-        counts = log_mel.frame_counts(torch.tensor(lengths, device=found.device))
-        beyond = torch.arange(found.shape[1], device=found.device) >= counts[:, None]
-        found.masked_fill_(beyond[..., None], 0)
+        inside = log_mel.frame_mask(torch.tensor(lengths, device=found.device), found.shape[1])
+        found.masked_fill_(~inside[..., None], 0)
         missing = self.extractor.max_length - found.shape[1]
         found = nn.functional.pad(found, (0, 0, 0, missing))
         if not self.extractor.do_normalize:

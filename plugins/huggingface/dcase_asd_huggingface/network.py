@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dcase_asd.dense import pack_linear_layers
+from dcase_asd.dense import exchange_linear_layers
 
 CLASS_TOKEN = "cls_token"  # noqa: S105 - a tensor's name
 CONVOLUTIONS = "feature_extractor"
@@ -45,7 +45,7 @@ class Network(nn.Module):
     def __init__(self, encoder: PreTrainedModel, *, raw: bool) -> None:
         super().__init__()
         self.encoder = encoder
-        pack_linear_layers(encoder)
+        exchange_linear_layers(encoder)
         # Kernels and strides of the convolutions that samples go through.
         self.shape = _convolution_shape(encoder) if raw else []
         if self.shape:

@@ -215,3 +215,31 @@ def test_a_gpu_gives_the_same(tmp_path, save_model, family):
     check_backbone(backbone, tmp_path, device="cuda")
     found = backbone.embed(waveforms.cuda())
     torch.testing.assert_close(found.cpu(), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_frames_of_a_clip_are_told_from_padding(save_model, family):
+    backbone = HuggingFace.from_checkpoint(save_model(family)).eval()
+    waveforms = clips(backbone, 1.5)
+    samples = waveforms.shape[1]
+    lengths = torch.tensor([samples, samples // 2])
+    frames = backbone.spectrogram(waveforms, lengths).shape[1]
+    mask = backbone.frame_mask(lengths, frames)
+    assert mask.shape == (2, frames)
+    if family.startswith("clap"):  # which repeats a short clip until it is long enough
+        assert bool(mask.all())
+        return
+    alone = [backbone.spectrogram(waveforms[:1, :each]).shape[1] for each in lengths.tolist()]
+    # wav2vec2_bert joins two frames to one, and its mask leaves out what half is padding.
+    known = {"ast": [148, 73], "whisper": [150, 75], "wav2vec2_bert": [74, 36]}
+    expected = known.get(family, alone)
+    assert mask.sum(1).tolist() == expected
+    assert torch.equal(mask, mask.sort(1, descending=True).values)
+
+
+def test_a_model_without_a_class_token_is_told_before_it_is_trained(save_model):
+    backbone = HuggingFace.from_checkpoint(save_model("hubert"))
+    for settings in (Training(pooling="cls"), Training(representation="cls")):
+        with pytest.raises(BackboneError, match="'huggingface' has no class token"):
+            Trainee(backbone, [1, 1], settings)
+    ast = HuggingFace.from_checkpoint(save_model("ast"), representation="cls")
+    assert Trainee(ast, [1, 1], Training(representation="cls")).model.dimension == 32
