@@ -33,7 +33,8 @@ class MachineEmbeddings:
         clips: One row per clip with the columns of `COLUMNS`.
         vectors: Embeddings in the same order, (n, d), float32, mapped from disk.
         provenance: What made them: `backbone`, `parameters`, `sample_rate`, `fingerprint`; in
-            `content` the hash of each clip's audio, in `notes` what has to be known of it.
+            `content` the hash of each clip's audio, in `notes` what has to be known of it,
+            in `silent` the files without any sound.
         marker: Where the provenance is; without this file they are made again.
     """
 

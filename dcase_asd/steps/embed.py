@@ -201,6 +201,7 @@ def _embed_machines(
                     "fingerprint": machine.fingerprint,
                     "content": machine.content,
                     "notes": notes,
+                    "silent": sorted(path.name for path in constant),
                 }
                 finish(machine.marker, machine.clips.assign(file=names), marked)
     if problems:
@@ -251,8 +252,8 @@ def _notes(machine: _Machine, constant: dict[Path, list[int]], channel: int) -> 
         return []
     note = (
         f"{machine.stage} {machine.name}: {len(constant)} of {len(machine.clips)} recordings are "
-        f"silent or constant on channel {channel} ({some(path.name for path in constant)}), so "
-        "that their scores say nothing"
+        f"silent or constant on channel {channel} ({some(path.name for path in constant)}; all "
+        f"are named in {machine.marker.name}), so that their scores say nothing"
     )
     sounding = sorted({other for channels in constant.values() for other in channels})
     if sounding:

@@ -194,6 +194,8 @@ def test_recordings_without_sound_are_named_with_the_channel_that_has_some(
     progress = Silent()
     embed(data, tmp_path / "run", "dcase2025", system(), progress=progress)
     (note,) = (note for note in progress.notes if "silent" in note)
+    (fan,) = read_embeddings(tmp_path / "run", "dcase2025")
+    assert fan.provenance["silent"] == sorted(fan.clips["file"])
     assert note.startswith("dev fan: 14 of 14 recordings are silent or constant on channel 0 (")
     assert "channel 1 has sound: embed it with --channel 1 into another --run" in note
     scored = Silent()
@@ -213,8 +215,8 @@ def test_one_silent_recording_of_one_channel_is_named(data, tmp_path):
     progress = Silent()
     embed(data, tmp_path / "run", "dcase2025", system(), progress=progress)
     assert progress.notes == [
-        f"dev fan: 1 of 14 recordings are silent or constant on channel 0 ({TRAIN}), so that their "
-        "scores say nothing"
+        f"dev fan: 1 of 14 recordings are silent or constant on channel 0 ({TRAIN}; all are named "
+        "in fan.json), so that their scores say nothing"
     ]
 
 
