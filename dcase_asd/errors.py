@@ -7,6 +7,7 @@ class once, prints the message as a single line on standard error and exits with
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -86,3 +87,11 @@ def nearest_name(value: str, choices: Iterable[str]) -> str:
     if close:
         return f"did you mean {lowered[close[0]]!r}?"
     return "choose from " + (", ".join(valid) if valid else "nothing: there is none")
+
+
+def command(*words: object) -> str:
+    """A command of this program that a message proposes, quoted so that a shell runs it as it is.
+
+    Where the message does not know the data folder it says ``data``, as the README does.
+    """
+    return f"`{shlex.join(['dcase-asd', *map(str, words)])}`"

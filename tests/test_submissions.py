@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dcase_asd.challenge.edition import load_edition
-from dcase_asd.checkpoints import choose_checkpoint
 from dcase_asd.pipeline.overlay import read_overlay
 from dcase_asd.pipeline.recipes import read_forms, read_nodes
+from dcase_asd.registry import choose_checkpoint
 from dcase_asd.training.settings import Training
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"

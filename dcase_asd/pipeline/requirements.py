@@ -10,11 +10,15 @@ import pandas as pd
 from dcase_asd.artifacts.checkpoints import read_kept
 from dcase_asd.artifacts.manifest import manifest_path, read_manifest
 from dcase_asd.challenge.edition import load_edition
-from dcase_asd.checkpoints import find_checkpoint, named_checkpoints
 from dcase_asd.errors import DcaseAsdError, RecipeError, nearest_name
 from dcase_asd.fused_system import SEARCHES, FusedSystem
 from dcase_asd.pipeline.recipes import Node
-from dcase_asd.registry import installed_plugins
+from dcase_asd.registry import (
+    find_checkpoint,
+    installed_plugins,
+    locate_checkpoint,
+    named_checkpoints,
+)
 from dcase_asd.system import System
 from dcase_asd.training.dataset import read_training_set
 
@@ -73,8 +77,10 @@ def missing_weights(nodes: Iterable[Node], runs: Path) -> Iterator[str]:
         if plugin not in plugins:
             yield f"{node.path}: no plugin is called {plugin!r}; {nearest_name(plugin, plugins)}"
         elif checkpoint is not None:
-            if not Path(checkpoint).exists():
-                yield f"{node.path}: there is no checkpoint {checkpoint}; check embed.checkpoint"
+            try:
+                locate_checkpoint(plugin, checkpoint)
+            except DcaseAsdError as error:
+                yield f"{node.path}: {error}"
         elif RANDOM not in system.embed.options and named_checkpoints(plugins[plugin]):
             try:
                 find_checkpoint(plugin)

@@ -27,7 +27,7 @@ from dcase_asd.batches import Batch, Recording, read_batches
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.errors import AudioError, BackboneError, DataError
 from dcase_asd.progress import Advance, Progress, Silent
-from dcase_asd.registry import installed_plugins, load_backbone
+from dcase_asd.registry import installed_plugins, load_backbone, locate_checkpoint
 from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
 
 if TYPE_CHECKING:
@@ -177,9 +177,9 @@ def _backbone_fingerprint(recipe: Embedding) -> str:
     settings = asdict(recipe) | {"batch_size": None, "checkpoint": None}
     weights: list[str] = []
     if recipe.checkpoint is not None:
-        path = Path(recipe.checkpoint)
-        if not path.exists():  # a name that the plugin knows where to find
-            weights.append(recipe.checkpoint)
+        path = locate_checkpoint(recipe.plugin, recipe.checkpoint)
+        if path is None:  # a name that the plugin knows where to find
+            return fingerprint(versions, settings, [recipe.checkpoint])
         files = [path] if path.is_file() else sorted(path.rglob("*"))
         for file in (each for each in files if each.is_file()):
             with file.open("rb") as content:
@@ -276,8 +276,7 @@ def _load(recipe: Embedding, device: str) -> Backbone:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    checkpoint = None if recipe.checkpoint is None else Path(recipe.checkpoint)
-    backbone = load_backbone(recipe.plugin, checkpoint, **recipe.options)
+    backbone = load_backbone(recipe.plugin, recipe.checkpoint, **recipe.options)
     try:
         return backbone.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:

@@ -182,8 +182,7 @@ def _loop(
 
     recipe = system.embed
     dev = read_development_set(data, settings, recipe.channel)
-    checkpoint = None if recipe.checkpoint is None else Path(recipe.checkpoint)
-    backbone = load_backbone(recipe.plugin, checkpoint, **recipe.options)
+    backbone = load_backbone(recipe.plugin, recipe.checkpoint, **recipe.options)
     sub_centers = chosen.sub_centers(settings)
     trainee = Trainee(backbone, sub_centers, settings)
     rate = backbone.sample_rate or settings.sample_rate

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcase_asd.checkpoints import choose_checkpoint
 from dcase_asd.pipeline import Setup, run_recipe
 from dcase_asd.pipeline.plan import plan_recipes
-from dcase_asd.registry import load_backbone
+from dcase_asd.registry import choose_checkpoint, load_backbone
 
 ROOT = Path(__file__).parents[2]
 FORMS = sorted((ROOT / "submissions").glob("submission_*.toml"))

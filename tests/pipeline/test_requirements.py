@@ -67,7 +67,18 @@ def test_plugins_and_checkpoints_that_are_not_there_are_told(data, single, tmp_p
     with pytest.raises(RecipeError) as error:
         check_recipes(recipes, Setup(data, tmp_path / "runs"))
     assert "a.toml: no plugin is called 'beat'; did you mean 'beats'?" in str(error.value)
-    assert "b.toml: there is no checkpoint gone.pt" in str(error.value)
+    assert "b.toml: gone.pt: no such checkpoint" in str(error.value)
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_a_recipe_may_name_published_weights_or_a_model_of_the_hub(data, single, tmp_path):
+    named = single("a", '[embed]\nplugin = "eat"\ncheckpoint = "EAT-large_epoch20_pretrain"\n')
+    hub = single("b", '[embed]\nplugin = "huggingface"\ncheckpoint = "owner/model"\n')
+    with pytest.raises(RecipeError) as error:
+        check_recipes([named, hub], Setup(data, tmp_path / "runs"))
+    assert str(error.value).startswith(f"{named}: EAT-large_epoch20_pretrain: these weights are")
+    assert "`dcase-asd weights eat --checkpoint EAT-large_epoch20_pretrain`" in str(error.value)
+    assert str(hub) not in str(error.value)
 
 
 def test_clips_that_are_not_there_are_told(data, cut, tmp_path):

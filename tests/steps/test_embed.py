@@ -1,4 +1,6 @@
+import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from dcase_asd.steps.prepare import prepare
 from dcase_asd.system import Embedding, System, read_system
 
 FAN = "dcase2025t2/dev_data/raw/fan"
+TINY_BEATS = Path(__file__).parents[2] / "plugins/beats/tests/data/beats_tiny_pretrain.pt"
 
 
 def system(**settings):
@@ -215,7 +218,25 @@ def test_a_recipe_that_nothing_was_made_with_may_be_replaced(data, tmp_path):
 
 def test_what_a_model_of_the_hub_gave_is_not_taken_for_that_of_another():
     found = {
-        module._backbone_fingerprint(Embedding("spectral", checkpoint))
+        module._backbone_fingerprint(Embedding("huggingface", checkpoint))
         for checkpoint in (None, "owner/model", "owner/other")
     }
     assert len(found) == 3
+
+
+def test_published_weights_are_embedded_with_by_their_name(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("DCASE_ASD_CACHE", str(tmp_path / "cache"))
+    place = tmp_path / "cache" / "beats" / "BEATs_iter3" / "BEATs_iter3.pt"
+    place.parent.mkdir(parents=True)
+    shutil.copy(TINY_BEATS, place)
+    for name, checkpoint in (("named", "BEATs_iter3"), ("path", str(place))):
+        embed(data, tmp_path / name, "dcase2025", System(name, Embedding("beats", checkpoint)))
+    named, path = (read_embeddings(tmp_path / name, "dcase2025")[0] for name in ("named", "path"))
+    assert np.array_equal(named.vectors, path.vectors)
+    assert named.provenance == path.provenance
+    system = System("named", Embedding("beats", "BEATs_iter3"))
+    assert embed(data, tmp_path / "named", "dcase2025", system).kept == 1
+    content = torch.load(place, weights_only=True)
+    content["model"]["layer_norm.bias"] += 1
+    torch.save(content, place)
+    assert embed(data, tmp_path / "named", "dcase2025", system).made == 1
