@@ -121,7 +121,7 @@ class Finetuned(Backbone):
             BackboneError: It is no fine-tuned checkpoint, of another plugin, or does not fit.
         """
         if path is None or not is_finetuned(path):
-            raise BackboneError(f"{path}: not a checkpoint that `dcase-asd finetune` saved")
+            raise BackboneError(f"{path}: not a checkpoint that fine-tuning saved")
         backbone = kind.from_checkpoint(Path(path), **options)
         tensors, metadata = read_tensors(path)
         made = cls(backbone, HeadSizes(**json.loads(metadata["head"])), embedding)

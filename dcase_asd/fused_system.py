@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from dcase_asd.detection.lattice import parts_of
-from dcase_asd.errors import RecipeError, nearest_name
+from dcase_asd.errors import RecipeError, command, nearest_name
 from dcase_asd.recipe import read_content, read_recipe
 from dcase_asd.system import recipe_path
 
@@ -198,12 +198,13 @@ class FusedSystem:
     editions: tuple[str, ...] = ()
 
 
-def is_fused(path: Path) -> bool:
+def is_fused(path: str | Path) -> bool:
     """Whether a recipe, or a run folder's, is that of a fusion; not so where there is no recipe.
 
     Raises:
         RecipeError: The recipe is no readable TOML file.
     """
+    path = Path(path)
     if path.is_dir():
         path = recipe_path(path)
         if not path.is_file():
@@ -211,25 +212,26 @@ def is_fused(path: Path) -> bool:
     return "fusion" in read_content(path)
 
 
-def read_fused_system(path: Path) -> FusedSystem:
+def read_fused_system(path: str | Path) -> FusedSystem:
     """Read a fusion's recipe, or the one inside a run folder.
 
     Raises:
         RecipeError: The recipe is wrong (all mistakes are listed), missing, or of a single system.
     """
+    path = Path(path)
     if path.is_dir():
         path = recipe_path(path)
     if not is_fused(path):
         raise RecipeError(
             f"{path}: no recipe of a fusion (it has no [fusion]); "
-            "make one of several runs with `dcase-asd fuse`"
+            f"make one with {command('fuse', '--systems', 'runs/a', 'runs/b')}"
         )
     return read_recipe(path, FusedSystem)
 
 
-def member_runs(run: Path, fusion: Fusion) -> list[Path]:
+def member_runs(run: str | Path, fusion: Fusion) -> list[Path]:
     """The run folders that a fusion's run folder names."""
-    return [Path(os.path.normpath(run.parent / system)) for system in fusion.systems]
+    return [Path(os.path.normpath(Path(run).parent / system)) for system in fusion.systems]
 
 
 def _text(weights: Sequence[float]) -> str:

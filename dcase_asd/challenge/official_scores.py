@@ -12,7 +12,7 @@ from dcase_asd.challenge.ground_truth import clip_differences, join_by_name
 from dcase_asd.errors import ScoresError
 
 
-def read_official_scores(folder: Path, edition: Edition) -> pd.DataFrame:
+def read_official_scores(folder: str | Path, edition: Edition) -> pd.DataFrame:
     """Scores of a folder of official files, and decisions where there are decision files.
 
     Returns:

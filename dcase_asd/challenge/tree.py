@@ -34,7 +34,7 @@ class FoundFile:
     problem: str = ""
 
 
-def walk_tree(data: Path) -> Iterator[FoundFile]:
+def walk_tree(data: str | Path) -> Iterator[FoundFile]:
     """Find every file in the split folders of every edition, in sorted order.
 
     Symbolic links are followed. Litter is passed over (see `challenge.litter`), and so are files
@@ -44,6 +44,7 @@ def walk_tree(data: Path) -> Iterator[FoundFile]:
         DataError: The data folder is missing, is not one, or holds no edition.
         EditionError: A folder is named after a year that does not exist.
     """
+    data = Path(data)
     editions = edition_folders(data)
     for folder in editions:
         edition = load_edition(edition_name(folder))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from dcase_asd.artifacts.manifest import manifest_path, read_manifest
 from dcase_asd.challenge.edition import Edition, load_edition, official_editions
-from dcase_asd.errors import DcaseAsdError
+from dcase_asd.errors import DcaseAsdError, command
 from dcase_asd.fused_system import FusedSystem
 from dcase_asd.pipeline.cost import Audio, cost_of, trained_clips
 from dcase_asd.pipeline.overlay import read_overlay
@@ -106,7 +106,9 @@ class Plan:
         }
 
 
-def plan_recipes(recipes: Sequence[Path], setup: Setup, out: Path, tflops: float = TFLOPS) -> Plan:
+def plan_recipes(
+    recipes: Sequence[str | Path], setup: Setup, out: str | Path, tflops: float = TFLOPS
+) -> Plan:
     """Plan the run of recipes or of forms.
 
     Args:
@@ -132,7 +134,7 @@ def plan_recipes(recipes: Sequence[Path], setup: Setup, out: Path, tflops: float
     # Fusions last, as they are made last.
     for node, editions in sorted(nodes.values(), key=lambda each: bool(each[0].members)):
         plan.systems.append(_planned(node, editions, setup, clips, plan))
-    plan.submissions = [_planned_submission(form, out) for form in forms]
+    plan.submissions = [_planned_submission(form, Path(out)) for form in forms]
     plan.needed += missing_weights((node for node, _ in nodes.values()), setup.runs)
     if clips is not None:
         for top, editions in wanted:
@@ -140,7 +142,8 @@ def plan_recipes(recipes: Sequence[Path], setup: Setup, out: Path, tflops: float
             systems = list(top.walk())
             plan.needed += missing_clips(systems, clips, setup.data, editions, packaged)
     plan.needed = list(dict.fromkeys(plan.needed))
-    _assume_clips(clips, [each for _, editions in nodes.values() for each in editions], plan)
+    scored = [each for _, editions in nodes.values() for each in editions]
+    _assume_clips(clips, scored, setup.data, plan)
     plan.assumptions.append(
         f"{tflops:g} TFLOP/s sustained on each GPU (assumed, not measured; --tflops sets it)"
     )
@@ -157,15 +160,17 @@ def _clips(data: Path, plan: Plan) -> pd.DataFrame | None:
     return clips
 
 
-def _assume_clips(clips: pd.DataFrame | None, editions: Iterable[str], plan: Plan) -> None:
+def _assume_clips(
+    clips: pd.DataFrame | None, editions: Iterable[str], data: Path, plan: Plan
+) -> None:
     present = set() if clips is None else set(clips["edition"])
     absent = sorted(set(editions) - present)
     nominal = f"{TRAIN_CLIPS:,} train and {TEST_CLIPS} test clips of {SECONDS:g} s in each section"
     if clips is None:
         trained = _nominal_editions(editions)
         plan.assumptions.append(
-            f"there is no manifest (`dcase-asd prepare` makes it): assumed are {nominal} of "
-            f"{trained[0]} to {trained[-1]}"
+            f"there is no manifest ({command('prepare', '--data', data)} makes it): assumed are "
+            f"{nominal} of {trained[0]} to {trained[-1]}"
         )
     elif absent:
         plan.assumptions.append(f"{', '.join(absent)}: not there; assumed are {nominal}")

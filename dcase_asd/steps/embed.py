@@ -25,7 +25,7 @@ from dcase_asd.artifacts.manifest import clips_of_edition, read_manifest
 from dcase_asd.audio import read_header_and_key
 from dcase_asd.batches import Batch, Recording, read_batches
 from dcase_asd.challenge.edition import load_edition
-from dcase_asd.errors import AudioError, BackboneError, DataError
+from dcase_asd.errors import AudioError, BackboneError, DataError, command
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.registry import installed_plugins, load_backbone, locate_checkpoint
 from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
@@ -60,8 +60,8 @@ class _Machine:
 
 
 def embed(
-    data: Path,
-    run: Path,
+    data: str | Path,
+    run: str | Path,
     edition: str,
     system: System,
     device: str = "auto",
@@ -87,7 +87,7 @@ def embed(
         ArtifactError: The run folder was made otherwise, is being written by another process, or
             its fine-tuning is not finished.
     """
-    progress = progress or Silent()
+    data, run, progress = Path(data), Path(run), progress or Silent()
     name = load_edition(edition).name
     clips = clips_of_edition(read_manifest(data), name, data)
     clips = clips[(clips["role"] == "machine") & clips["split"].isin(["train", "test"])]
@@ -213,9 +213,10 @@ def _embed_machines(
     if problems:
         told = "; ".join(str(problem) for problem in problems[:PROBLEMS_TOLD])
         more = len(problems) - PROBLEMS_TOLD
+        again = command("prepare", "--data", data)
         raise AudioError(
             f"{told}{f'; and {more} more' if more > 0 else ''}. The other machines are embedded; "
-            "mend or remove these files, then run `dcase-asd prepare` and this command again"
+            f"mend or remove these files, then run {again} and this command again"
         )
 
 

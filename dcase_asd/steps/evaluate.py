@@ -9,6 +9,7 @@ import pandas as pd
 
 from dcase_asd.artifacts.atomic import write_json, write_text
 from dcase_asd.artifacts.fusion import read_fusion
+from dcase_asd.artifacts.runs import editions_below, is_run, no_such_run
 from dcase_asd.artifacts.scores import of_machines, of_tests, read_scores, scores_path
 from dcase_asd.challenge.bootstrap import confidence_interval
 from dcase_asd.challenge.curves import find_strata
@@ -21,7 +22,6 @@ from dcase_asd.challenge.labelling import (
     label_by_truth,
     sections_of,
 )
-from dcase_asd.challenge.litter import find_below
 from dcase_asd.challenge.metrics import evaluate as official_result
 from dcase_asd.challenge.official_scores import read_official_scores
 from dcase_asd.challenge.report_table import as_csv, as_latex, as_markdown
@@ -30,9 +30,9 @@ from dcase_asd.progress import Progress, Silent
 
 
 def evaluate_run_or_folder(
-    target: Path,
+    target: str | Path,
     edition: str,
-    ground_truth: Path | None = None,
+    ground_truth: str | Path | None = None,
     *,
     machines: Sequence[str] = (),
     resamples: int = 1000,
@@ -57,18 +57,22 @@ def evaluate_run_or_folder(
         a label, are left out and named in its notes.
 
     Raises:
-        DataError: The target does not exist.
+        DataError: The target does not exist, or is a file or data folder.
         ScoresError: Scores are missing, malformed, duplicated or not finite.
         GroundTruthError: Labels are missing or do not match the scores.
     """
     rules = load_edition(edition)
     said = _Notes(progress or Silent())
-    if not target.is_dir():
-        what = "a file" if target.is_file() else "not there"
-        raise DataError(f"{target}: {what}; give a run folder or one with official score files")
-    scores = (
-        _read_run(target, rules) if _is_run(target, rules) else read_official_scores(target, rules)
-    )
+    target = Path(target)
+    ground_truth = None if ground_truth is None else Path(ground_truth)
+    wanted = "; give a run folder or one with official score files"
+    if not target.exists():
+        raise DataError(no_such_run(target, wanted))
+    if not target.is_dir() or editions_below(target):
+        raise DataError(f"{target}: a {'data folder' if target.is_dir() else 'file'}{wanted}")
+    # A folder of official files may have scores/ below it, too.
+    of_run = is_run(target) or scores_path(target, rules.name).is_file()
+    scores = _read_run(target, rules) if of_run else read_official_scores(target, rules)
     fusion = read_fusion(target, rules.name)
     for sentence in fusion.caveats() if fusion is not None else ():
         said.note(sentence)
@@ -110,23 +114,25 @@ def evaluate_run_or_folder(
 def write_results(
     report: EvaluationReport,
     *,
-    json: Path | None = None,
-    csv: Path | None = None,
-    markdown: Path | None = None,
-    latex: Path | None = None,
+    json: str | Path | None = None,
+    csv: str | Path | None = None,
+    markdown: str | Path | None = None,
+    latex: str | Path | None = None,
 ) -> list[Path]:
     """Write a report in the formats that a path is given for; returns the paths.
 
     Raises:
         ArtifactError: A file cannot be written.
     """
+    written = []
     if json is not None:
-        write_json(json, report.to_json())
-    texts = {csv: as_csv, markdown: as_markdown, latex: as_latex}
-    for path, text in texts.items():
+        written.append(Path(json))
+        write_json(written[-1], report.to_json())
+    for path, text in ((csv, as_csv), (markdown, as_markdown), (latex, as_latex)):
         if path is not None:
-            write_text(path, text(report.evaluation, report.target))
-    return [path for path in (json, *texts) if path is not None]
+            written.append(Path(path))
+            write_text(written[-1], text(report.evaluation, report.target))
+    return written
 
 
 class _Notes:
@@ -139,16 +145,6 @@ class _Notes:
     def note(self, message: str) -> None:
         self.notes.append(message)
         self.progress.note(message)
-
-
-def _is_run(target: Path, edition: Edition) -> bool:
-    """Whether a folder is a run's; a folder of official files may have ``scores/`` below it too."""
-    return (
-        (target / "recipe.toml").is_file()
-        or (target / "embeddings").is_dir()
-        or scores_path(target, edition.name).is_file()
-        or bool(find_below(target / "scores", "*.json"))
-    )
 
 
 def _read_run(run: Path, edition: Edition) -> pd.DataFrame:

@@ -36,8 +36,8 @@ class FineTuned:
 
 
 def finetune(
-    data: Path,
-    run: Path,
+    data: str | Path,
+    run: str | Path,
     system: System,
     *,
     device: str = "auto",
@@ -69,6 +69,7 @@ def finetune(
     """
     from dcase_asd.training.dataset import read_training_set
 
+    data, run = Path(data), Path(run)
     settings = system.train or Training()
     system = dataclasses.replace(system, train=settings)
     chosen = read_training_set(data, settings)
@@ -118,8 +119,8 @@ def is_main_process() -> bool:
 
 
 def planned_system(
-    run: Path,
-    recipe: Path | None = None,
+    run: str | Path,
+    recipe: str | Path | None = None,
     *,
     plugin: str | None = None,
     checkpoint: str | None = None,
@@ -141,7 +142,7 @@ def planned_system(
     Raises:
         RecipeError: The recipe or a value is wrong, or no plugin is named anywhere.
     """
-    path = recipe or recipe_path(run)
+    run, path = Path(run), Path(recipe or recipe_path(run))
     if recipe is not None or path.is_file():
         system = read_system(path)
     elif plugin is None:

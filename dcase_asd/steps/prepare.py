@@ -17,6 +17,7 @@ from dcase_asd.artifacts.manifest import (
     write_manifest,
     writing_manifest,
 )
+from dcase_asd.artifacts.runs import check_data
 from dcase_asd.artifacts.tables import write_table
 from dcase_asd.audio import content_hash, read_header_and_key
 from dcase_asd.challenge.clip import ClipName, parse_clip_name, parse_own_name
@@ -51,7 +52,7 @@ class Inventory:
 
 
 def prepare(
-    data: Path, progress: Progress | None = None, manifest: Path | None = None
+    data: str | Path, progress: Progress | None = None, manifest: str | Path | None = None
 ) -> Inventory:
     """Find all clips below a data folder and write `clips.csv`.
 
@@ -68,10 +69,10 @@ def prepare(
         DataError: The folder is missing or holds no clip at all.
         ArtifactError: The tables cannot be written.
     """
-    progress = progress or Silent()
-    if manifest is not None and manifest.resolve() != data.resolve():
-        link_recordings(data, manifest)
-        data = manifest
+    data, progress = check_data(data), progress or Silent()
+    if manifest is not None and Path(manifest).resolve() != data.resolve():
+        link_recordings(data, Path(manifest))
+        data = Path(manifest)
     found = list(walk_tree(data))
     with writing_manifest(data):
         names, reasons = _parse_names(found)

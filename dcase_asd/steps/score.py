@@ -13,11 +13,19 @@ from numpy.typing import NDArray
 from dcase_asd.artifacts.atomic import fingerprint, only_writer, read_json
 from dcase_asd.artifacts.checkpoints import embedding_folders
 from dcase_asd.artifacts.embeddings import MachineEmbeddings, read_embeddings, rows_of
+from dcase_asd.artifacts.runs import check_run
 from dcase_asd.artifacts.scores import scores_path, write_scores
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.detection.anomaly_scores import Detector, Domains, Normalization, score_section
 from dcase_asd.detection.standardization import mean_and_deviation
-from dcase_asd.errors import ArtifactError, RecipeError, ScoresError, TooFewClipsError, nearest_name
+from dcase_asd.errors import (
+    ArtifactError,
+    RecipeError,
+    ScoresError,
+    TooFewClipsError,
+    command,
+    nearest_name,
+)
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.system import keep_recipe, read_system
 
@@ -27,16 +35,17 @@ ROWS_CHECKED = 4096
 
 @dataclass(frozen=True)
 class Scored:
-    """What `score` did: where the scores are, how many of each split, whether made anew."""
+    """What `score` did: where the scores are, how many of each split, whether anew, and how."""
 
     path: Path
     train: int
     test: int
     changed: bool
+    detector: Detector
 
 
 def score(
-    run: Path,
+    run: str | Path,
     edition: str,
     detector: Detector | None = None,
     progress: Progress | None = None,
@@ -56,11 +65,12 @@ def score(
         left as they are.
 
     Raises:
+        DataError: It is no run folder.
         ArtifactError: There are no embeddings, or not of the recipe's representation, or another
             process writes this run.
         ScoresError: Embeddings are not finite, or no section can be scored.
     """
-    progress = progress or Silent()
+    run, progress = check_run(run), progress or Silent()
     name = load_edition(edition).name
     system = read_system(run)
     system = replace(system, score=detector or system.score)
@@ -76,7 +86,9 @@ def score(
         before = read_json(path.with_suffix(".json"))
         keep_recipe(run, system)
         if before is not None and before.get("fingerprint") == made_of and path.exists():
-            return Scored(path, before["train"], before["test"], changed=False)
+            return Scored(
+                path, before["train"], before["test"], changed=False, detector=system.score
+            )
         tables: list[list[pd.DataFrame]] = [[] for _ in parts]
         with progress.bar("Scoring", len(machines), "machines") as advance:
             for part, of_part in zip(parts, tables, strict=True):
@@ -96,7 +108,7 @@ def score(
             **counts,
         }
         write_scores(run, name, scores, provenance)
-    return Scored(path, counts["train"], counts["test"], changed=True)
+    return Scored(path, **counts, changed=True, detector=system.score)
 
 
 def _check_representation(
@@ -106,10 +118,10 @@ def _check_representation(
     for machine in machines:
         found = machine.provenance.get("representation", "dense")
         if found != wanted:
+            again = command("embed", "--data", "data", "--edition", edition, "--run", run)
             raise ArtifactError(
                 f"{run}: {edition} is embedded with the representation {found}, not its recipe's "
-                f"{wanted}; embed it again with `dcase-asd embed --data DATA --run {run} "
-                f"--edition {edition}`"
+                f"{wanted}; embed it again with {again}"
             )
 
 
@@ -141,7 +153,7 @@ def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.Dat
     return first.assign(score=standard.mean(axis=0))
 
 
-def changed_detector(run: Path, changes: dict[str, Any]) -> Detector:
+def changed_detector(run: str | Path, changes: dict[str, Any]) -> Detector:
     """The detector of a run's recipe with some of its values replaced.
 
     Raises:

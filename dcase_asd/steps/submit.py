@@ -72,13 +72,13 @@ class Submitted:
 
 
 def submit(
-    run: Path,
+    run: str | Path,
     edition: str,
     label: str,
-    out: Path,
+    out: str | Path,
     *,
-    form: Path | None = None,
-    report: Path | None = None,
+    form: str | Path | None = None,
+    report: str | Path | None = None,
     overwrite: bool = False,
     quantile: float = 0.9,
     rule: ThresholdRule = "empirical",
@@ -107,12 +107,12 @@ def submit(
         ScoresError: The run has no evaluation scores, or a threshold cannot be set.
         ArtifactError: The package cannot be written, or another process is writing it.
     """
-    progress = progress or Silent()
+    run, out, progress = Path(run), Path(out), progress or Silent()
     rules = load_edition(edition)
     package = package_name(label, rules)
     if not 0 < quantile < 1:
         raise SubmissionError(f"the quantile {quantile} must lie between 0 and 1, such as 0.9")
-    pdf = None if report is None else _read_report(report)
+    pdf = None if report is None else _read_report(Path(report))
     scores = read_scores(run, rules.name)
     fusion = read_fusion(run, rules.name)
     for sentence in fusion.caveats() if fusion is not None else ():
@@ -230,7 +230,7 @@ def _meta(
     edition: Edition,
     label: str,
     *,
-    form: Path | None,
+    form: str | Path | None,
     progress: Progress,
 ) -> str:
     filled = SubmissionForm() if form is None else read_recipe(form, SubmissionForm)

@@ -14,7 +14,7 @@ from dcase_asd.challenge.meta import development_results
 from dcase_asd.challenge.package import read_package
 from dcase_asd.challenge.problems import Problem
 from dcase_asd.challenge.validation import Key, check_package
-from dcase_asd.errors import DataError, SubmissionError, nearest_name
+from dcase_asd.errors import DataError, SubmissionError, command, nearest_name
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Validation:
         return not (self.problems if strict else self.errors)
 
 
-def validate(package: Path, edition: str, data: Path, runs: Sequence[str] = ()) -> Validation:
+def validate(
+    package: str | Path, edition: str, data: str | Path, runs: Sequence[str | Path] = ()
+) -> Validation:
     """Check a challenge package.
 
     Args:
@@ -65,7 +67,7 @@ def validate(package: Path, edition: str, data: Path, runs: Sequence[str] = ()) 
         DataError: The data folder holds no evaluation test clip of the edition.
         ScoresError: A run has no scores of the edition.
     """
-    rules = load_edition(edition)
+    package, rules = Path(package), load_edition(edition)
     clips = _evaluation_clips(data, rules)
     content = read_package(package)
     systems = list(content.systems())
@@ -84,7 +86,7 @@ def validate(package: Path, edition: str, data: Path, runs: Sequence[str] = ()) 
     )
 
 
-def _evaluation_clips(data: Path, edition: Edition) -> dict[Key, set[str]]:
+def _evaluation_clips(data: str | Path, edition: Edition) -> dict[Key, set[str]]:
     clips = clips_of_edition(read_manifest(data), edition.name, data)
     test = clips[
         (clips["stage"] == "eval") & (clips["split"] == "test") & (clips["role"] == "machine")
@@ -92,7 +94,7 @@ def _evaluation_clips(data: Path, edition: Edition) -> dict[Key, set[str]]:
     if test.empty:
         raise DataError(
             f"{data}: holds no evaluation test clip of {edition.name} to check the package by; "
-            "put its eval_data there and run `dcase-asd prepare` again"
+            f"put its eval_data there and run {command('prepare', '--data', data)} again"
         )
     by_domain = "{domain}" in edition.submission.score_file
     expected: dict[Key, set[str]] = {}
@@ -103,11 +105,11 @@ def _evaluation_clips(data: Path, edition: Edition) -> dict[Key, set[str]]:
     return expected
 
 
-def _runs_of_systems(runs: Sequence[str], systems: list[str]) -> dict[str, Path]:
+def _runs_of_systems(runs: Sequence[str | Path], systems: list[str]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     unnamed: list[Path] = []
     for run in runs:
-        label, equals, folder = run.partition("=")
+        label, equals, folder = str(run).partition("=")
         if not equals or Path(run).is_dir():
             unnamed.append(Path(run))
         elif label in systems:

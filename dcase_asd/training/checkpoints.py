@@ -127,7 +127,7 @@ class CheckpointFiles:
         if content["inputs"] != self.inputs:
             raise TrainingError(
                 f"{self.run}: this run was begun with other clips than the data folder holds now; "
-                "give another --run, or put the data back as it was and run `dcase-asd prepare`"
+                "give another --run, or put the data back as it was and prepare it again"
             )
         kept = tuple(KeptCheckpoint(**each) for each in content["kept"])
         return SavedState(content["updates"], content["engine"], kept)

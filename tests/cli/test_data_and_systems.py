@@ -116,10 +116,27 @@ def test_a_system_is_embedded_and_scored(run, small_tree, tmp_path):
         == f"{folder}: 14 clips, 1 machine(s) embedded, 0 were complete\n"
     )
     done = run("score", folder, "--edition", "dcase2025", "--normalize", "domain")
-    assert done.stdout == f"{folder}/scores/dcase2025.csv: 8 test and 6 train clips scored\n"
-    # Embedding again keeps what `score` was told.
+    assert done.stdout == (
+        f"{folder}/scores/dcase2025.csv: 8 test and 6 train clips scored\n"
+        "scored with --neighbors 1, --domains pooled, --normalize domain\n"
+    )
+    # Embedding again keeps what `score` was told, and `score` says that it goes on with it.
     run(*arguments, *options)
     assert 'normalize = "domain"' in (folder / "recipe.toml").read_text()
+    done = run("score", folder, "--edition", "dcase2025", "--domains", "minimum")
+    assert done.stdout.splitlines()[1] == (
+        "scored with --neighbors 1, --domains minimum, --normalize domain; "
+        f"--normalize as {folder}/recipe.toml says"
+    )
+    done = run("score", folder, "--edition", "dcase2025", "--normalize", "density")
+    assert done.stdout.splitlines()[1] == (
+        "scored with --neighbors 1, --domains minimum, --normalize density, "
+        f"--density-neighbors 16; --domains as {folder}/recipe.toml says"
+    )
+    done = run("score", folder, "--edition", "dcase2025", "--normalize", "none")
+    assert done.stdout.splitlines()[1].endswith(
+        f"--normalize none; --domains as {folder}/recipe.toml says"
+    )
     with pytest.raises(DcaseAsdError, match="made with other settings"):
         run(*arguments)
     with pytest.raises(

@@ -272,7 +272,7 @@ def test_an_edition_that_does_not_exist_is_an_error(scores_2022):
 
 
 def test_a_target_that_is_missing_or_a_file_or_empty_is_an_error(scores_2022, tmp_path):
-    with pytest.raises(DataError, match="missing: not there"):
+    with pytest.raises(DataError, match="missing: no such run folder; give a run"):
         evaluate(tmp_path / "missing", "2022")
     with pytest.raises(DataError, match=f"{SCORES}: a file"):
         evaluate(scores_2022 / "scores" / SCORES, "2022")

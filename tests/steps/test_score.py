@@ -10,7 +10,7 @@ from dcase_asd.artifacts.embeddings import finish, machine_marker, write_plan, w
 from dcase_asd.artifacts.scores import read_provenance, read_scores
 from dcase_asd.detection.anomaly_scores import Detector
 from dcase_asd.detection.neighbors import leave_one_out, nearest
-from dcase_asd.errors import ArtifactError, RecipeError, ScoresError, TooFewClipsError
+from dcase_asd.errors import ArtifactError, DataError, RecipeError, ScoresError, TooFewClipsError
 from dcase_asd.progress import Silent
 from dcase_asd.recipe import recipe_text
 from dcase_asd.steps.score import _average, changed_detector, score
@@ -124,7 +124,7 @@ def test_embeddings_that_are_not_finite_are_refused(run):
 
 def test_missing_and_damaged_embeddings_are_told(run):
     run.mkdir()
-    with pytest.raises(ArtifactError, match="not a run folder"):
+    with pytest.raises(DataError, match="not a run folder"):
         score(run, "dcase2025")
     write_machine(run, "fan", {"00": (5, 3)})
     with pytest.raises(

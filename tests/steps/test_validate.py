@@ -112,8 +112,11 @@ def test_a_run_of_a_label_that_is_not_in_the_package_is_refused(entry, packed):
 
 
 def test_a_run_without_scores_is_refused(entry, packed, tmp_path):
-    with pytest.raises(ScoresError, match="no finished scores of dcase2024"):
+    with pytest.raises(DataError, match="none: no such run folder"):
         validate(packed.archive, "dcase2024", entry.data, [str(tmp_path / "none")])
+    (tmp_path / "new" / "embeddings").mkdir(parents=True)
+    with pytest.raises(ScoresError, match="new: no finished scores of dcase2024"):
+        validate(packed.archive, "dcase2024", entry.data, [tmp_path / "new"])
 
 
 def test_a_package_of_another_edition_fails(make_entry, packed):
@@ -149,5 +152,8 @@ def test_missing_package_or_data_is_one_line(entry, packed, tmp_path):
     with pytest.raises(DataError, match="no such data folder"):
         validate(packed.archive, "dcase2024", tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ArtifactError, match="dcase-asd prepare"):
+    with pytest.raises(DataError, match="empty: no recordings here"):
+        validate(packed.archive, "dcase2024", tmp_path / "empty")
+    (tmp_path / "empty/dcase2024t2/eval_data").mkdir(parents=True)
+    with pytest.raises(ArtifactError, match=f"dcase-asd prepare --data {tmp_path}/empty`"):
         validate(packed.archive, "dcase2024", tmp_path / "empty")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 import dcase_asd
+from dcase_asd.artifacts.runs import check_runs
 from dcase_asd.artifacts.scores import read_scores
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.ground_truth import read_ground_truth
@@ -59,10 +60,10 @@ class Reported:
 
 
 def report(
-    runs: Sequence[Path],
+    runs: Sequence[str | Path],
     edition: str,
-    ground_truth: Path | None = None,
-    out: Path | None = None,
+    ground_truth: str | Path | None = None,
+    out: str | Path | None = None,
     *,
     form: PictureFormat = "svg",
     machines: Sequence[str] = (),
@@ -102,23 +103,24 @@ def report(
     if not 0 < quantile < 1:
         raise ScoresError(f"the quantile {quantile} must lie between 0 and 1, such as 0.9")
     rules = load_edition(edition)
+    folders = check_runs(runs)
     truth = None
     if ground_truth is not None:
         labels = read_ground_truth(ground_truth, rules)
         if machines:
             labels = labels[labels["machine"].isin(machines)]
-        truth = Truth(labels, ground_truth)
+        truth = Truth(labels, Path(ground_truth))
     systems = []
     with progress.bar("Reading", len(runs), "runs") as advance:
-        for run, name in zip(runs, names_of(runs), strict=True):
+        for run, name in zip(folders, names_of(folders), strict=True):
             systems.append(
                 read_reported_system(
                     run, name, rules, truth, machines=machines, resamples=resamples
                 )
             )
             advance(1)
-    if out is None:
-        out = (runs[0] if len(runs) == 1 else Path()) / "report" / rules.name
+    default = (folders[0] if len(folders) == 1 else Path()) / "report" / rules.name
+    out = default if out is None else Path(out)
     gallery = Gallery(form)
     total = sum(len(stage.sections) for system in systems for stage in system.stages)
     with progress.bar("Drawing", total, "machine sections") as advance, drawing():
