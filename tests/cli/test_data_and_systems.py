@@ -145,6 +145,24 @@ def test_a_system_is_embedded_and_scored(run, small_tree, tmp_path):
         run("score", folder, "--edition", "dcase2025", "--normalize", "domian")
 
 
+def test_a_run_is_gone_on_with_as_its_recipe_says_and_may_change_its_batch_size(
+    run, small_tree, tmp_path
+):
+    run("prepare", "--data", small_tree)
+    folder = tmp_path / "runs" / "spectral"
+    base = ["embed", "--data", small_tree, "--edition", "2025", "--run", folder]
+    run(*base, "--plugin", "spectral", "--option", "mel_bins=64", "--channel", "0")
+    for size in ("8", "3"):
+        done = run(*base, "--batch-size", size)
+        assert done.stdout.endswith("0 machine(s) embedded, 1 were complete\n")
+        assert f"batch_size = {size}\n" in (folder / "recipe.toml").read_text()
+    assert "mel_bins = 64" in (folder / "recipe.toml").read_text()
+    with pytest.raises(DcaseAsdError, match=r"other settings \(channel was 0 and is 1\); give"):
+        run(*base, "--channel", "1")
+    with pytest.raises(DcaseAsdError, match=r"options was \{'mel_bins': 64\} and is"):
+        run(*base, "--option", "mel_bins=32")
+
+
 def test_an_option_that_is_no_pair_is_wrong_usage(run, small_tree, tmp_path):
     done = run("embed", "--plugin", "spectral", "--data", small_tree, "--edition", "2025",
                "--run", tmp_path / "x", "--option", "mel_bins")  # fmt: skip

@@ -95,6 +95,34 @@ def test_a_changed_clip_is_embedded_again(data, tmp_path, write_clip):
     assert changed == {"fan.npy", "fan.json"}
 
 
+def test_the_batch_size_of_a_run_may_change_at_any_time(data, tmp_path, write_clip):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    embed(data, run, "dcase2025", system(batch_size=16))
+    before = contents(run)
+    assert embed(data, run, "dcase2025", system(batch_size=8)).kept == 1
+    changed = {path.name for path, content in contents(run).items() if content != before[path]}
+    assert changed == {"recipe.toml"}
+    assert read_system(run).embed.batch_size == 8
+    # Machines that were embedded with several sizes are as if they were with one.
+    for seed in range(4):
+        name = f"section_00_source_train_normal_{seed:04d}_noAttribute.wav"
+        write_clip(data / f"dcase2025t2/dev_data/raw/slider/train/{name}", 60 + seed)
+    prepare(data)
+    assert embed(data, run, "dcase2025", system(batch_size=3)).made == 1
+    embed(data, whole, "dcase2025", system())
+    for one, other in zip(
+        read_embeddings(run, "dcase2025"), read_embeddings(whole, "dcase2025"), strict=True
+    ):
+        np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
+        assert one.provenance == other.provenance
+
+
+@pytest.mark.parametrize("values", [{"channel": -1}, {"batch_size": 0}])
+def test_numbers_that_cannot_be_are_refused(values):
+    with pytest.raises(ValueError, match="channel must be at least 0, batch_size at least 1"):
+        Embedding("spectral", **values)
+
+
 def test_a_run_folder_is_never_mixed(data, tmp_path):
     embed(data, tmp_path / "run", "dcase2025", system())
     with pytest.raises(ArtifactError, match=r"options was \{\} and is \{'mel_bins': 64\}"):

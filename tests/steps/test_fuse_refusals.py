@@ -64,6 +64,12 @@ def test_sections_without_a_train_score_are_refused(systems):
         systems.fuse()
 
 
+def test_systems_that_scored_no_test_clip_are_refused(systems):
+    systems.change_each(lambda table: table[table["split"] == "train"])
+    with pytest.raises(ScoresError, match="a: holds no test clip; embed and score test/ folders"):
+        systems.fuse()
+
+
 def test_scores_that_are_not_numbers_are_refused(systems):
     path = scores_path(systems.run("b"), "dcase2025")
     lines = path.read_text().splitlines()

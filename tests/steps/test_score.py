@@ -6,7 +6,13 @@ import pandas as pd
 import pytest
 
 from dcase_asd.artifacts.atomic import write_text
-from dcase_asd.artifacts.embeddings import finish, machine_marker, write_plan, writing_vectors
+from dcase_asd.artifacts.embeddings import (
+    finish,
+    machine_marker,
+    read_embeddings,
+    write_plan,
+    writing_vectors,
+)
 from dcase_asd.artifacts.scores import read_provenance, read_scores
 from dcase_asd.detection.anomaly_scores import Detector
 from dcase_asd.detection.neighbors import leave_one_out, nearest
@@ -177,7 +183,7 @@ def test_wrong_values_of_the_detector_are_told(run, changes, message):
             "the column score holds a value",
         ),
         (lambda rows: rows[1:], "the header must be"),
-        (lambda rows: [*rows, "a,b"], "made|names|names more|not a readable|the column score"),
+        (lambda rows: [*rows, "a,b"], "line 10: 2 fields instead of 6"),
     ],
 )
 def test_tampered_scores_are_refused(run, change, message):
@@ -240,3 +246,10 @@ def test_checkpoints_that_embedded_different_clips_are_refused(tmp_path):
     other = table(np.arange(10)).iloc[::-1].reset_index(drop=True)
     with pytest.raises(ScoresError, match="its checkpoints embedded different clips"):
         _average([table(np.arange(10)), other], tmp_path, Silent())
+
+
+def test_a_checkpoint_that_is_not_embedded_is_made_with_its_run(run):
+    member = run / "members" / "step_0000100"
+    with pytest.raises(ArtifactError, match="no embeddings of dcase2025") as raised:
+        read_embeddings(member, "dcase2025")
+    assert f"`dcase-asd embed --data data --edition dcase2025 --run {run}`" in str(raised.value)
