@@ -188,7 +188,7 @@ def _wrapper(
     return "" if "" in prefixes or not prefixes else prefixes.most_common(1)[0][0]
 
 
-def require_values(path: Path, settings: Mapping[str, Any], only: Mapping[str, Any]) -> None:
+def require_values(path: str | Path, settings: Mapping[str, Any], only: Mapping[str, Any]) -> None:
     """Refuse settings that differ from the only values supported; absent ones are not looked at.
 
     Raises:
@@ -203,7 +203,7 @@ def require_values(path: Path, settings: Mapping[str, Any], only: Mapping[str, A
 
 
 def required_values(
-    path: Path, settings: Mapping[str, Any], names: Iterable[str]
+    path: str | Path, settings: Mapping[str, Any], names: Iterable[str]
 ) -> dict[str, Any]:
     """Settings that must be there.
 

@@ -55,14 +55,14 @@ def machine_marker(run: str | Path, edition: str, stage: str, machine: str) -> P
     return embeddings_folder(run, edition) / stage / f"{machine}.json"
 
 
-def is_complete(marker: Path, fingerprint: str) -> bool:
+def is_complete(marker: str | Path, fingerprint: str) -> bool:
     """Whether embeddings were finished from the very inputs that have this fingerprint."""
     content = read_json(marker)
     return content is not None and content.get("fingerprint") == fingerprint
 
 
 @contextmanager
-def writing_vectors(marker: Path, rows: int, dimension: int) -> Iterator[BinaryIO]:
+def writing_vectors(marker: str | Path, rows: int, dimension: int) -> Iterator[BinaryIO]:
     """Write an array row after row, without holding it in memory.
 
     Yields:
@@ -71,6 +71,7 @@ def writing_vectors(marker: Path, rows: int, dimension: int) -> Iterator[BinaryI
     Raises:
         ArtifactError: The file cannot be written.
     """
+    marker = Path(marker)
     marker.unlink(missing_ok=True)
     with replacing(marker.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
@@ -78,9 +79,9 @@ def writing_vectors(marker: Path, rows: int, dimension: int) -> Iterator[BinaryI
         yield file
 
 
-def finish(marker: Path, clips: pd.DataFrame, provenance: dict[str, Any]) -> None:
+def finish(marker: str | Path, clips: pd.DataFrame, provenance: dict[str, Any]) -> None:
     """Write the table of clips, then the marker that all is complete."""
-    write_table(marker.with_suffix(".csv"), clips, list(COLUMNS))
+    write_table(Path(marker).with_suffix(".csv"), clips, list(COLUMNS))
     write_json(marker, provenance)
 
 

@@ -41,7 +41,7 @@ def manifest_path(data: str | Path) -> Path:
     return Path(data) / "clips.csv"
 
 
-def link_recordings(data: Path, folder: Path) -> None:
+def link_recordings(data: str | Path, folder: str | Path) -> None:
     """Make a folder a data folder of recordings that stand elsewhere, on a read-only disk say.
 
     Links to the editions and ground truth of `data` are put there; each may come from another one.
@@ -50,6 +50,7 @@ def link_recordings(data: Path, folder: Path) -> None:
         DataError: `data` holds no edition, or something else has the name of a link.
         ArtifactError: The folder cannot be written.
     """
+    data, folder = Path(data), Path(folder)
     names = [Path(name) for name in edition_folders(data)]
     names += [path.relative_to(data) for path in find_below(data, "ground_truth/*")]
     for name in names:
@@ -71,7 +72,7 @@ def link_recordings(data: Path, folder: Path) -> None:
 
 
 @contextmanager
-def writing_manifest(data: Path) -> Iterator[None]:
+def writing_manifest(data: str | Path) -> Iterator[None]:
     """Be the only writer of a data folder's manifest.
 
     Raises:
@@ -84,7 +85,7 @@ def writing_manifest(data: Path) -> Iterator[None]:
     except BusyError:
         raise
     except ArtifactError as error:
-        elsewhere = f"{data.resolve().name or 'data'}-manifest"
+        elsewhere = f"{Path(data).resolve().name or 'data'}-manifest"
         make = command("prepare", "--data", data, "--manifest", elsewhere)
         raise ArtifactError(
             f"{error}; or keep the manifest elsewhere: {make}, and give "

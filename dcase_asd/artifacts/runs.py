@@ -14,8 +14,9 @@ RECIPE = "recipe.toml"
 """Name of the resolved recipe of a run folder."""
 
 
-def is_run(path: Path) -> bool:
+def is_run(path: str | Path) -> bool:
     """Whether a folder is a run's: it has a recipe, embeddings or finished scores."""
+    path = Path(path)
     return (
         (path / RECIPE).is_file()
         or (path / "embeddings").is_dir()
@@ -23,7 +24,7 @@ def is_run(path: Path) -> bool:
     )
 
 
-def editions_below(path: Path) -> list[str]:
+def editions_below(path: str | Path) -> list[str]:
     """Editions whose recordings a folder holds; none where it is no data folder."""
     try:
         return [edition_name(folder) for folder in edition_folders(path)]
@@ -31,8 +32,9 @@ def editions_below(path: Path) -> list[str]:
         return []
 
 
-def no_such_run(run: Path, way_out: str = "") -> str:
+def no_such_run(run: str | Path, way_out: str = "") -> str:
     """That there is no such run folder; the name that may be meant, else the way out."""
+    run = Path(run)
     beside = run.parent.iterdir() if run.parent.is_dir() else ()
     close = close_name(run.name, (path.name for path in beside if is_run(path)))
     return f"{run}: no such run folder{f' ({close})' if close else way_out}"

@@ -85,12 +85,13 @@ def _found_file(
     return FoundFile(edition, stage, machine, folder, entry.name, path, size, changed, problem)
 
 
-def edition_folders(data: Path) -> list[str]:
+def edition_folders(data: str | Path) -> list[str]:
     """Names of the folders of a data folder that hold an edition.
 
     Raises:
         DataError: The data folder is missing, is not one, or holds no edition.
     """
+    data = Path(data)
     if not data.is_dir():
         kind = "is not a folder" if data.exists() else "no such data folder"
         raise DataError(f"{data}: {kind}; say which with --data")
