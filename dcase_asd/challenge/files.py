@@ -246,7 +246,7 @@ def _name_patterns(edition: Edition, kind: Kind) -> tuple[str, list[re.Pattern[s
     if not template:
         return "", []
     templates = [template.replace("_test.csv", "(_test)?.csv")]
-    if edition.metric == "2022":
+    if edition.metric == "2022" or not edition.official:
         year = edition.year or r"\d{4}"
         templates.append(
             template.replace("{machine}", f"DCASE{year}T2{{machine}}").replace(

@@ -52,10 +52,11 @@ def write_tables(out: Path, data: Path, results: Sequence[Result]) -> list[Path]
         for report in result.evaluations:
             stage = "dev" if report.labels == "file names" else "eval"
             path = folder / f"{result.label}.{stage}.md"
-            table = as_markdown(report.evaluation, result.label)
+            table = as_markdown(report.evaluation, result.label, report.intervals)
             title = f"# {result.label}: {report.edition}, percent; labels from {report.labels}"
             write_text(path, f"{title}\n\n{table}\n{report.summary()}\n{warning}")
-            write_text(path.with_suffix(".csv"), as_csv(report.evaluation, result.label))
+            content = as_csv(report.evaluation, result.label, report.intervals)
+            write_text(path.with_suffix(".csv"), content)
             written += [path, path.with_suffix(".csv")]
     rows = _side_by_side(results)
     if rows:

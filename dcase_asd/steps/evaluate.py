@@ -1,4 +1,4 @@
-"""Anomaly scores and labels -> the official result of an edition."""
+"""Anomaly scores and labels -> the official result of an edition, or AUC and pAUC of one's own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dcase_asd.artifacts.atomic import write_json, write_text
 from dcase_asd.artifacts.fusion import read_fusion
 from dcase_asd.artifacts.runs import editions_below, is_run, no_such_run
 from dcase_asd.artifacts.scores import of_machines, of_tests, read_scores, scores_path
-from dcase_asd.challenge.bootstrap import confidence_interval
-from dcase_asd.challenge.curves import find_strata
+from dcase_asd.challenge.bootstrap import confidence_interval, own_intervals
+from dcase_asd.challenge.curves import CONDITIONS, find_strata
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.evaluation_report import EvaluationReport
 from dcase_asd.challenge.ground_truth import read_ground_truth
@@ -28,6 +28,9 @@ from dcase_asd.challenge.report_table import as_csv, as_latex, as_markdown
 from dcase_asd.errors import DataError
 from dcase_asd.progress import Progress, Silent
 
+FEW = 10
+"""Test clips of a condition below which the pAUC rests on less than one normal clip."""
+
 
 def evaluate_run_or_folder(
     target: str | Path,
@@ -39,7 +42,7 @@ def evaluate_run_or_folder(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Evaluate a system as the official evaluator of an edition does.
+    """Evaluate a system as the official evaluator of an edition does; one's own by AUC and pAUC.
 
     Args:
         target: A run folder with scores, or a folder with the official score (and decision) files
@@ -91,14 +94,15 @@ def evaluate_run_or_folder(
     evaluation = official_result(labelled, rules.metric, strict=rules.official)
     for sentence in evaluation.left_out:
         said.note(sentence)
-    interval = (
-        confidence_interval(
-            labelled, rules.metric, resamples=resamples, seed=seed, strict=rules.official
-        )
-        if resamples
-        else None
-    )
+    interval, intervals = None, {}
+    if resamples and rules.official:
+        interval = confidence_interval(labelled, rules.metric, resamples=resamples, seed=seed)
+    elif resamples:
+        intervals = own_intervals(labelled, resamples=resamples, seed=seed)
+        interval = intervals[""]["mean"]
     strata = find_strata(labelled)
+    if not rules.official:
+        _note_few(labelled, said)
     return EvaluationReport(
         edition=rules.name,
         target=target.resolve().name,
@@ -108,6 +112,7 @@ def evaluate_run_or_folder(
         clips={name: len(rows) for name, rows in zip(strata.names, strata.rows, strict=True)},
         complete=complete,
         notes=tuple(said.notes),
+        intervals=intervals,
     )
 
 
@@ -131,7 +136,7 @@ def write_results(
     for path, text in ((csv, as_csv), (markdown, as_markdown), (latex, as_latex)):
         if path is not None:
             written.append(Path(path))
-            write_text(written[-1], text(report.evaluation, report.target))
+            write_text(written[-1], text(report.evaluation, report.target, report.intervals))
     return written
 
 
@@ -150,6 +155,17 @@ class _Notes:
 def _read_run(run: Path, edition: Edition) -> pd.DataFrame:
     scores = read_scores(run, edition.name)
     return of_tests(scores, run, edition.name).drop(columns="split")
+
+
+def _note_few(labelled: pd.DataFrame, said: _Notes) -> None:
+    """Say of which machines there are too few clips to tell anything."""
+    for machine, clips in labelled.groupby("machine"):
+        counts = [int((clips["condition"] == condition).sum()) for condition in CONDITIONS]
+        if min(counts) < FEW:
+            said.note(
+                f"{machine}: {counts[0]} normal and {counts[1]} anomalous test clips; below {FEW} "
+                "of each, AUC and above all pAUC can be far off, and so can their intervals"
+            )
 
 
 def _is_complete(labelled: pd.DataFrame, edition: Edition, said: _Notes) -> bool:

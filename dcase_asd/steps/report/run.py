@@ -38,12 +38,19 @@ from dcase_asd.steps.report.systems import (
 PAGE = "report.html"
 BESIDE = 4
 """Systems whose tables of both stages have room beside each other."""
-HOW_TO_READ = (
+AREAS = (
     "Anomaly scores are larger for clips that are more anomalous. AUC is the area under the ROC "
-    "curve, pAUC that up to a false-alarm rate of 10 %, standardised to 50 % at chance. Results "
-    "are computed as the official evaluator of the edition does.",
+    "curve, pAUC that up to a false-alarm rate of 10 %, standardised to 50 % at chance. "
+)
+OFFICIAL = (
+    f"{AREAS}Results are computed as the official evaluator of the edition does.",
     "From 2022 on the AUC of a domain sets its normal clips against the anomalous clips of both "
     "domains, and the pAUC is over all clips; the official score is the harmonic mean of all.",
+)
+OWN = (
+    f"{AREAS}Both are over all clips of a section; a machine's are the means over its sections.",
+)
+HOW_TO_READ = (
     "Train scores are leave-one-out: each train clip is scored by the others. The threshold is "
     "set by them alone and marks what is decided to be anomalous.",
     "Scores beyond the ends of a histogram are counted in its outermost bars.",
@@ -148,7 +155,8 @@ def _page(
         ]
     )
     contents = [("results", "Results")]
-    body = [page.section("results", "Official results", _results(systems, gallery))]
+    results = "Official results" if edition.official else "Results"
+    body = [page.section("results", results, _results(systems, gallery))]
     together = _comparison(systems, gallery)
     if together:
         contents.append(("comparison", "Comparison"))
@@ -163,7 +171,8 @@ def _page(
         heading = "Machine by machine" if len(systems) == 1 else system.name
         body.append(page.section(anchor, heading, parts))
     contents.append(("reading", "How to read this"))
-    body.append(page.section("reading", "How to read this", map(page.paragraph, HOW_TO_READ)))
+    how_to = (*(OFFICIAL if edition.official else OWN), *HOW_TO_READ)
+    body.append(page.section("reading", "How to read this", map(page.paragraph, how_to)))
     foot = f"Made by dcase-asd {dcase_asd.__version__} of {', '.join(names)}."
     return page.page(f"{title}, {edition.name}", lead, contents, page.join(body), foot)
 

@@ -228,7 +228,7 @@ def _evaluated(
                     known, edition.metric, resamples=resamples, strict=strict
                 )
         except GroundTruthError as error:
-            notes = [*notes, f"No official result: {error}"]
+            notes = [*notes, f"No {'official ' * strict}result: {error}"]
     results = evaluation.sections if evaluation is not None else ()
     of_train = dict(list(train.groupby(["machine", "section"])))
     sections = [
