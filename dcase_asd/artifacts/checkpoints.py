@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,11 @@ from dcase_asd.errors import ArtifactError, command
 
 AVERAGE = "average.safetensors"
 """The mean of the best checkpoints' weights."""
+
+METADATA = "dcase_asd"
+"""As `backbone.METADATA`, which cannot be had without torch."""
+LARGEST_HEADER = 100 * 2**20
+"""Bytes; the safetensors format allows no more."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,17 @@ def scored_checkpoints(run: str | Path) -> list[Path]:
         if not path.is_file():
             raise ArtifactError(f"{path}: this checkpoint is gone; fine-tune again in another run")
     return paths
+
+
+def checkpoint_metadata(path: Path) -> dict[str, str]:
+    """What a checkpoint says of itself, read without torch; nothing for a file of others."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size <= LARGEST_HEADER else {}
+        return dict(json.loads(header["__metadata__"][METADATA]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _marker(run: str | Path) -> Path:

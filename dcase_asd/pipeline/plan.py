@@ -17,7 +17,7 @@ from dcase_asd.pipeline.cost import Audio, cost_of, trained_clips
 from dcase_asd.pipeline.overlay import read_overlay
 from dcase_asd.pipeline.progress_on_disk import Stand, stand_of, state_of_package
 from dcase_asd.pipeline.recipes import Form, Node, is_submission, read_forms, read_nodes
-from dcase_asd.pipeline.requirements import missing_clips, missing_weights
+from dcase_asd.pipeline.requirements import forbidden_training, missing_clips, missing_weights
 from dcase_asd.pipeline.systems import Setup
 from dcase_asd.training.dataset import read_training_set
 from dcase_asd.training.settings import Training
@@ -141,6 +141,8 @@ def plan_recipes(
             packaged = any(form.node is top for form in forms)
             systems = list(top.walk())
             plan.needed += missing_clips(systems, clips, setup.data, editions, packaged)
+            if packaged:
+                plan.needed += forbidden_training(systems, setup.data, setup.runs, editions)
     plan.needed = list(dict.fromkeys(plan.needed))
     scored = [each for _, editions in nodes.values() for each in editions]
     _assume_clips(clips, scored, setup.data, plan)
@@ -219,7 +221,11 @@ def _planned(
         name=node.name,
         recipe=node.path,
         fuses=(),
-        clips=None if settings is None else _training_clips(settings, editions, setup, clips, plan),
+        clips=None
+        if settings is None
+        else _training_clips(
+            settings, editions, setup, clips, plan.needed if stand.trained < 1 else []
+        ),
         steps=None if settings is None else settings.steps,
         seen=None if settings is None else trained_clips(settings),
         stand=stand,
@@ -235,7 +241,7 @@ def _training_clips(
     editions: tuple[str, ...],
     setup: Setup,
     clips: pd.DataFrame | None,
-    plan: Plan,
+    needed: list[str],
 ) -> int | None:
     if clips is None:
         names = [load_edition(name).name for name in settings.editions]
@@ -244,7 +250,7 @@ def _training_clips(
     try:
         return len(read_training_set(setup.data, settings).clips)
     except DcaseAsdError as error:
-        plan.needed.append(str(error))
+        needed.append(str(error))
         return None
 
 

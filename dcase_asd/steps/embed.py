@@ -29,6 +29,7 @@ from dcase_asd.errors import AudioError, BackboneError, DataError, command
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.registry import installed_plugins, load_backbone, locate_checkpoint
 from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
+from dcase_asd.training_rules import run_objections
 
 if TYPE_CHECKING:
     from dcase_asd.backbone import Backbone
@@ -88,7 +89,8 @@ def embed(
             its fine-tuning is not finished.
     """
     data, run, progress = Path(data), Path(run), progress or Silent()
-    name = load_edition(edition).name
+    rules = load_edition(edition)
+    name = rules.name
     clips = clips_of_edition(read_manifest(data), name, data)
     clips = clips[(clips["role"] == "machine") & clips["split"].isin(["train", "test"])]
     if clips.empty:
@@ -99,6 +101,8 @@ def embed(
         if _is_represented_anew(run, system):
             _load(parts[0][1], "cpu")  # what the backbone lacks is refused before a recipe says it
         keep_recipe(run, system)
+        for each in run_objections(run, rules):
+            progress.note(f"{each.what}: its scores are for analysis, not for a submission")
         keys = _content_keys(data, clips, progress)
         for folder, recipe in parts:
             machines = _machines(folder, name, clips, keys, recipe)

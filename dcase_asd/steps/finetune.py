@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from dcase_asd.artifacts.atomic import only_writer
 from dcase_asd.artifacts.checkpoints import KeptCheckpoint, checkpoints_folder, read_kept
+from dcase_asd.challenge.edition import load_edition
 from dcase_asd.errors import RecipeError, TrainingError
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.registry import load_backbone
 from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
 from dcase_asd.training.settings import Training
+from dcase_asd.training_rules import Uses, objections, uses_of
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
     from dcase_asd.training.dataset import TrainingSet
+    from dcase_asd.training.evaluation import DevelopmentSet
     from dcase_asd.training.loop import Loop
 
 
@@ -86,6 +89,7 @@ def finetune(
         return _outcome(run, changed=False)
 
     from dcase_asd.training.engine import make_accelerator
+    from dcase_asd.training.evaluation import read_development_set
     from dcase_asd.training.journal import Journal
 
     accelerator = make_accelerator(settings, device)
@@ -96,8 +100,19 @@ def finetune(
         accelerator.wait_for_everyone()
         for note in chosen.notes:
             progress.note(note)
+        dev = read_development_set(data, settings, system.embed.channel)
+        uses = uses_of(
+            chosen.clips["edition"],
+            chosen.noise["edition"],
+            "" if dev is None or settings.ensemble == "last" else dev.edition.name,
+        )
+        if not settings.editions and len(uses["train"]) > 1:
+            listed = ", ".join(uses["train"])
+            progress.note(f"trained on all that is on disk: {listed}; --editions chooses")
+        for sentence in _rules_broken(system, uses):
+            progress.note(sentence)
         loop = _loop(
-            data, run, system, settings, chosen,
+            data, run, system, settings, chosen, dev, uses,
             accelerator=accelerator, device=device, workers=workers, progress=progress,
         )  # fmt: skip
         state = loop.files.load_state()
@@ -161,12 +176,29 @@ def planned_system(
     return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
 
 
+def _rules_broken(system: System, uses: Uses) -> list[str]:
+    """What the rules of the editions to be scored have against the training, in words.
+
+    Where the recipe names none that is the newest edition that is trained on.
+    """
+    editions = [load_edition(name) for name in system.editions or uses["train"]]
+    official = [each for each in editions if each.official]
+    judged = official if system.editions else official[-1:]
+    return [
+        f"{each.what}: scores of {edition.name} are for analysis, not for a submission"
+        for edition in judged
+        for each in objections(uses, edition, system.name)
+    ]
+
+
 def _loop(
     data: Path,
     run: Path,
     system: System,
     settings: Training,
     chosen: TrainingSet,
+    dev: DevelopmentSet | None,
+    uses: Uses,
     *,
     accelerator: Accelerator,
     device: str,
@@ -177,12 +209,10 @@ def _loop(
     from dcase_asd.training.batches import TrainingBatches
     from dcase_asd.training.checkpoints import CheckpointFiles
     from dcase_asd.training.engine import Engine
-    from dcase_asd.training.evaluation import read_development_set
     from dcase_asd.training.loop import Loop
     from dcase_asd.training.model import Trainee
 
     recipe = system.embed
-    dev = read_development_set(data, settings, recipe.channel)
     backbone = load_backbone(recipe.plugin, recipe.checkpoint, **recipe.options)
     sub_centers = chosen.sub_centers(settings)
     trainee = Trainee(backbone, sub_centers, settings)
@@ -199,7 +229,9 @@ def _loop(
         batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
         dev=dev,
         detector=system.score,
-        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, chosen.fingerprint()),
+        files=CheckpointFiles(
+            run, settings, chosen.classes, sub_centers, chosen.fingerprint(), uses
+        ),
         journal=None,
         settings=settings,
         progress=progress,

@@ -89,10 +89,13 @@ def read_training_set(data: str | Path, settings: Training) -> TrainingSet:
 def _editions(manifest: pd.DataFrame, wanted: Iterable[str], data: Path) -> list[str]:
     present = sorted(manifest["edition"].unique())
     names = [load_edition(name).name for name in wanted]
-    for name in names:
-        if name not in present:
-            raise DataError(f"{manifest_path(data)}: no clip of edition {name}; "
-                            f"{nearest_name(name, present)}")  # fmt: skip
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise DataError(
+            f"{manifest_path(data)}: no clip of edition {', '.join(missing)}; "
+            f"{nearest_name(missing[0], present)} Download what is missing, or train on what is "
+            "there by --editions, or editions in [train] of the recipe or an overlay"
+        )
     return names or present
 
 
