@@ -28,8 +28,9 @@ _AUTHOR_FIELDS = ("lastname", "firstname", "email", "affiliation")
 def check_meta(meta: dict[str, Any], label: str, edition: Edition, where: str) -> Iterator[Problem]:
     """Check a parsed meta file against the fields of its year.
 
-    A missing field is an error. A null is a warning, as the authors may mean it, except the number
-    of parameters: every system has one.
+    A missing field is an error (a warning for a year whose meta file was not seen). A null is a
+    warning, as the authors may mean it, except in the name, abbreviation, authors and number of
+    parameters, which every system has.
     """
     yield from _check_fields(meta, edition, where)
     yield from _check_names(meta, label, edition, where)
@@ -77,7 +78,8 @@ def _check_fields(meta: dict[str, Any], edition: Edition, where: str) -> Iterato
     ]
     missing = [name for name in wanted if _look_up(meta, name) is _MISSING]
     if missing:
-        yield error(
+        finding = error if rules.meta_seen else warning
+        yield finding(
             where,
             f"{edition.name} asks for {', '.join(missing)}: write !!null where not applicable",
         )
@@ -96,13 +98,13 @@ def _check_fields(meta: dict[str, Any], edition: Edition, where: str) -> Iterato
     optional = [
         name for name in wanted if name not in (*required, "system.complexity.total_parameters")
     ]
-    for group, advice in (
-        (required, "fill in the form and submit again with --overwrite"),
-        (optional, "right only where it does not apply"),
+    for finding, group, advice in (
+        (error, required, "fill in the form and submit again with --overwrite"),
+        (warning, optional, "right only where it does not apply"),
     ):
         empty = [name.rpartition(".")[2] for name in group if _look_up(meta, name) is None]
         if empty:
-            yield warning(where, f"null in {', '.join(empty)}: {advice}")
+            yield finding(where, f"null in {', '.join(empty)}: {advice}")
 
 
 def _check_names(
@@ -212,6 +214,10 @@ def _check_row(
             yield error(where, f"{whose}: unknown {name!r}; {nearest_name(str(name), wanted)}")
         elif value is not None and not (_is_number(value) and 0 <= value <= PERCENT):
             yield error(where, f"{whose}: {name} is {value!r}, not a percentage")
+        elif value is not None and 0 < value <= 1:
+            yield error(
+                where, f"{whose}: {name} is {value}; percent is asked for, not a share of 1"
+            )
 
 
 def _look_up(meta: Any, name: str) -> Any:

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dcase_asd.artifacts.fusion import read_fusion
 from dcase_asd.artifacts.manifest import clips_of_edition, read_manifest
 from dcase_asd.artifacts.scores import read_scores
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.files import official_clip_name
-from dcase_asd.challenge.meta import development_results
-from dcase_asd.challenge.package import read_package
-from dcase_asd.challenge.problems import Problem
-from dcase_asd.challenge.validation import Key, check_package
+from dcase_asd.challenge.official_scores import Key, evaluation_scores
+from dcase_asd.challenge.package import TASK_FOLDER, read_package
+from dcase_asd.challenge.problems import Problem, warning
+from dcase_asd.challenge.run_check import RunContent, check_against_run, run_content
+from dcase_asd.challenge.validation import check_package
 from dcase_asd.errors import DataError, SubmissionError, command, nearest_name
+from dcase_asd.fused_system import system_facts
+from dcase_asd.training_rules import run_objections
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ def validate(
         package: The zip or the folder that `submit` makes; nothing is unpacked to disk.
         edition: Whose rules hold.
         data: Data folder with the manifest of the edition's evaluation set.
-        runs: Run folders to compute the development results from again: one for each system in
-            the order of the labels, or ``LABEL=FOLDER``.
+        runs: Run folders to compare scores, results and what was trained on with: one for each
+            system in the order of the labels, or ``LABEL=FOLDER``.
 
     Returns:
         All errors and warnings.
@@ -70,12 +74,19 @@ def validate(
     package, rules = Path(package), load_edition(edition)
     clips = _evaluation_clips(data, rules)
     content = read_package(package)
-    systems = list(content.systems())
-    computed = {
-        label: development_results(read_scores(run, rules.name), rules)
-        for label, run in _runs_of_systems(runs, systems).items()
-    }
+    files = content.systems()
+    systems = list(files)
+    folders = _runs_of_systems(runs, systems)
+    held: dict[str, RunContent] = {}
+    for label, run in folders.items():
+        scores = read_scores(run, rules.name)
+        by_file = evaluation_scores(scores, rules, run)
+        held[label] = run_content(by_file, rules, system_facts(run, scores, rules))
+    computed = {label: each.facts.results for label, each in held.items()}
     problems = check_package(content, rules, clips, computed)
+    for label, run in folders.items():
+        problems += check_against_run(label, files[label], held[label])
+        problems += _check_rules(run, rules, f"{TASK_FOLDER}/{label}")
     return Validation(
         package=package,
         edition=rules.name,
@@ -84,6 +95,16 @@ def validate(
         clips=sum(map(len, clips.values())),
         problems=problems,
     )
+
+
+def _check_rules(run: Path, edition: Edition, where: str) -> list[Problem]:
+    """What the rules have against how a run was made."""
+    fusion = read_fusion(run, edition.name)
+    caveats = [] if fusion is None else fusion.caveats()
+    return [
+        *(Problem(each.level, where, str(each)) for each in run_objections(run, edition)),
+        *(warning(where, sentence) for sentence in caveats),
+    ]
 
 
 def _evaluation_clips(data: str | Path, edition: Edition) -> dict[Key, set[str]]:

@@ -40,7 +40,7 @@ def errors(found):
 
 @pytest.mark.parametrize(
     ("edition", "clips"),
-    [("dcase2020", 36), ("dcase2021", 72), ("dcase2022", 36), ("dcase2024", 12), ("dcase2025", 12)],
+    [("dcase2020", 36), ("dcase2021", 72), ("dcase2022", 36), ("dcase2024", 12), ("dcase2026", 12)],
 )
 def test_what_submit_makes_is_valid_as_zip_and_as_folder(make_entry, tmp_path, pdf, edition, clips):
     entry = make_entry(edition)
@@ -82,8 +82,62 @@ def test_noise_and_training_clips_need_no_score(entry, packed):
 def test_results_are_compared_with_the_run(entry, packed):
     entry.write(entry.scores.assign(score=-entry.scores["score"]))
     found = validate(packed.archive, "dcase2024", entry.data, [str(entry.run)])
-    assert len(errors(found)) == 6
-    assert all("but the run's scores give" in line for line in errors(found))
+    results = [line for line in errors(found) if "but the run's scores give" in line]
+    others = [line for line in errors(found) if line not in results]
+    assert len(results) == 6
+    assert len(others) == 2
+    assert all("6 of 6 scores are not the run's: their signs are turned" in line for line in others)
+
+
+FILES = [
+    f"anomaly_score_{machine}_section_00_test.csv" for machine in ("3DPrinter", "AirCompressor")
+]
+
+
+def permuted(files):
+    clips, values = zip(*(line.split(",") for line in files[FILES[0]].splitlines()), strict=True)
+    moved = zip(clips, values[1:] + values[:1], strict=True)
+    return {FILES[0]: "".join(f"{clip},{value}\n" for clip, value in moved)}
+
+
+def constant(files):
+    clips = [line.split(",")[0] for line in files[FILES[0]].splitlines()]
+    return {FILES[0]: "".join(f"{clip},0.5\n" for clip in clips)}
+
+
+def swapped(files):
+    names = [FILES, [name.replace("anomaly_score", "decision_result") for name in FILES]]
+    return {a: files[b] for pair in names for a, b in (pair, pair[::-1])}
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "words"),
+    [
+        (permuted, "the same numbers stand at other clips"),
+        (swapped, f"they are those of {FILES[1]}"),
+        (constant, "all are 0.5"),
+    ],
+)
+def test_scores_that_are_not_the_runs_are_found(entry, packed, corrupt, words):
+    files = {path.name: path.read_text() for path in packed.folder.iterdir()}
+    for name, text in corrupt(files).items():
+        (packed.folder / name).write_text(text)
+    folder = packed.folder.parents[1]
+    found = validate(folder, "dcase2024", entry.data, [str(entry.run)])
+    assert not found.accepted()
+    assert any(FILES[0] in line and words in line for line in errors(found))
+
+
+def test_training_with_what_the_rules_forbid_is_an_error(make_entry, trained_with, tmp_path, pdf):
+    entry = make_entry("dcase2026")
+    done = submit(entry.run, "dcase2026", LABEL, tmp_path / "dist", form=FORM, report=pdf)
+    trained_with(entry.run, "dcase2020", "dcase2026")
+    found = validate(done.archive, "dcase2026", entry.data, [str(entry.run)])
+    (line,) = errors(found)
+    assert line.startswith(f"task2/{LABEL}: {entry.run} uses what dcase2026 does not allow")
+    assert "train clips of dcase2020" in line
+    trained_with(entry.run, "dcase2026")
+    assert errors(validate(done.archive, "dcase2026", entry.data, [str(entry.run)])) == []
 
 
 def test_runs_go_to_systems_in_order_or_by_label(entry, packed, tmp_path):
