@@ -139,10 +139,9 @@ def submit(
         system = task / label
         report_path = task / report_name(package)
         new_system = _must_change(system, folder_content(system), content, overwrite)
-        before = report_path.read_bytes() if report_path.is_file() else None
-        new_report = pdf is not None and _must_change(
-            report_path, _single(before), {report_path.name: pdf}, overwrite
-        )
+        name = report_path.name
+        before = {name: report_path.read_bytes()} if report_path.is_file() else None
+        new_report = pdf is not None and _must_change(report_path, before, {name: pdf}, overwrite)
         if new_system:
             replace_folder(system, content)
         if new_report and pdf is not None:
@@ -286,10 +285,6 @@ def _must_change(
         f"{path}: is there already and differs ({some(differing)}); replace it with --overwrite, "
         "or take another label"
     )
-
-
-def _single(content: bytes | None) -> dict[str, bytes] | None:
-    return None if content is None else {"": content}
 
 
 def _write_archive(folder: Path, archive: Path) -> bool:

@@ -244,6 +244,7 @@ def test_a_report_is_packed_and_kept_by_later_systems(make_entry, out, tmp_path)
     name = "task2/Lastname_INST_task2.technical_report.pdf"
     with zipfile.ZipFile(done.archive) as archive:
         assert archive.read(name) == b"%PDF-1.7\n"
+    assert not submit(entry.run, "dcase2024", LABEL, out, report=pdf).changed  # the same again
     pdf.write_bytes(b"%PDF-1.7\nnew")
     with pytest.raises(SubmissionError, match=r"technical_report\.pdf: is there already"):
         submit(entry.run, "dcase2024", LABEL, out, report=pdf)
