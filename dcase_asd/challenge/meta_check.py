@@ -36,6 +36,7 @@ def check_meta(meta: dict[str, Any], label: str, edition: Edition, where: str) -
     yield from _check_names(meta, label, edition, where)
     yield from _check_authors(_look_up(meta, "submission.authors"), label, where)
     yield from _check_numbers(meta, edition, where)
+    yield from _check_kinds(meta, where)
     yield from _check_table(_look_up(meta, "results.development_dataset"), edition, where)
 
 
@@ -83,16 +84,20 @@ def _check_fields(meta: dict[str, Any], edition: Edition, where: str) -> Iterato
             where,
             f"{edition.name} asks for {', '.join(missing)}: write !!null where not applicable",
         )
+    external = ("external_datasets",) if rules.external_datasets else ()
     for table, known in (
+        ("", ("submission", "system", "results")),
+        ("submission", ("label", "name", "abbreviation", "authors")),
+        ("system", ("description", "complexity", *external, "source_code")),
         ("system.description", rules.description),
         ("system.complexity", rules.complexity),
     ):
-        content = _look_up(meta, table)
+        content = _look_up(meta, table) if table else meta
         for name in sorted(map(str, content)) if isinstance(content, dict) else ():
             if name not in known:
+                field = f"{table}.{name}".strip(".")
                 yield warning(
-                    where,
-                    f"{edition.name} has no field {table}.{name}; {nearest_name(name, known)}",
+                    where, f"{edition.name} has no field {field}; {nearest_name(name, known)}"
                 )
     required = ("submission.name", "submission.abbreviation", "submission.authors")
     optional = [
@@ -178,6 +183,22 @@ def _check_numbers(meta: dict[str, Any], edition: Edition, where: str) -> Iterat
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not whole or value < 0 or (name == "total_parameters" and value > MOST_PARAMETERS):
                 yield error(where, f"{name} is {value!r}; give a plausible whole number")
+
+
+def _check_kinds(meta: dict[str, Any], where: str) -> Iterator[Problem]:
+    """Values that are of another kind than the field's."""
+    datasets = _look_up(meta, "system.external_datasets")
+    listed = datasets if isinstance(datasets, list) else []
+    whole = [each for each in listed if isinstance(each, dict) and each.get("name")]
+    if datasets not in (None, _MISSING) and (len(whole) < len(listed) or not listed):
+        yield error(where, "external_datasets must be a list, each entry with its name and url")
+    description = _look_up(meta, "system.description")
+    for name, value in description.items() if isinstance(description, dict) else ():
+        if isinstance(value, (dict, list)):
+            yield error(where, f"{name} must be text with commas between its parts, not {value!r}")
+    count = _look_up(meta, "system.description.ensemble_method_subsystem_count")
+    if count not in (None, _MISSING) and not (_is_number(count) and count >= 1 and count % 1 == 0):
+        yield error(where, f"ensemble_method_subsystem_count is {count!r}, not a whole number")
 
 
 def _check_table(table: Any, edition: Edition, where: str) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dcase_asd.challenge.edition import Edition
@@ -25,16 +25,26 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class RunContent:
-    """What a run holds: its evaluation scores by file, and its facts."""
+    """What a run holds.
+
+    Attributes:
+        scores: Its evaluation scores: score file -> clip -> score.
+        facts: What its meta file says by itself.
+        decisions: Threshold rule -> decision file -> content, of the rules that can be followed.
+    """
 
     scores: dict[str, Scores]
     facts: SystemFacts
+    decisions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def run_content(
-    scores: Mapping[Key, Mapping[str, float]], edition: Edition, facts: SystemFacts
+    scores: Mapping[Key, Mapping[str, float]],
+    edition: Edition,
+    facts: SystemFacts,
+    decisions: Mapping[str, Mapping[str, str]] | None = None,
 ) -> RunContent:
-    """A run's evaluation scores under the names that official files have for them."""
+    """A run's evaluation scores under the names that official files have for them, and the rest."""
     return RunContent(
         {
             score_file_name(edition, *key): {
@@ -43,6 +53,7 @@ def run_content(
             for key, clips in scores.items()
         },
         facts,
+        decisions or {},
     )
 
 
@@ -72,6 +83,7 @@ def check_against_run(label: str, files: Mapping[str, bytes], run: RunContent) -
             yield from _check_scores(name, found[name], run.scores, f"{folder}/{name}")
         elif run.scores:
             yield error(f"{folder}/{name}", f"the run has no scores of this file; {AGAIN}")
+    yield from _check_decisions(files, run.decisions, folder)
     meta = files.get(meta_name(label))
     if meta is not None:
         with suppress(ValueError):  # told where the meta file is checked
@@ -93,6 +105,30 @@ def _check_scores(
     if wrong:
         yield error(where, f"{len(wrong)} of {len(found)} scores are not the run's: "
                            f"{_how(name, found, wrong, run)}; {AGAIN}")  # fmt: skip
+
+
+def _check_decisions(
+    files: Mapping[str, bytes], decisions: Mapping[str, Mapping[str, str]], folder: str
+) -> Iterator[Problem]:
+    """Find decisions that no threshold rule gives; of several rules the one that fits best."""
+    of_rules: list[dict[str, list[str]]] = []
+    for of_rule in decisions.values():
+        different: dict[str, list[str]] = {}
+        for name in sorted(of_rule.keys() & files.keys()):
+            expected = read_values(of_rule[name].encode()).values
+            found = read_values(files[name]).values
+            clips = [clip for clip in expected if found.get(clip, expected[clip]) != expected[clip]]
+            if clips:
+                different[name] = clips
+        of_rules.append(different)
+    nearest = min(of_rules, key=lambda each: sum(map(len, each.values())), default={})
+    for name, clips in nearest.items():
+        yield error(
+            f"{folder}/{name}",
+            f"the decisions of {some(clips)} are not those of the run by any threshold rule; where "
+            "it was submitted with another --quantile give that here, else submit again with "
+            "--overwrite",
+        )
 
 
 def _how(name: str, found: Scores, wrong: list[str], run: Mapping[str, Scores]) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from dcase_asd.artifacts.atomic import only_writer, read_json, replacing, write_json
@@ -14,8 +13,6 @@ from dcase_asd.artifacts.folders import folder_content, mend_folders, replace_fo
 from dcase_asd.artifacts.fusion import read_fusion
 from dcase_asd.artifacts.scores import read_scores
 from dcase_asd.challenge.edition import Edition, load_edition
-from dcase_asd.challenge.files import decision_file_name, official_text, score_file_name
-from dcase_asd.challenge.ground_truth import labels_from_names
 from dcase_asd.challenge.litter import find_below
 from dcase_asd.challenge.meta import (
     SubmissionForm,
@@ -23,7 +20,6 @@ from dcase_asd.challenge.meta import (
     left_empty,
     meta_text,
 )
-from dcase_asd.challenge.official_scores import evaluation_scores
 from dcase_asd.challenge.package import (
     LARGEST_FILE,
     PDF_START,
@@ -35,30 +31,16 @@ from dcase_asd.challenge.package import (
     zip_content,
 )
 from dcase_asd.challenge.problems import some
-from dcase_asd.detection.threshold import ThresholdRule, decide, set_threshold
-from dcase_asd.errors import ScoresError, SubmissionError
+from dcase_asd.detection.threshold import ThresholdRule
+from dcase_asd.errors import SubmissionError
 from dcase_asd.fused_system import system_facts
+from dcase_asd.official_files import SubmittedFile, official_files
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe import read_recipe
 from dcase_asd.training_rules import run_objections
 
 MARKER = "package.json"
 """File beside ``task2/`` that says which edition the package is for; it is not zipped."""
-
-
-@dataclass(frozen=True)
-class SubmittedFile:
-    """One score file: how many clips it names, and how many of them are decided anomalous.
-
-    `threshold` and `anomalies` are None where the edition asks for no decisions.
-    """
-
-    machine: str
-    section: str
-    domain: str
-    clips: int
-    threshold: float | None
-    anomalies: int | None
 
 
 @dataclass(frozen=True)
@@ -124,7 +106,7 @@ def submit(
         raise SubmissionError("; ".join(refusals))
     for each in objections:
         progress.note(str(each))
-    files, rows, caveats = _official_files(run, scores, rules, quantile, rule)
+    files, rows, caveats = official_files(run, scores, rules, quantile, rule)
     for caveat, sections in caveats.items():
         progress.note(f"{some(sections)}: {caveat}")
     _note_coverage(rules, rows, progress)
@@ -163,50 +145,6 @@ def _read_report(path: Path) -> bytes:
         limit = f"{LARGEST_FILE // 2**20} MiB"
         raise SubmissionError(f"{path}: is larger than {limit}; make its figures smaller")
     return content
-
-
-def _official_files(
-    run: Path, scores: pd.DataFrame, edition: Edition, quantile: float, rule: ThresholdRule
-) -> tuple[dict[str, str], list[SubmittedFile], dict[str, set[str]]]:
-    """The files with their content, what they hold, and caveats of thresholds by machine."""
-    evaluation = scores[scores["stage"] == "eval"]
-    by_file = evaluation_scores(scores, edition, run)
-    if not by_file:
-        raise ScoresError(
-            f"{run}: holds no scores of the evaluation set of {edition.name}, which a package is "
-            "made of; put its eval_data into the data folder, then prepare, embed and score"
-        )
-    files: dict[str, str] = {}
-    rows: list[SubmittedFile] = []
-    caveats: dict[str, set[str]] = {}
-    for key, clips in by_file.items():
-        machine, section, _ = key
-        limit = None
-        if edition.submission.decision_file:
-            mine = (evaluation["machine"] == machine) & (evaluation["section"] == section)
-            train = evaluation[mine & (evaluation["split"] == "train")]
-            train = labels_from_names(train, edition, "train")
-            where = f"{run}: {edition.name} {machine} section {section}"
-            found = set_threshold(
-                train["score"].to_numpy(dtype=np.float64),
-                train["domain"].to_numpy(dtype=str),
-                rule,
-                quantile,
-                where,
-            )
-            limit = found.value
-            for caveat in found.caveats:
-                caveats.setdefault(caveat, set()).add(f"{machine} section {section}")
-        name = score_file_name(edition, *key)
-        files[name] = official_text(clips, name)
-        anomalies = None
-        if limit is not None:
-            name = decision_file_name(edition, *key)
-            decisions = decide(np.array(list(clips.values())), limit).tolist()
-            files[name] = official_text(dict(zip(clips, decisions, strict=True)), name)
-            anomalies = sum(decisions)
-        rows.append(SubmittedFile(*key, len(clips), limit, anomalies))
-    return files, rows, caveats
 
 
 def _note_coverage(edition: Edition, rows: list[SubmittedFile], progress: Progress) -> None:

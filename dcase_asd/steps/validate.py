@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import get_args
+
+import pandas as pd
 
 from dcase_asd.artifacts.fusion import read_fusion
 from dcase_asd.artifacts.manifest import clips_of_edition, read_manifest
@@ -16,8 +20,17 @@ from dcase_asd.challenge.package import TASK_FOLDER, read_package
 from dcase_asd.challenge.problems import Problem, warning
 from dcase_asd.challenge.run_check import RunContent, check_against_run, run_content
 from dcase_asd.challenge.validation import check_package
-from dcase_asd.errors import DataError, SubmissionError, command, nearest_name
+from dcase_asd.detection.threshold import ThresholdRule
+from dcase_asd.errors import (
+    DataError,
+    ScoresError,
+    SubmissionError,
+    TooFewClipsError,
+    command,
+    nearest_name,
+)
 from dcase_asd.fused_system import system_facts
+from dcase_asd.official_files import official_files
 from dcase_asd.training_rules import run_objections
 
 
@@ -52,7 +65,12 @@ class Validation:
 
 
 def validate(
-    package: str | Path, edition: str, data: str | Path, runs: Sequence[str | Path] = ()
+    package: str | Path,
+    edition: str,
+    data: str | Path,
+    runs: Sequence[str | Path] = (),
+    *,
+    quantile: float = 0.9,
 ) -> Validation:
     """Check a challenge package.
 
@@ -62,6 +80,7 @@ def validate(
         data: Data folder with the manifest of the edition's evaluation set.
         runs: Run folders to compare scores, results and what was trained on with: one for each
             system in the order of the labels, or ``LABEL=FOLDER``.
+        quantile: That the decisions were submitted with.
 
     Returns:
         All errors and warnings.
@@ -81,7 +100,11 @@ def validate(
     for label, run in folders.items():
         scores = read_scores(run, rules.name)
         by_file = evaluation_scores(scores, rules, run)
-        held[label] = run_content(by_file, rules, system_facts(run, scores, rules))
+        facts, decisions = (
+            system_facts(run, scores, rules),
+            _decisions(run, scores, rules, quantile),
+        )
+        held[label] = run_content(by_file, rules, facts, decisions)
     computed = {label: each.facts.results for label, each in held.items()}
     problems = check_package(content, rules, clips, computed)
     for label, run in folders.items():
@@ -95,6 +118,18 @@ def validate(
         clips=sum(map(len, clips.values())),
         problems=problems,
     )
+
+
+def _decisions(
+    run: Path, scores: pd.DataFrame, edition: Edition, quantile: float
+) -> dict[str, dict[str, str]]:
+    """Threshold rule -> files that a run would be submitted with; without rules that fail."""
+    found = {}
+    for rule in get_args(ThresholdRule) if edition.submission.decision_file else ():
+        with suppress(ScoresError, TooFewClipsError):
+            files, _, _ = official_files(run, scores, edition, quantile, rule)
+            found[rule] = {name: text for name, text in files.items() if "decision" in name}
+    return found
 
 
 def _check_rules(run: Path, edition: Edition, where: str) -> list[Problem]:
@@ -127,6 +162,8 @@ def _evaluation_clips(data: str | Path, edition: Edition) -> dict[Key, set[str]]
 
 
 def _runs_of_systems(runs: Sequence[str | Path], systems: list[str]) -> dict[str, Path]:
+    if not systems:  # told where the package is checked
+        return {}
     named: dict[str, Path] = {}
     unnamed: list[Path] = []
     for run in runs:

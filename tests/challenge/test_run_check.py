@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
 
 import pytest
@@ -105,6 +106,45 @@ def test_clips_and_files_that_the_run_has_not_or_alone_are_told():
     assert f"the run has scores for {FILES['ToyPet']}, the package has none" in lacking[2]
     other = "anomaly_score_AutoTrash_section_00_test.csv"
     assert "no scores of this file" in only_error({**packed(), other: text(PET)}, other)
+
+
+DECISIONS = {
+    f"decision_result_{machine}_section_00_test.csv": {
+        clip.replace(".flac", ".wav"): int(score > 0.5) for clip, score in SCORES[machine].items()
+    }
+    for machine in MACHINES
+}
+DECIDING = dataclasses.replace(
+    RUN,
+    decisions={
+        "none": {name: "".join(f"{clip},0\n" for clip in of) for name, of in DECISIONS.items()},
+        "half": {
+            name: "".join(f"{clip},{value}\n" for clip, value in of.items())
+            for name, of in DECISIONS.items()
+        },
+    },
+)
+
+
+def test_decisions_are_those_of_one_of_the_threshold_rules():
+    for rule in DECIDING.decisions.values():
+        files = packed() | {name: content.encode() for name, content in rule.items()}
+        assert findings(files, DECIDING) == []
+
+
+@pytest.mark.parametrize("turned", [0, 7, 19])
+def test_one_decision_that_is_not_the_runs_is_found(turned):
+    files = packed() | {
+        name: content.encode() for name, content in DECIDING.decisions["half"].items()
+    }
+    name = "decision_result_ToyPet_section_00_test.csv"
+    lines = files[name].decode().splitlines()
+    clip, value = lines[turned].split(",")
+    lines[turned] = f"{clip},{1 - int(value)}"
+    (found,) = findings(files | {name: "\n".join(lines).encode()}, DECIDING)
+    assert found[:2] == ("error", f"task2/{LABEL}/{name}")
+    assert f"the decisions of {clip} are not those of the run" in found[2]
+    assert "--quantile" in found[2]
 
 
 def test_a_run_without_evaluation_scores_confirms_nothing():

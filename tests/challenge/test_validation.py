@@ -45,7 +45,8 @@ FORM = SubmissionForm(
     ),
     description=dict.fromkeys(
         set(EDITION.submission.description) - {"input_sampling_rate"}, "something"
-    ),
+    )
+    | {"ensemble_method_subsystem_count": 2},
     external_datasets=(ExternalDataset("AudioSet", "https://audio.set"),),
     source_code="https://code.org",
 )
@@ -310,6 +311,14 @@ def test_a_malformed_label_is_an_error():
         ("system.complexity.total_parameters", 10**13, "error", "give a plausible whole number"),
         ("system.complexity.MACS", True, "error", "MACS is True"),
         ("system.complexity.MACS", None, "warning", "null in MACS"),
+        ("system.external_datasets", "AudioSet", "error", "external_datasets must be a list"),
+        ("system.external_datasets.0.name", None, "error", "external_datasets must be a list"),
+        ("system.description.front_end", {"a": 1}, "error", "front_end must be text"),
+        ("system.description.ensemble_method_subsystem_count", "many", "error", "is 'many', not a"),
+        ("system.description.ensemble_method_subsystem_count", 2.5, "error", "is 2.5, not a whole"),
+        ("system.sourcecode", "x", "warning", "system.sourcecode; did you mean 'source_code'?"),
+        ("submission.nme", "x", "warning", "submission.nme; did you mean 'name'?"),
+        ("result", "x", "warning", "no field result; did you mean 'results'?"),
         ("system.external_datasets", KeyError, "error", "asks for system.external_datasets"),
         ("system.source_code", None, "warning", "null in source_code"),
         ("results.development_dataset.fan.pauc", 53.0, "error",

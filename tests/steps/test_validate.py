@@ -83,10 +83,9 @@ def test_results_are_compared_with_the_run(entry, packed):
     entry.write(entry.scores.assign(score=-entry.scores["score"]))
     found = validate(packed.archive, "dcase2024", entry.data, [str(entry.run)])
     results = [line for line in errors(found) if "but the run's scores give" in line]
-    others = [line for line in errors(found) if line not in results]
     assert len(results) == 6
-    assert len(others) == 2
-    assert all("6 of 6 scores are not the run's: their signs are turned" in line for line in others)
+    turned = "6 of 6 scores are not the run's: their signs are turned"
+    assert sum(turned in line for line in errors(found)) == 2
 
 
 FILES = [
@@ -126,6 +125,26 @@ def test_scores_that_are_not_the_runs_are_found(entry, packed, corrupt, words):
     found = validate(folder, "dcase2024", entry.data, [str(entry.run)])
     assert not found.accepted()
     assert any(FILES[0] in line and words in line for line in errors(found))
+
+
+def test_decisions_are_compared_at_the_quantile_that_they_were_submitted_with(entry, tmp_path, pdf):
+    done = submit(
+        entry.run, "dcase2024", LABEL, tmp_path / "q", form=FORM, report=pdf, quantile=0.5
+    )
+    runs = [str(entry.run)]
+    assert errors(validate(done.archive, "dcase2024", entry.data, runs, quantile=0.5)) == []
+    found = errors(validate(done.archive, "dcase2024", entry.data, runs))
+    assert found
+    assert all("another --quantile" in line for line in found)
+
+
+def test_a_package_without_its_folder_is_told_and_not_its_runs(entry, packed, tmp_path):
+    nested = tmp_path / "nested.zip"
+    with zipfile.ZipFile(packed.archive) as old, zipfile.ZipFile(nested, "w") as new:
+        for name in old.namelist():
+            new.writestr(f"outer/{name}", old.read(name))
+    found = validate(nested, "dcase2024", entry.data, [f"{LABEL}={entry.run}"])
+    assert "task2: there is no system; add one with `submit`" in errors(found)
 
 
 def test_training_with_what_the_rules_forbid_is_an_error(make_entry, trained_with, tmp_path, pdf):
