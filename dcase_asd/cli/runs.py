@@ -196,7 +196,7 @@ def _show_fitted(done: Submissions) -> None:
     show_table(
         ("submission", "dev score", "left-out machines", "equal weights"),
         fitted_rows(done.results),
-        title="official scores, percent; left-out machines: of weights fitted without them",
+        title="scores, percent; left-out machines: of weights fitted without them",
         numbers=("dev score", "left-out machines", "equal weights"),
     )
 

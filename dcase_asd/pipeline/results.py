@@ -113,12 +113,11 @@ def _summary(results: Sequence[Result], rows: list[tuple[str, ...]]) -> str:
         "",
         *_markdown(("Machine", "Metric", *labels), shown, numbers=len(labels)),
         "",
-        "Weights are fitted to the development labels. `left out` is the official score of machine",
-        "types that were left out of the fit; `equal weights` is that of the same systems' mean.",
+        "The score is the official one; of 2020 and one's own machines the mean of AUC and pAUC.",
+        "Weights are fitted to the development labels. `left out` is the score of machine types",
+        "that were left out of the fit; `equal weights` is that of the same systems' mean.",
         "",
-        *_markdown(
-            ("System", "official score", "left out", "equal weights"), fitted_rows(results), 3
-        ),
+        *_markdown(("System", "score", "left out", "equal weights"), fitted_rows(results), 3),
     ]
     for result in results:
         left_out = None if result.fusion is None else result.fusion.leave_one_machine_out
