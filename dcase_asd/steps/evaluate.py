@@ -68,14 +68,7 @@ def evaluate_run_or_folder(
     said = _Notes(progress or Silent())
     target = Path(target)
     ground_truth = None if ground_truth is None else Path(ground_truth)
-    wanted = "; give a run folder or one with official score files"
-    if not target.exists():
-        raise DataError(no_such_run(target, wanted))
-    if not target.is_dir() or editions_below(target):
-        raise DataError(f"{target}: a {'data folder' if target.is_dir() else 'file'}{wanted}")
-    # A folder of official files may have scores/ below it, too.
-    of_run = is_run(target) or scores_path(target, rules.name).is_file()
-    scores = _read_run(target, rules) if of_run else read_official_scores(target, rules)
+    scores = _read_scores(target, rules)
     fusion = read_fusion(target, rules.name)
     for sentence in fusion.caveats() if fusion is not None else ():
         said.note(sentence)
@@ -150,6 +143,17 @@ class _Notes:
     def note(self, message: str) -> None:
         self.notes.append(message)
         self.progress.note(message)
+
+
+def _read_scores(target: Path, edition: Edition) -> pd.DataFrame:
+    wanted = "; give a run folder or one with official score files"
+    if not target.exists():
+        raise DataError(no_such_run(target, wanted))
+    if not target.is_dir() or editions_below(target):
+        raise DataError(f"{target}: a {'data folder' if target.is_dir() else 'file'}{wanted}")
+    # A folder of official files may have scores/ below it, too.
+    of_run = is_run(target) or scores_path(target, edition.name).is_file()
+    return _read_run(target, edition) if of_run else read_official_scores(target, edition)
 
 
 def _read_run(run: Path, edition: Edition) -> pd.DataFrame:
