@@ -241,7 +241,7 @@ def member_runs(run: str | Path, fusion: Fusion) -> list[Path]:
     return [Path(os.path.normpath(Path(run).parent / system)) for system in fusion.systems]
 
 
-def single_runs(run: Path, edition: str) -> list[Path]:
+def single_runs(run: str | Path, edition: str) -> list[Path]:
     """Run folders of the single systems that a run's scores of an edition are made of.
 
     Systems that a fusion did not select or gave no weight are left out.
@@ -249,6 +249,7 @@ def single_runs(run: Path, edition: str) -> list[Path]:
     Raises:
         RecipeError: A recipe is wrong.
     """
+    run = Path(run)
     if not (run.is_dir() and is_fused(run)):
         return [run]
     fusion = read_fused_system(run).fusion
@@ -260,7 +261,7 @@ def single_runs(run: Path, edition: str) -> list[Path]:
     return list(dict.fromkeys(single for member in used for single in single_runs(member, edition)))
 
 
-def subsystem_count(run: Path, edition: str) -> int | None:
+def subsystem_count(run: str | Path, edition: str) -> int | None:
     """How many networks a run's scores of an edition are made of; None where one is gone.
 
     Of a fine-tuned system each checkpoint that is scored counts.
@@ -275,7 +276,7 @@ def subsystem_count(run: Path, edition: str) -> int | None:
     return sum(max(1, len(each.scored)) if each is not None else 1 for each in kept)
 
 
-def system_facts(run: Path, scores: pd.DataFrame, edition: Edition) -> SystemFacts:
+def system_facts(run: str | Path, scores: pd.DataFrame, edition: Edition) -> SystemFacts:
     """What the meta file says of a run by itself.
 
     Args:

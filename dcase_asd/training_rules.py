@@ -13,6 +13,7 @@ from dcase_asd.artifacts.checkpoints import checkpoint_metadata, checkpoints_fol
 from dcase_asd.challenge.curves import DOMAINS
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.problems import some
+from dcase_asd.errors import command
 from dcase_asd.fused_system import single_runs
 from dcase_asd.system import read_system, recipe_path
 
@@ -55,9 +56,9 @@ def uses_of(train: Iterable[str], noise: Iterable[str], dev: str) -> Uses:
     return {use: tuple(sorted(editions)) for use, editions in names.items()}
 
 
-def uses_of_checkpoint(path: Path | None) -> Uses:
+def uses_of_checkpoint(path: str | Path | None) -> Uses:
     """Whose recordings a checkpoint was fine-tuned with; nothing where it was not fine-tuned."""
-    about = {} if path is None else checkpoint_metadata(path)
+    about = {} if path is None else checkpoint_metadata(Path(path).expanduser())
     if "editions" in about:
         return {use: tuple(names) for use, names in json.loads(about["editions"]).items()}
     if "classes" not in about:
@@ -68,7 +69,7 @@ def uses_of_checkpoint(path: Path | None) -> Uses:
     return _uses_of_recipe(tomllib.loads(about["recipe"]), train)
 
 
-def uses_of_run(run: Path) -> Uses | None:
+def uses_of_run(run: str | Path) -> Uses | None:
     """Whose recordings the network of a single system was fine-tuned with; None: not known.
 
     Raises:
@@ -78,8 +79,7 @@ def uses_of_run(run: Path) -> Uses | None:
         return None
     system = read_system(run)
     if system.train is None:
-        start = system.embed.checkpoint
-        return uses_of_checkpoint(None if start is None else Path(start))
+        return uses_of_checkpoint(system.embed.checkpoint)
     kept = read_kept(run)
     files = () if kept is None else (*kept.scored, *(each.file for each in kept.checkpoints))
     for file in files:
@@ -89,7 +89,7 @@ def uses_of_run(run: Path) -> Uses | None:
     return _uses_of_recipe(vars(train), train.editions) if train.editions else None
 
 
-def run_objections(run: Path, edition: Edition) -> list[Objection]:
+def run_objections(run: str | Path, edition: Edition) -> list[Objection]:
     """What the rules of an edition have against the systems that a run's scores are made of.
 
     Raises:
@@ -164,10 +164,13 @@ def _way_out(listed: Mapping[str, list[str]], edition: Edition, run: Path | None
     if run is None:
         return f"fine-tune with {given}, or change [train] of the recipe alike"
     start = read_system(run).embed.checkpoint
-    if start is not None and uses_of_checkpoint(Path(start)):
+    if start is not None and uses_of_checkpoint(start):
         return f"start another run from other weights than {start}"
-    again = f"--recipe {recipe_path(run)} --data data --run {run}_{edition.name}"
-    return f"fine-tune another run: `dcase-asd finetune {again} {given}`"
+    again = command(
+        "finetune", "--recipe", recipe_path(run), "--data", "data",
+        "--run", f"{run}_{edition.name}", *given.split(),
+    )  # fmt: skip
+    return f"fine-tune another run: {again}"
 
 
 def _uses_of_recipe(train: Mapping[str, Any], editions: Iterable[str]) -> Uses:

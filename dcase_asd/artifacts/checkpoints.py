@@ -115,10 +115,10 @@ def scored_checkpoints(run: str | Path) -> list[Path]:
     return paths
 
 
-def checkpoint_metadata(path: Path) -> dict[str, str]:
+def checkpoint_metadata(path: str | Path) -> dict[str, str]:
     """What a checkpoint says of itself, read without torch; nothing for a file of others."""
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size)) if size <= LARGEST_HEADER else {}
         return dict(json.loads(header["__metadata__"][METADATA]))

@@ -16,7 +16,7 @@ Key = tuple[str, str, str]
 
 
 def evaluation_scores(
-    scores: pd.DataFrame, edition: Edition, run: Path
+    scores: pd.DataFrame, edition: Edition, run: str | Path
 ) -> dict[Key, dict[str, float]]:
     """A run's scores of evaluation test clips: score file -> clip's file name -> score.
 
