@@ -56,7 +56,7 @@ class Inspection:
     note: str
 
 
-def inspect_recording(path: Path) -> Inspection:
+def inspect_recording(path: str | Path) -> Inspection:
     """Read a recording's header, a few samples, and of floats all, since their unit is not said.
 
     The key covers the header and `KEY_FRAMES` frames from the middle. WAV files that differ in
@@ -76,7 +76,7 @@ def inspect_recording(path: Path) -> Inspection:
         return Inspection(source.header, digest.hexdigest(), "; ".join(filter(None, notes)))
 
 
-def read_header(path: Path) -> AudioHeader:
+def read_header(path: str | Path) -> AudioHeader:
     """Read a recording's header.
 
     Raises:
@@ -86,7 +86,7 @@ def read_header(path: Path) -> AudioHeader:
         return source.header
 
 
-def content_hash(path: Path) -> str:
+def content_hash(path: str | Path) -> str:
     """Hash every sample of a recording; equal for equal audio, as `inspect_recording` says.
 
     Raises:
@@ -100,7 +100,7 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_waveform(path: Path, channel: int = 0, sample_rate: int | None = None) -> Waveform:
+def read_waveform(path: str | Path, channel: int = 0, sample_rate: int | None = None) -> Waveform:
     """Read one channel of a recording.
 
     Args:
@@ -119,7 +119,7 @@ def read_waveform(path: Path, channel: int = 0, sample_rate: int | None = None) 
 
 
 def read_clip(
-    path: Path, channel: int = 0, sample_rate: int | None = None
+    path: str | Path, channel: int = 0, sample_rate: int | None = None
 ) -> tuple[Waveform, list[int] | None]:
     """Read one channel of a recording, and look whether there is anything to hear.
 
@@ -159,7 +159,7 @@ def read_clip(
     return waveform, sounding
 
 
-def read_span(path: Path, start: int, frames: int, channel: int = 0) -> Waveform:
+def read_span(path: str | Path, start: int, frames: int, channel: int = 0) -> Waveform:
     """Read part of one channel at the file's own rate.
 
     Args:
@@ -179,13 +179,13 @@ def read_span(path: Path, start: int, frames: int, channel: int = 0) -> Waveform
         span = np.ascontiguousarray(source.floats(start, frames)[:, channel])
         if not source.is_float:
             return span
-        changed = path.stat().st_mtime_ns
+        changed = Path(path).stat().st_mtime_ns
     if not np.isfinite(span).all():
         raise AudioError(f"{path}: holds a sample that is not a finite number; {REPAIR}")
     return span * _scale_of_file(path, changed)
 
 
-def _check_channel(path: Path, channel: int, channels: int) -> None:
+def _check_channel(path: str | Path, channel: int, channels: int) -> None:
     if not 0 <= channel < channels:
         raise AudioError(
             f"{path}: there is no channel {channel}, the file has {channels}; "
@@ -193,7 +193,7 @@ def _check_channel(path: Path, channel: int, channels: int) -> None:
         )
 
 
-def _float_scale(source: _Wav | _Decoded, path: Path) -> tuple[np.float32, str]:
+def _float_scale(source: _Wav | _Decoded, path: str | Path) -> tuple[np.float32, str]:
     """What float samples are multiplied with, one factor for all channels, and why in words."""
     peaks, whole = np.zeros(source.header.channels, dtype=np.float32), True
     for start in range(0, source.header.frames, BLOCK_FRAMES):
@@ -216,7 +216,7 @@ def _float_scale(source: _Wav | _Decoded, path: Path) -> tuple[np.float32, str]:
 
 
 @lru_cache(maxsize=1 << 17)
-def _scale_of_file(path: Path, changed: int) -> np.float32:  # noqa: ARG001 - a key of the cache
+def _scale_of_file(path: str | Path, changed: int) -> np.float32:  # noqa: ARG001 - a key of the cache
     with _opened(path) as source:
         return _float_scale(source, path)[0]
 
@@ -293,7 +293,8 @@ class _Decoded:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Wav | _Decoded]:
+def _opened(path: str | Path) -> Iterator[_Wav | _Decoded]:
+    path = Path(path)
     try:
         with path.open("rb", buffering=0) as file:
             layout = wav_layout(file, path)

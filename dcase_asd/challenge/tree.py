@@ -35,7 +35,7 @@ class FoundFile:
     problem: str = ""
 
 
-def walk_tree(data: Path, only: str | None = None) -> Iterator[FoundFile]:
+def walk_tree(data: str | Path, only: str | None = None) -> Iterator[FoundFile]:
     """Find every file in the split folders of every edition, or of `only` one, in sorted order.
 
     Symbolic links are followed. Litter is passed over (see `challenge.litter`), and so are files
@@ -45,6 +45,7 @@ def walk_tree(data: Path, only: str | None = None) -> Iterator[FoundFile]:
         DataError: The data folder is missing, is not one, or holds no edition.
         EditionError: A folder is named after a year that does not exist.
     """
+    data = Path(data)
     editions = edition_folders(data)
     for folder in editions:
         edition = load_edition(edition_name(folder))
@@ -87,12 +88,13 @@ def _found_file(
     return FoundFile(edition, stage, machine, folder, entry.name, path, stamp, problem)
 
 
-def edition_folders(data: Path) -> list[str]:
+def edition_folders(data: str | Path) -> list[str]:
     """Names of the folders of a data folder that hold an edition.
 
     Raises:
         DataError: The data folder is missing, is not one, or holds no edition.
     """
+    data = Path(data)
     if not data.is_dir():
         kind = "is not a folder" if data.exists() else "no such data folder"
         raise DataError(f"{data}: {kind}; say which with --data")

@@ -46,6 +46,11 @@ class Setup:
     prepared: bool = False
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("data", "runs", "overlay"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
+
 
 @dataclass(frozen=True)
 class SystemRun:
@@ -62,7 +67,7 @@ class SystemRun:
     changed: bool = True
 
 
-def run_recipe(recipe: Path, setup: Setup, progress: Progress | None = None) -> SystemRun:
+def run_recipe(recipe: str | Path, setup: Setup, progress: Progress | None = None) -> SystemRun:
     """Run a recipe, of a system or of a fusion with its systems, in folders below ``runs``.
 
     Raises:
@@ -76,7 +81,7 @@ def run_recipe(recipe: Path, setup: Setup, progress: Progress | None = None) -> 
     return runner.run_and_evaluate(node, node.recipe.editions)
 
 
-def finetune_recipe(recipe: Path, setup: Setup, progress: Progress | None = None) -> bool:
+def finetune_recipe(recipe: str | Path, setup: Setup, progress: Progress | None = None) -> bool:
     """Only fine-tune what a recipe names; several processes of a launcher may do so together.
 
     `prepare` must have been run before.

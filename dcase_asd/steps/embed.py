@@ -28,9 +28,10 @@ from dcase_asd.challenge.edition import load_edition
 from dcase_asd.challenge.problems import some
 from dcase_asd.errors import AudioError, BackboneError, DataError
 from dcase_asd.progress import Advance, Progress, Silent
-from dcase_asd.registry import installed_plugins, load_backbone
+from dcase_asd.registry import installed_plugins, load_backbone, locate_checkpoint
 from dcase_asd.steps.prepare import up_to_date_manifest
 from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
+from dcase_asd.training_rules import run_objections
 
 if TYPE_CHECKING:
     from dcase_asd.backbone import Backbone
@@ -63,8 +64,8 @@ class _Machine:
 
 
 def embed(
-    data: Path,
-    run: Path,
+    data: str | Path,
+    run: str | Path,
     edition: str,
     system: System,
     device: str = "auto",
@@ -91,8 +92,9 @@ def embed(
         ArtifactError: The run folder was made otherwise, is being written by another process, or
             its fine-tuning is not finished.
     """
-    progress = progress or Silent()
-    name = load_edition(edition).name
+    data, run, progress = Path(data), Path(run), progress or Silent()
+    rules = load_edition(edition)
+    name = rules.name
     clips = clips_of_edition(up_to_date_manifest(data, progress, name), name, data)
     clips = clips[(clips["role"] == "machine") & clips["split"].isin(["train", "test"])]
     if clips.empty:
@@ -103,6 +105,8 @@ def embed(
         if _is_represented_anew(run, system):
             _load(parts[0][1], "cpu")  # what the backbone lacks is refused before a recipe says it
         keep_recipe(run, system)
+        for each in run_objections(run, rules):
+            progress.note(f"{each.what}: its scores are for analysis, not for a submission")
         keys = content_hashes(data, list(clips["path"]), progress)
         for folder, recipe in parts:
             machines = _machines(folder, name, clips, keys, recipe)
@@ -161,9 +165,9 @@ def _backbone_fingerprint(recipe: Embedding) -> str:
     settings = asdict(recipe) | {"batch_size": None, "checkpoint": None}
     weights: list[str] = []
     if recipe.checkpoint is not None:
-        path = Path(recipe.checkpoint)
-        if not path.exists():  # a name that the plugin knows where to find
-            weights.append(recipe.checkpoint)
+        path = locate_checkpoint(recipe.plugin, recipe.checkpoint)
+        if path is None:  # a name that the plugin knows where to find
+            return fingerprint(versions, settings, [recipe.checkpoint])
         files = [path] if path.is_file() else sorted(path.rglob("*"))
         for file in (each for each in files if each.is_file()):
             with file.open("rb") as content:
@@ -311,8 +315,7 @@ def _load(recipe: Embedding, device: str) -> Backbone:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    checkpoint = None if recipe.checkpoint is None else Path(recipe.checkpoint)
-    backbone = load_backbone(recipe.plugin, checkpoint, **recipe.options)
+    backbone = load_backbone(recipe.plugin, recipe.checkpoint, **recipe.options)
     try:
         return backbone.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:

@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING, Any
 from dcase_asd.artifacts.atomic import fingerprint, only_writer
 from dcase_asd.artifacts.checkpoints import KeptCheckpoint, checkpoints_folder, read_kept
 from dcase_asd.artifacts.header_cache import content_hashes
+from dcase_asd.challenge.edition import load_edition
 from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.registry import load_backbone
 from dcase_asd.steps.prepare import up_to_date_manifest
 from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
 from dcase_asd.training.settings import Training
+from dcase_asd.training_rules import Uses, objections, uses_of
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
     from dcase_asd.training.dataset import TrainingSet
+    from dcase_asd.training.evaluation import DevelopmentSet
     from dcase_asd.training.loop import Loop
 
 
@@ -38,8 +41,8 @@ class FineTuned:
 
 
 def finetune(
-    data: Path,
-    run: Path,
+    data: str | Path,
+    run: str | Path,
     system: System,
     *,
     device: str = "auto",
@@ -73,6 +76,7 @@ def finetune(
     """
     from dcase_asd.training.dataset import read_training_set
 
+    data, run = Path(data), Path(run)
     settings = system.train or Training()
     system = dataclasses.replace(system, train=settings)
     progress = (progress or Silent()) if is_main_process() else Silent()
@@ -92,6 +96,7 @@ def finetune(
         return _outcome(run, changed=False)
 
     from dcase_asd.training.engine import make_accelerator
+    from dcase_asd.training.evaluation import read_development_set
     from dcase_asd.training.journal import Journal
 
     accelerator = make_accelerator(settings, device)
@@ -101,9 +106,21 @@ def finetune(
         accelerator.wait_for_everyone()
         for note in chosen.notes:
             progress.note(note)
+        dev = read_development_set(data, settings, system.embed.channel)
+        uses = uses_of(
+            chosen.clips["edition"],
+            chosen.noise["edition"],
+            "" if dev is None or settings.ensemble == "last" else dev.edition.name,
+        )
+        if not settings.editions and len(uses["train"]) > 1:
+            listed = ", ".join(uses["train"])
+            progress.note(f"trained on all that is on disk: {listed}; --editions chooses")
+        for sentence in _rules_broken(system, uses):
+            progress.note(sentence)
         loop = _loop(
-            data, run, system, settings, chosen, inputs,
-            accelerator=accelerator, device=device, workers=workers, progress=progress,
+            data, run, system, settings, chosen, dev, uses,
+            inputs=inputs, accelerator=accelerator, device=device, workers=workers,
+            progress=progress,
         )  # fmt: skip
         state = loop.files.load_state()
         if accelerator.is_main_process:
@@ -124,8 +141,8 @@ def is_main_process() -> bool:
 
 
 def planned_system(
-    run: Path,
-    recipe: Path | None = None,
+    run: str | Path,
+    recipe: str | Path | None = None,
     *,
     plugin: str | None = None,
     checkpoint: str | None = None,
@@ -147,7 +164,7 @@ def planned_system(
     Raises:
         RecipeError: The recipe or a value is wrong, or no plugin is named anywhere.
     """
-    path = recipe or recipe_path(run)
+    run, path = Path(run), Path(recipe or recipe_path(run))
     if recipe is not None or path.is_file():
         system = read_system(path)
     elif plugin is None:
@@ -176,14 +193,31 @@ def _inputs(data: Path, chosen: TrainingSet, progress: Progress) -> str:
     return chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
 
 
+def _rules_broken(system: System, uses: Uses) -> list[str]:
+    """What the rules of the editions to be scored have against the training, in words.
+
+    Where the recipe names none that is the newest edition that is trained on.
+    """
+    editions = [load_edition(name) for name in system.editions or uses["train"]]
+    official = [each for each in editions if each.official]
+    judged = official if system.editions else official[-1:]
+    return [
+        f"{each.what}: scores of {edition.name} are for analysis, not for a submission"
+        for edition in judged
+        for each in objections(uses, edition, system.name)
+    ]
+
+
 def _loop(
     data: Path,
     run: Path,
     system: System,
     settings: Training,
     chosen: TrainingSet,
-    inputs: str,
+    dev: DevelopmentSet | None,
+    uses: Uses,
     *,
+    inputs: str,
     accelerator: Accelerator,
     device: str,
     workers: int,
@@ -194,14 +228,11 @@ def _loop(
     from dcase_asd.training.batches import TrainingBatches
     from dcase_asd.training.checkpoints import CheckpointFiles
     from dcase_asd.training.engine import Engine
-    from dcase_asd.training.evaluation import read_development_set
     from dcase_asd.training.loop import Loop
     from dcase_asd.training.model import Trainee
 
     recipe = system.embed
-    dev = read_development_set(data, settings, recipe.channel)
-    checkpoint = None if recipe.checkpoint is None else Path(recipe.checkpoint)
-    backbone = load_backbone(recipe.plugin, checkpoint, **recipe.options)
+    backbone = load_backbone(recipe.plugin, recipe.checkpoint, **recipe.options)
     if weight := broken_weight(backbone):
         raise BackboneError(
             f"{recipe.checkpoint or recipe.plugin}: the weight {weight} is not finite, so that "
@@ -222,7 +253,7 @@ def _loop(
         batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
         dev=dev,
         detector=system.score,
-        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs),
+        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses),
         journal=None,
         settings=settings,
         progress=progress,

@@ -19,6 +19,7 @@ from dcase_asd.artifacts.manifest import (
     write_manifest,
     writing_manifest,
 )
+from dcase_asd.artifacts.runs import check_data
 from dcase_asd.artifacts.tables import write_table
 from dcase_asd.audio import content_hash, inspect_recording
 from dcase_asd.challenge.clip import ClipName, parse_clip_name, parse_own_name
@@ -80,7 +81,7 @@ class Inventory:
 
 
 def prepare(
-    data: Path, progress: Progress | None = None, manifest: Path | None = None
+    data: str | Path, progress: Progress | None = None, manifest: str | Path | None = None
 ) -> Inventory:
     """Find all clips below a data folder and write `clips.csv`.
 
@@ -98,11 +99,11 @@ def prepare(
         DataError: The folder is missing or holds no clip at all.
         ArtifactError: The tables cannot be written.
     """
-    progress = progress or Silent()
-    if manifest is not None and manifest.resolve() != data.resolve():
-        link_recordings(data, manifest)
-        data = manifest
-    next(walk_tree(data), None)  # a folder that is missing is told, and not made for the lock
+    data, progress = check_data(data), progress or Silent()
+    if manifest is not None and Path(manifest).resolve() != data.resolve():
+        link_recordings(data, Path(manifest))
+        data = Path(manifest)
+    next(walk_tree(data), None)  # no edition is told before a lock is made
     with writing_manifest(data):
         found, files = survey(data, progress)
         write_cache(data, list(files.values()))
@@ -115,7 +116,7 @@ def prepare(
     return replace(found, changed=changed)
 
 
-def prepare_when_free(data: Path, progress: Progress) -> Inventory:
+def prepare_when_free(data: str | Path, progress: Progress) -> Inventory:
     """Prepare a data folder, after any other process that is about it."""
     said = False
     while True:
@@ -128,12 +129,13 @@ def prepare_when_free(data: Path, progress: Progress) -> Inventory:
             time.sleep(SECONDS_BETWEEN_ATTEMPTS)
 
 
-def is_as_prepared(data: Path, edition: str | None = None) -> bool:
+def is_as_prepared(data: str | Path, edition: str | None = None) -> bool:
     """Whether the files below a data folder, or those of an edition, are as `prepare` saw them.
 
     Raises:
         DataError: As `walk_tree`.
     """
+    data = Path(data)
     beginning = "" if edition is None else f"{load_edition(edition).folder}/"
     known = {
         path: file.stamp for path, file in read_cache(data).items() if path.startswith(beginning)
@@ -141,7 +143,9 @@ def is_as_prepared(data: Path, edition: str | None = None) -> bool:
     return known == {file.path: file.stamp for file in walk_tree(data, edition)}
 
 
-def up_to_date_manifest(data: Path, progress: Progress, edition: str | None = None) -> pd.DataFrame:
+def up_to_date_manifest(
+    data: str | Path, progress: Progress, edition: str | None = None
+) -> pd.DataFrame:
     """Read the manifest; where files are new, changed or gone since, it is made anew first.
 
     Args:
@@ -153,6 +157,7 @@ def up_to_date_manifest(data: Path, progress: Progress, edition: str | None = No
         ArtifactError: `prepare` has never been run, or the manifest is damaged.
         DataError: As `prepare`.
     """
+    data = Path(data)
     clips = read_manifest(data)
     if is_as_prepared(data, edition):
         return clips
@@ -162,12 +167,13 @@ def up_to_date_manifest(data: Path, progress: Progress, edition: str | None = No
     return found.clips
 
 
-def survey(data: Path, progress: Progress) -> tuple[Inventory, dict[str, CachedFile]]:
+def survey(data: str | Path, progress: Progress) -> tuple[Inventory, dict[str, CachedFile]]:
     """Find all clips below a data folder, and write nothing.
 
     Returns:
         What was found, and what is known of every file by its path.
     """
+    data = Path(data)
     found = list(walk_tree(data))
     names, reasons = _parse_names(found)
     before = read_cache(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -21,6 +20,7 @@ from dcase_asd.artifacts.embeddings import (
 )
 from dcase_asd.artifacts.header_cache import content_hashes, read_cache
 from dcase_asd.artifacts.manifest import read_manifest
+from dcase_asd.artifacts.runs import check_run
 from dcase_asd.artifacts.scores import scores_path, write_scores
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.detection.anomaly_scores import Detector, Domains, Normalization, score_section
@@ -31,6 +31,7 @@ from dcase_asd.errors import (
     RecipeError,
     ScoresError,
     TooFewClipsError,
+    command,
     nearest_name,
 )
 from dcase_asd.progress import Progress, Silent
@@ -45,16 +46,17 @@ SAME = 1e-6
 
 @dataclass(frozen=True)
 class Scored:
-    """What `score` did: where the scores are, how many of each split, whether made anew."""
+    """What `score` did: where the scores are, how many of each split, whether anew, and how."""
 
     path: Path
     train: int
     test: int
     changed: bool
+    detector: Detector
 
 
 def score(
-    run: Path,
+    run: str | Path,
     edition: str,
     detector: Detector | None = None,
     progress: Progress | None = None,
@@ -76,11 +78,12 @@ def score(
         left as they are.
 
     Raises:
+        DataError: It is no run folder.
         ArtifactError: There are no embeddings, or not of the recipe's representation, or another
             process writes this run.
         ScoresError: Embeddings are not finite, or no section can be scored.
     """
-    progress = progress or Silent()
+    run, progress = check_run(run), progress or Silent()
     name = load_edition(edition).name
     system = read_system(run)
     system = replace(system, score=detector or system.score)
@@ -101,7 +104,9 @@ def score(
         before = read_json(path.with_suffix(".json"))
         keep_recipe(run, system)
         if before is not None and before.get("fingerprint") == made_of and path.exists():
-            return Scored(path, before["train"], before["test"], changed=False)
+            return Scored(
+                path, before["train"], before["test"], changed=False, detector=system.score
+            )
         tables: list[list[pd.DataFrame]] = [[] for _ in parts]
         with progress.bar("Scoring", len(machines), "machines") as advance:
             for part, of_part in zip(parts, tables, strict=True):
@@ -121,7 +126,7 @@ def score(
             **counts,
         }
         write_scores(run, name, scores, provenance)
-    return Scored(path, counts["train"], counts["test"], changed=True)
+    return Scored(path, **counts, changed=True, detector=system.score)
 
 
 def _check_representation(
@@ -131,10 +136,10 @@ def _check_representation(
     for machine in machines:
         found = machine.provenance.get("representation", "dense")
         if found != wanted:
+            again = command("embed", "--data", "data", "--edition", edition, "--run", run)
             raise ArtifactError(
                 f"{run}: {edition} is embedded with the representation {found}, not its recipe's "
-                f"{wanted}; embed it again with `dcase-asd embed --data DATA --run {run} "
-                f"--edition {edition}`"
+                f"{wanted}; embed it again with {again}"
             )
 
 
@@ -181,11 +186,9 @@ def _tell_changes(
         gone=[clip[-1] for clip in then if clip not in now],
     )
     if str(changes):
-        again = shlex.join(
-            ["dcase-asd", "embed", "--data", str(data), "--edition", edition, "--run", str(run)]
-        )
+        again = command("embed", "--data", data, "--edition", edition, "--run", run)
         progress.note(f"{run}: since it was embedded, {changes}; scored as it was, embed it again "
-                      f"with `{again}`")  # fmt: skip
+                      f"with {again}")  # fmt: skip
 
 
 def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.DataFrame:
@@ -216,7 +219,7 @@ def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.Dat
     return first.assign(score=standard.mean(axis=0))
 
 
-def changed_detector(run: Path, changes: dict[str, Any]) -> Detector:
+def changed_detector(run: str | Path, changes: dict[str, Any]) -> Detector:
     """The detector of a run's recipe with some of its values replaced.
 
     Raises:

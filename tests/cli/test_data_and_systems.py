@@ -140,16 +140,51 @@ def test_a_system_is_embedded_and_scored(run, small_tree, tmp_path):
         == f"{folder}: 14 clips, 1 machine(s) embedded, 0 were complete\n"
     )
     done = run("score", folder, "--edition", "dcase2025", "--normalize", "domain")
-    assert done.stdout == f"{folder}/scores/dcase2025.csv: 8 test and 6 train clips scored\n"
-    # Embedding again keeps what `score` was told.
+    assert done.stdout == (
+        f"{folder}/scores/dcase2025.csv: 8 test and 6 train clips scored\n"
+        "scored with --neighbors 1, --domains pooled, --normalize domain\n"
+    )
+    # Embedding again keeps what `score` was told, and `score` says that it goes on with it.
     run(*arguments, *options)
     assert 'normalize = "domain"' in (folder / "recipe.toml").read_text()
+    done = run("score", folder, "--edition", "dcase2025", "--domains", "minimum")
+    assert done.stdout.splitlines()[1] == (
+        "scored with --neighbors 1, --domains minimum, --normalize domain; "
+        f"--normalize as {folder}/recipe.toml says"
+    )
+    done = run("score", folder, "--edition", "dcase2025", "--normalize", "density")
+    assert done.stdout.splitlines()[1] == (
+        "scored with --neighbors 1, --domains minimum, --normalize density, "
+        f"--density-neighbors 16; --domains as {folder}/recipe.toml says"
+    )
+    done = run("score", folder, "--edition", "dcase2025", "--normalize", "none")
+    assert done.stdout.splitlines()[1].endswith(
+        f"--normalize none; --domains as {folder}/recipe.toml says"
+    )
     with pytest.raises(DcaseAsdError, match="made with other settings"):
         run(*arguments)
     with pytest.raises(
         DcaseAsdError, match="--normalize cannot be 'domian'; did you mean 'domain'"
     ):
         run("score", folder, "--edition", "dcase2025", "--normalize", "domian")
+
+
+def test_a_run_is_gone_on_with_as_its_recipe_says_and_may_change_its_batch_size(
+    run, small_tree, tmp_path
+):
+    run("prepare", "--data", small_tree)
+    folder = tmp_path / "runs" / "spectral"
+    base = ["embed", "--data", small_tree, "--edition", "2025", "--run", folder]
+    run(*base, "--plugin", "spectral", "--option", "mel_bins=64", "--channel", "0")
+    for size in ("8", "3"):
+        done = run(*base, "--batch-size", size)
+        assert done.stdout.endswith("0 machine(s) embedded, 1 were complete\n")
+        assert f"batch_size = {size}\n" in (folder / "recipe.toml").read_text()
+    assert "mel_bins = 64" in (folder / "recipe.toml").read_text()
+    with pytest.raises(DcaseAsdError, match=r"other settings \(channel was 0 and is 1\); give"):
+        run(*base, "--channel", "1")
+    with pytest.raises(DcaseAsdError, match=r"options was \{'mel_bins': 64\} and is"):
+        run(*base, "--option", "mel_bins=32")
 
 
 def test_an_option_that_is_no_pair_is_wrong_usage(run, small_tree, tmp_path):

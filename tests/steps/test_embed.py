@@ -1,5 +1,7 @@
 import os
+import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from dcase_asd.system import Embedding, System, read_system
 
 FAN = "dcase2025t2/dev_data/raw/fan"
 TRAIN = "section_00_source_train_normal_0000_m-n_W.wav"
+TINY_BEATS = Path(__file__).parents[2] / "plugins/beats/tests/data/beats_tiny_pretrain.pt"
 
 
 def system(**settings):
@@ -220,6 +223,34 @@ def test_one_silent_recording_of_one_channel_is_named(data, tmp_path):
     ]
 
 
+def test_the_batch_size_of_a_run_may_change_at_any_time(data, tmp_path, write_clip):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    embed(data, run, "dcase2025", system(batch_size=16))
+    before = contents(run)
+    assert embed(data, run, "dcase2025", system(batch_size=8)).kept == 1
+    changed = {path.name for path, content in contents(run).items() if content != before[path]}
+    assert changed == {"recipe.toml"}
+    assert read_system(run).embed.batch_size == 8
+    # Machines that were embedded with several sizes are as if they were with one.
+    for seed in range(4):
+        name = f"section_00_source_train_normal_{seed:04d}_noAttribute.wav"
+        write_clip(data / f"dcase2025t2/dev_data/raw/slider/train/{name}", 60 + seed)
+    prepare(data)
+    assert embed(data, run, "dcase2025", system(batch_size=3)).made == 1
+    embed(data, whole, "dcase2025", system())
+    for one, other in zip(
+        read_embeddings(run, "dcase2025"), read_embeddings(whole, "dcase2025"), strict=True
+    ):
+        np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
+        assert one.provenance == other.provenance
+
+
+@pytest.mark.parametrize("values", [{"channel": -1}, {"batch_size": 0}])
+def test_numbers_that_cannot_be_are_refused(values):
+    with pytest.raises(ValueError, match="channel must be at least 0, batch_size at least 1"):
+        Embedding("spectral", **values)
+
+
 def test_a_run_folder_is_never_mixed(data, tmp_path):
     embed(data, tmp_path / "run", "dcase2025", system())
     with pytest.raises(ArtifactError, match=r"options was \{\} and is \{'mel_bins': 64\}"):
@@ -341,7 +372,25 @@ def test_a_recipe_that_nothing_was_made_with_may_be_replaced(data, tmp_path):
 
 def test_what_a_model_of_the_hub_gave_is_not_taken_for_that_of_another():
     found = {
-        module._backbone_fingerprint(Embedding("spectral", checkpoint))
+        module._backbone_fingerprint(Embedding("huggingface", checkpoint))
         for checkpoint in (None, "owner/model", "owner/other")
     }
     assert len(found) == 3
+
+
+def test_published_weights_are_embedded_with_by_their_name(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("DCASE_ASD_CACHE", str(tmp_path / "cache"))
+    place = tmp_path / "cache" / "beats" / "BEATs_iter3" / "BEATs_iter3.pt"
+    place.parent.mkdir(parents=True)
+    shutil.copy(TINY_BEATS, place)
+    for name, checkpoint in (("named", "BEATs_iter3"), ("path", str(place))):
+        embed(data, tmp_path / name, "dcase2025", System(name, Embedding("beats", checkpoint)))
+    named, path = (read_embeddings(tmp_path / name, "dcase2025")[0] for name in ("named", "path"))
+    assert np.array_equal(named.vectors, path.vectors)
+    assert named.provenance == path.provenance
+    system = System("named", Embedding("beats", "BEATs_iter3"))
+    assert embed(data, tmp_path / "named", "dcase2025", system).kept == 1
+    content = torch.load(place, weights_only=True)
+    content["model"]["layer_norm.bias"] += 1
+    torch.save(content, place)
+    assert embed(data, tmp_path / "named", "dcase2025", system).made == 1

@@ -6,11 +6,17 @@ import pandas as pd
 import pytest
 
 from dcase_asd.artifacts.atomic import write_text
-from dcase_asd.artifacts.embeddings import finish, machine_marker, write_plan, writing_vectors
+from dcase_asd.artifacts.embeddings import (
+    finish,
+    machine_marker,
+    read_embeddings,
+    write_plan,
+    writing_vectors,
+)
 from dcase_asd.artifacts.scores import read_provenance, read_scores
 from dcase_asd.detection.anomaly_scores import Detector
 from dcase_asd.detection.neighbors import leave_one_out, nearest
-from dcase_asd.errors import ArtifactError, RecipeError, ScoresError, TooFewClipsError
+from dcase_asd.errors import ArtifactError, DataError, RecipeError, ScoresError, TooFewClipsError
 from dcase_asd.progress import Silent
 from dcase_asd.recipe import recipe_text
 from dcase_asd.steps.embed import embed
@@ -127,7 +133,7 @@ def test_embeddings_that_are_not_finite_are_refused(run):
 
 def test_missing_and_damaged_embeddings_are_told(run):
     run.mkdir()
-    with pytest.raises(ArtifactError, match="not a run folder"):
+    with pytest.raises(DataError, match="not a run folder"):
         score(run, "dcase2025")
     write_machine(run, "fan", {"00": (5, 3)})
     with pytest.raises(
@@ -180,7 +186,7 @@ def test_wrong_values_of_the_detector_are_told(run, changes, message):
             "the column score holds a value",
         ),
         (lambda rows: rows[1:], "the header must be"),
-        (lambda rows: [*rows, "a,b"], "made|names|names more|not a readable|the column score"),
+        (lambda rows: [*rows, "a,b"], "line 10: 2 fields instead of 6"),
     ],
 )
 def test_tampered_scores_are_refused(run, change, message):
@@ -322,3 +328,10 @@ def test_equal_embeddings_of_a_section_are_told(run):
     assert progress.notes == [
         "dev fan section 00: all embeddings are the same, so that its scores say nothing"
     ]
+
+
+def test_a_checkpoint_that_is_not_embedded_is_made_with_its_run(run):
+    member = run / "members" / "step_0000100"
+    with pytest.raises(ArtifactError, match="no embeddings of dcase2025") as raised:
+        read_embeddings(member, "dcase2025")
+    assert f"`dcase-asd embed --data data --edition dcase2025 --run {run}`" in str(raised.value)

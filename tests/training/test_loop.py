@@ -75,6 +75,8 @@ def test_a_checkpoint_carries_classes_recipe_and_batch_norm_statistics(data, fin
     chosen = read_training_set(data, short)
     assert json.loads(metadata["classes"]) == {each.label: 1 for each in chosen.classes}
     assert metadata["recipe"] == recipe_text(short)
+    of_2025 = ["dcase2025"]
+    assert json.loads(metadata["editions"]) == {"train": of_2025, "noise": of_2025, "dev": of_2025}
     assert (metadata["plugin"], metadata["step"]) == ("tiny", "16")
     assert tensors["classifier.weight"].shape == (len(chosen.classes), short.embedding)
     for norm in ("norm", "output_norm"):
