@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -15,97 +16,91 @@ import soxr
 from numpy.typing import NDArray
 
 from dcase_asd.errors import AudioError
+from dcase_asd.wav import AGAIN, AudioHeader, WavLayout, decode, read_bytes, wav_layout
+
+__all__ = [
+    "AudioHeader", "Inspection", "Waveform", "content_hash", "inspect_recording", "read_clip",
+    "read_header", "read_span", "read_waveform",
+]  # fmt: skip
 
 Waveform = NDArray[np.float32]
 
-HEADER_BYTES = 4096
-"""Read at once from the start of a file; every WAV header of the challenge fits."""
 KEY_FRAMES = 256
 """Frames from the middle of a clip that make its cheap key (16 ms at 16 kHz)."""
+BLOCK_FRAMES = 1 << 18
+"""Frames read at once where a whole recording is gone through."""
+LOUDEST_FLOAT = 32.0
+"""Float samples are between -1 and 1, or some dB above after filters. What is 30 dB above is in
+another unit, and so are whole numbers: 16-bit integers, stored as floats without being scaled."""
+INTEGER_SCALE = 2.0**15
+"""Full scale of that unit."""
 
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_UNKNOWN_SIZE = 0xFFFFFFFF
-"""Chunk size written by programs that stream and do not know the length."""
+REPAIR = "repair or remove it"
+"""The way out of a sample that is no number."""
+
+_Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class AudioHeader:
-    """What a file's header says: length in frames, rate in Hz, number of channels."""
+class Inspection:
+    """What is seen of a recording without reading all of it.
 
-    frames: int
-    sample_rate: int
-    channels: int
-
-
-@dataclass(frozen=True)
-class _WavLayout:
-    header: AudioHeader
-    data_start: int
-    frame_bytes: int
-    sample_format: int
-
-
-def read_header(path: Path) -> AudioHeader:
-    """Read a recording's header, and no sample.
-
-    Raises:
-        AudioError: The file is missing, empty, no audio, truncated or without a sample.
+    Attributes:
+        header: Its length, rate and channels.
+        key: A cheap key: equal audio has equal keys, not the reverse.
+        note: What has to be assumed to read it; empty where the file says all.
     """
-    header, _ = read_header_and_key(path)
-    return header
+
+    header: AudioHeader
+    key: str
+    note: str
 
 
-def read_header_and_key(path: Path) -> tuple[AudioHeader, str]:
-    """Read a recording's header and a cheap key: equal audio has equal keys, not the reverse.
+def inspect_recording(path: str | Path) -> Inspection:
+    """Read a recording's header, a few samples, and of floats all, since their unit is not said.
 
     The key covers the header and `KEY_FRAMES` frames from the middle. WAV files that differ in
     nothing but other chunks (comments, cue points) have equal keys, as do 16-bit WAV and FLAC.
 
     Raises:
-        AudioError: As `read_header`.
+        AudioError: The file is missing, empty, no audio, truncated, without a sample, or its float
+            samples are in no known unit or in no channel all finite.
     """
-    try:
-        with path.open("rb") as file:
-            layout = _wav_layout(file, path)
-            if layout is not None:
-                middle = layout.header.frames // 2
-                count = min(KEY_FRAMES, layout.header.frames - middle)
-                file.seek(layout.data_start + middle * layout.frame_bytes)
-                return layout.header, _digest(layout.header, file.read(count * layout.frame_bytes))
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return _other_header_and_key(path)
+    with _opened(path) as source:
+        digest = hashlib.blake2b(repr(source.header).encode(), digest_size=8)
+        digest.update(source.exact(source.header.frames // 2, KEY_FRAMES))
+        source.check_end()
+        notes = [source.note]
+        if source.is_float:
+            notes.append(_float_scale(source, path)[1])
+        return Inspection(source.header, digest.hexdigest(), "; ".join(filter(None, notes)))
 
 
-def content_hash(path: Path) -> str:
-    """Hash every sample of a recording; equal for equal audio, as `read_header_and_key` says.
+def read_header(path: str | Path) -> AudioHeader:
+    """Read a recording's header.
+
+    Raises:
+        AudioError: The file is missing, empty, no audio, truncated or without a sample.
+    """
+    with _opened(path) as source:
+        return source.header
+
+
+def content_hash(path: str | Path) -> str:
+    """Hash every sample of a recording; equal for equal audio, as `inspect_recording` says.
 
     Raises:
         AudioError: As `read_header`.
     """
     digest = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as file:
-            layout = _wav_layout(file, path)
-            if layout is not None:
-                digest.update(repr(layout.header).encode())
-                left = layout.header.frames * layout.frame_bytes
-                file.seek(layout.data_start)
-                while left and (block := file.read(min(left, 1 << 20))):
-                    digest.update(block)
-                    left -= len(block)
-                return digest.hexdigest()
-        with soundfile.SoundFile(path) as sound:
-            header = AudioHeader(sound.frames, sound.samplerate, sound.channels)
-            digest.update(repr(header).encode())
-            for block in sound.blocks(1 << 18, dtype=_exact_type(sound)):
-                digest.update(block.tobytes())
-    except (OSError, soundfile.SoundFileError) as error:
-        raise AudioError(f"{path}: cannot be read ({error})") from error
+    with _opened(path) as source:
+        digest.update(repr(source.header).encode())
+        for start in range(0, source.header.frames, BLOCK_FRAMES):
+            digest.update(source.exact(start, BLOCK_FRAMES))
     return digest.hexdigest()
 
 
-def read_waveform(path: Path, channel: int = 0, sample_rate: int | None = None) -> Waveform:
+def read_waveform(path: str | Path, channel: int = 0, sample_rate: int | None = None) -> Waveform:
     """Read one channel of a recording.
 
     Args:
@@ -114,30 +109,58 @@ def read_waveform(path: Path, channel: int = 0, sample_rate: int | None = None) 
         sample_rate: Resample to this rate in Hz (band-limited); None keeps the file's own.
 
     Returns:
-        Samples (n,) in float32; integer formats are scaled to [-1, 1).
+        Samples (n,) in float32; integer formats are scaled to [-1, 1), and so are floats that are
+        in the unit of 16-bit integers (see `LOUDEST_FLOAT`).
 
     Raises:
         AudioError: As `read_header`, or there is no such channel, or a sample is not finite.
     """
-    header = read_header(path)
-    _check_channel(path, channel, header.channels)
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise AudioError(f"{path}: cannot be decoded ({error})") from error
-    waveform: Waveform = np.ascontiguousarray(samples[:, channel])
-    if not np.isfinite(waveform).all():
-        where = int(np.flatnonzero(~np.isfinite(waveform))[0])
-        raise AudioError(
-            f"{path}: sample {where} is {waveform[where]}, not a finite number; repair or remove it"
-        )
+    return read_clip(path, channel, sample_rate)[0]
+
+
+def read_clip(
+    path: str | Path, channel: int = 0, sample_rate: int | None = None
+) -> tuple[Waveform, list[int] | None]:
+    """Read one channel of a recording, and look whether there is anything to hear.
+
+    Args:
+        path: As `read_waveform`.
+        channel: As `read_waveform`.
+        sample_rate: As `read_waveform`.
+
+    Returns:
+        The samples; and None, or where they are all equal (silence, a dead input), the channels
+        whose samples are not.
+
+    Raises:
+        AudioError: As `read_waveform`.
+    """
+    with _opened(path) as source:
+        _check_channel(path, channel, source.header.channels)
+        samples = source.floats(0, source.header.frames)
+        if len(samples) < source.header.frames:
+            raise AudioError(
+                f"{path}: truncated, {len(samples)} of {source.header.frames} samples; {AGAIN}"
+            )
+        rate = source.header.sample_rate
+        waveform: Waveform = np.ascontiguousarray(samples[:, channel])
+        if source.is_float:
+            if not np.isfinite(waveform).all():
+                where = int(np.flatnonzero(~np.isfinite(waveform))[0])
+                raise AudioError(
+                    f"{path}: sample {where} is {waveform[where]}, not a finite number; {REPAIR}"
+                )
+            waveform = waveform * _float_scale(source, path)[0]
+    sounding = None
+    if (waveform == waveform[0]).all():
+        sounding = [int(each) for each in np.flatnonzero((samples != samples[0]).any(axis=0))]
     if sample_rate is not None and rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate, quality="HQ").astype(np.float32)
-    return waveform
+    return waveform, sounding
 
 
-def read_span(path: Path, start: int, frames: int, channel: int = 0) -> Waveform:
-    """Read part of one channel at the file's own rate; 16-bit WAV without a decoder.
+def read_span(path: str | Path, start: int, frames: int, channel: int = 0) -> Waveform:
+    """Read part of one channel at the file's own rate.
 
     Args:
         path: As in `read_waveform`.
@@ -151,35 +174,18 @@ def read_span(path: Path, start: int, frames: int, channel: int = 0) -> Waveform
     Raises:
         AudioError: As in `read_waveform`.
     """
-    try:
-        with path.open("rb", buffering=0) as file:
-            layout = _wav_layout(file, path)
-            if layout is not None and _is_int16(layout):
-                channels = layout.header.channels
-                _check_channel(path, channel, channels)
-                count = max(0, min(frames, layout.header.frames - start))
-                file.seek(layout.data_start + start * layout.frame_bytes)
-                samples = np.frombuffer(file.read(count * layout.frame_bytes), dtype="<i2")
-                return samples[channel::channels].astype(np.float32) * np.float32(2**-15)
-        with soundfile.SoundFile(path) as sound:
-            _check_channel(path, channel, sound.channels)
-            sound.seek(min(start, sound.frames))
-            decoded = sound.read(frames, dtype="float32", always_2d=True)[:, channel]
-    except (OSError, soundfile.SoundFileError) as error:
-        raise AudioError(f"{path}: cannot be read ({error})") from error
-    if not np.isfinite(decoded).all():
-        raise AudioError(f"{path}: holds a sample that is not a finite number; repair or remove it")
-    return np.ascontiguousarray(decoded)
+    with _opened(path) as source:
+        _check_channel(path, channel, source.header.channels)
+        span = np.ascontiguousarray(source.floats(start, frames)[:, channel])
+        if not source.is_float:
+            return span
+        changed = Path(path).stat().st_mtime_ns
+    if not np.isfinite(span).all():
+        raise AudioError(f"{path}: holds a sample that is not a finite number; {REPAIR}")
+    return span * _scale_of_file(path, changed)
 
 
-def _is_int16(layout: _WavLayout) -> bool:
-    return (
-        layout.sample_format == _PCM
-        and layout.frame_bytes == np.dtype("<i2").itemsize * layout.header.channels
-    )
-
-
-def _check_channel(path: Path, channel: int, channels: int) -> None:
+def _check_channel(path: str | Path, channel: int, channels: int) -> None:
     if not 0 <= channel < channels:
         raise AudioError(
             f"{path}: there is no channel {channel}, the file has {channels}; "
@@ -187,66 +193,129 @@ def _check_channel(path: Path, channel: int, channels: int) -> None:
         )
 
 
-def _wav_layout(file: BinaryIO, path: Path) -> _WavLayout | None:
-    """Find the samples of a plain WAV file; None for other formats, which libsndfile reads."""
-    size = os.fstat(file.fileno()).st_size
-    head = file.read(HEADER_BYTES)
-    if size == 0:
-        raise AudioError(f"{path}: the file is empty; record or download it again")
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return None
-    position, shape = 12, None
-    while position + 8 <= size:
-        chunk = head[position : position + 24]
-        if len(chunk) < 24:  # noqa: PLR2004 - name, size and format
-            file.seek(position)
-            chunk = file.read(24)
-        name, length = struct.unpack_from("<4sI", chunk)
-        if name == b"fmt " and len(chunk) == 24:  # noqa: PLR2004
-            shape = struct.unpack_from("<HHIIHH", chunk, 8)
-        if name == b"data":
-            return _data_layout(path, shape, position + 8, length, size)
-        position += 8 + length + length % 2  # chunks are padded to an even size
-    raise AudioError(f"{path}: the WAV header ends before any sample; record or download it again")
-
-
-def _data_layout(
-    path: Path, shape: tuple[int, ...] | None, start: int, length: int, size: int
-) -> _WavLayout | None:
-    if shape is None:
-        raise AudioError(f"{path}: the WAV file says no sample format; record or download it again")
-    tag, channels, rate, _, frame_bytes, _ = shape
-    if tag not in (_PCM, _FLOAT, _EXTENSIBLE) or not (channels and rate and frame_bytes):
-        return None
-    if length == _UNKNOWN_SIZE:
-        length = size - start
-    if start + length > size:
+def _float_scale(source: _Wav | _Decoded, path: str | Path) -> tuple[np.float32, str]:
+    """What float samples are multiplied with, one factor for all channels, and why in words."""
+    peaks, whole = np.zeros(source.header.channels, dtype=np.float32), True
+    for start in range(0, source.header.frames, BLOCK_FRAMES):
+        block = source.floats(start, BLOCK_FRAMES)
+        peaks = np.maximum(peaks, np.abs(block).max(axis=0, initial=0))  # NaN stays NaN
+        whole = whole and bool((block == np.rint(block)).all())
+    finite = peaks[np.isfinite(peaks)]
+    if not len(finite):
+        raise AudioError(f"{path}: holds samples that are not finite numbers; {REPAIR}")
+    peak = float(finite.max())
+    if peak <= (1 if whole else LOUDEST_FLOAT):
+        return np.float32(1), ""
+    if peak > 2 * INTEGER_SCALE:
         raise AudioError(
-            f"{path}: truncated, {size - start} of {length} bytes of audio; download it again"
+            f"{path}: float samples up to {peak:,.0f}, neither between -1 and 1 nor in the unit of "
+            "16-bit integers; divide them by full scale and store them again"
         )
-    if length < frame_bytes:
-        raise AudioError(f"{path}: holds no sample; record or download it again")
-    return _WavLayout(AudioHeader(length // frame_bytes, rate, channels), start, frame_bytes, tag)
+    note = f"float samples up to {peak:,.0f} are taken for 16-bit integers: divided by 32,768"
+    return np.float32(1 / INTEGER_SCALE), note
 
 
-def _other_header_and_key(path: Path) -> tuple[AudioHeader, str]:
+@lru_cache(maxsize=1 << 17)
+def _scale_of_file(path: str | Path, changed: int) -> np.float32:  # noqa: ARG001 - a key of the cache
+    with _opened(path) as source:
+        return _float_scale(source, path)[0]
+
+
+class _Wav:
+    """A WAV file that is read without a decoder."""
+
+    def __init__(self, file: BinaryIO, layout: WavLayout) -> None:
+        self.file, self.layout, self.header = file, layout, layout.header
+        self.note = layout.note
+        self.is_float = "f" in layout.sample
+
+    def exact(self, start: int, frames: int) -> bytes:
+        """Frames as they stand in the file."""
+        return read_bytes(self.file, self.layout, start, frames)
+
+    def floats(self, start: int, frames: int) -> _Samples:
+        """Frames as (n, channels)."""
+        return decode(self.exact(start, frames), self.layout)
+
+    def check_end(self) -> None:
+        """The layout has been compared with the size of the file."""
+
+
+class _Decoded:
+    """A recording of another format, which libsndfile decodes."""
+
+    note = ""
+
+    def __init__(self, sound: soundfile.SoundFile, path: Path) -> None:
+        self.sound, self.path = sound, path
+        self.header = AudioHeader(sound.frames, sound.samplerate, sound.channels)
+        self.is_float = sound.subtype in ("FLOAT", "DOUBLE")
+        # GSM only goes forward, and after a jump into MPEG audio the first samples are wrong.
+        self.jumps = sound.seekable() and not sound.subtype.startswith("MPEG")
+        self.whole: NDArray[Any] | None = None
+        if not 0 <= sound.frames < 1 << 48:
+            raise AudioError(
+                f"{path}: does not say its length, as {sound.format} that was written into a pipe; "
+                "convert it to WAV"
+            )
+        if sound.frames == 0:
+            raise AudioError(f"{path}: holds no sample; {AGAIN}")
+
+    def exact(self, start: int, frames: int) -> bytes:
+        """16-bit samples as they are, others as float64."""
+        kind = "int16" if self.sound.subtype == "PCM_16" else "float64"
+        return self._read(start, frames, kind).tobytes()
+
+    def floats(self, start: int, frames: int) -> _Samples:
+        """Frames as (n, channels)."""
+        return self._read(start, frames, "float32")
+
+    def check_end(self) -> None:
+        """Decode the last frame, which is not there in a file that was cut."""
+        if not self.exact(self.header.frames - 1, 1):
+            raise AudioError(f"{self.path}: truncated before its last sample; {AGAIN}")
+
+    def _read(self, start: int, frames: int, kind: str) -> NDArray[Any]:
+        start = min(start, self.header.frames)
+        try:
+            if self.jumps:
+                self.sound.seek(start)
+                samples: NDArray[Any] = self.sound.read(frames, dtype=kind, always_2d=True)
+                return samples
+            if self.whole is None:
+                self.whole = self.sound.read(self.header.frames, dtype=kind, always_2d=True)
+            return self.whole[start : start + frames]
+        except soundfile.SoundFileError as error:
+            raise AudioError(
+                f"{self.path}: cut off or damaged, as no sample from {start} on can be decoded; "
+                f"{AGAIN}"
+            ) from error
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[_Wav | _Decoded]:
+    path = Path(path)
     try:
+        with path.open("rb", buffering=0) as file:
+            layout = wav_layout(file, path)
+            if layout is not None:
+                yield _Wav(file, layout)
+                return
         with soundfile.SoundFile(path) as sound:
-            header = AudioHeader(sound.frames, sound.samplerate, sound.channels)
-            if header.frames == 0:
-                raise AudioError(f"{path}: holds no sample; record or download it again")
-            sound.seek(header.frames // 2)
-            block = sound.read(KEY_FRAMES, dtype=_exact_type(sound), always_2d=True)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise AudioError(f"{path}: not readable as audio ({error})") from error
-    return header, _digest(header, block.tobytes())
+            yield _Decoded(sound, path)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except soundfile.SoundFileError as error:
+        reason = f"not readable as audio ({error})"
+        raise AudioError(f"{path}: {_what_it_is(path) or reason}") from error
 
 
-def _exact_type(sound: soundfile.SoundFile) -> str:
-    return "int16" if sound.subtype == "PCM_16" else "float64"
-
-
-def _digest(header: AudioHeader, samples: bytes) -> str:
-    digest = hashlib.blake2b(repr(header).encode(), digest_size=8)
-    digest.update(samples)
-    return digest.hexdigest()
+def _what_it_is(path: Path) -> str:
+    """What was saved in place of a recording, with the way out; empty where that is not known."""
+    with path.open("rb") as file:
+        head = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(b"version https://git-lfs"):
+        return "no audio but a Git LFS pointer to it; fetch the recording with `git lfs pull`"
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
+        return "no audio but a web page; download the recording itself"
+    return ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -87,7 +88,7 @@ class Backbone(nn.Module):
 
     @classmethod
     def locate(cls, name: Path) -> Path:
-        """Where a checkpoint is that is no path here; a plugin may fetch it from a hub.
+        """Where a checkpoint is that is neither a path nor published: a plugin may ask a hub.
 
         Args:
             name: What the user gave as checkpoint.
@@ -95,7 +96,7 @@ class Backbone(nn.Module):
         Raises:
             BackboneError: There is none of this name.
         """
-        raise BackboneError(f"{name}: no such checkpoint; check the path given as --checkpoint")
+        raise NotImplementedError
 
     def tokens(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
@@ -216,7 +217,7 @@ class Backbone(nn.Module):
         """
         return self.tokens_from_spectrogram(spectrogram, lengths)[:, 0]
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write weights, buffers and options as one safetensors file for `from_checkpoint`."""
         tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
         # safetensors refuses an empty file, and a backbone may have no weights at all.
@@ -229,7 +230,7 @@ class Backbone(nn.Module):
         write_tensors(path, tensors, metadata)
 
 
-def read_checkpoint(path: Path, plugin: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(path: str | Path, plugin: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `Backbone.save` wrote, or the backbone inside a fine-tuned checkpoint.
 
     No code in the file is ever executed.
@@ -242,7 +243,10 @@ def read_checkpoint(path: Path, plugin: str) -> tuple[dict[str, Tensor], dict[st
     """
     tensors, metadata = read_tensors(path)
     if metadata.get("format") not in (CHECKPOINT_FORMAT, FINETUNED_FORMAT):
-        raise BackboneError(f"{path}: not a checkpoint that dcase-asd saved")
+        raise BackboneError(
+            f"{path}: not a checkpoint that dcase-asd saved, and safetensors of other programs do "
+            "not say which network they are of; give the file or folder as its authors publish it"
+        )
     if metadata.get("plugin") != plugin:
         raise BackboneError(
             f"{path}: a checkpoint of the backbone {metadata.get('plugin')!r}, not of {plugin!r}; "
@@ -258,7 +262,7 @@ def read_checkpoint(path: Path, plugin: str) -> tuple[dict[str, Tensor], dict[st
     return tensors, dict(json.loads(metadata["options"]))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read all of a safetensors file: tensors by name, and metadata.
 
     Raises:
@@ -269,24 +273,61 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = _metadata(file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise BackboneError(f"{path}: not a readable checkpoint ({error})") from error
+        reason = in_place_of_weights(path) or f"not a readable checkpoint ({error})"
+        raise BackboneError(f"{path}: {reason}") from error
     return tensors, metadata
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
     """Write a safetensors file for `read_tensors`; the same content gives the same bytes."""
     # All under one name, because several would stand in the file in a random order.
     about = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
     save_file(dict(tensors), path, {METADATA: about})
 
 
-def is_finetuned(path: Path) -> bool:
+def broken_weight(model: nn.Module) -> str | None:
+    """The name of the first weight that is not finite, or statistic that is no number."""
+    for name, value in model.named_parameters():
+        if not torch.isfinite(value).all():
+            return name
+    # Other constants, such as masks, may well be infinite.
+    return next((name for name, value in model.named_buffers() if torch.isnan(value).any()), None)
+
+
+def is_finetuned(path: str | Path) -> bool:
     """Whether a path is a fine-tuned checkpoint of this toolkit; anything else is not."""
     try:
         with safe_open(path, framework="pt") as file:
             return _metadata(file.metadata()).get("format") == FINETUNED_FORMAT
     except (OSError, SafetensorError):
         return False
+
+
+def in_place_of_weights(path: str | Path) -> str:
+    """What was saved instead of a checkpoint, with the way out; empty where that cannot be told.
+
+    Downloads leave the page of an error or a login, `git clone` without LFS leaves pointers.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(1024).removeprefix(b"\xef\xbb\xbf").strip()
+    except OSError:
+        return ""
+    if head.startswith(b"version https://git-lfs"):
+        size = re.search(rb"\nsize (\d+)", head)
+        of = f" to a file of {int(size[1])} bytes" if size else ""
+        return (
+            f"a Git LFS pointer of {Path(path).stat().st_size} bytes{of}: fetch the real file with "
+            "`git lfs pull`"
+        )
+    if head.startswith(b"<"):
+        return "a web page (HTML), not weights; download the file itself"
+    text = " ".join(head.decode("ascii", "replace").split())
+    if head.isascii() and text.isprintable() and not text.startswith(("{", "[")) and text:
+        return f"text, not weights ({text[:60]!r}); download the file itself"
+    return ""
 
 
 def _metadata(found: dict[str, str] | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.audio import Waveform, read_waveform
+from dcase_asd.audio import Waveform, read_clip
 from dcase_asd.errors import AudioError
 
 BATCHES_AHEAD = 2
@@ -20,6 +20,9 @@ BATCHES_AHEAD = 2
 SECONDS_PER_CLIP = 20.0
 """A batch holds at most this much audio times the batch size, so that recordings of an hour do
 not fill the memory; a longer recording is a batch of its own."""
+
+
+_Reading = Future[tuple[Waveform, list[int] | None]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Batch:
         lengths: Samples of each before padding, (b,).
         sample_rate: In Hz.
         problems: Files that could not be read, with the reason.
+        constant: Files whose samples are all equal, with the channels that are not so.
     """
 
     paths: list[Path]
@@ -48,6 +52,7 @@ class Batch:
     lengths: NDArray[np.int64]
     sample_rate: int
     problems: list[AudioError]
+    constant: dict[Path, list[int]]
 
 
 def read_batches(
@@ -68,13 +73,11 @@ def read_batches(
         sample_rate: As in `audio.read_waveform`; None keeps rates, and a batch has one rate.
     """
     groups = _groups(recordings, batch_size)
-    ahead: deque[tuple[list[Recording], list[Future[Waveform]]]] = deque()
+    ahead: deque[tuple[list[Recording], list[_Reading]]] = deque()
 
     def start(count: int) -> None:
         for group in islice(groups, count):
-            futures = [
-                readers.submit(read_waveform, each.path, channel, sample_rate) for each in group
-            ]
+            futures = [readers.submit(read_clip, each.path, channel, sample_rate) for each in group]
             ahead.append((group, futures))
 
     start(BATCHES_AHEAD + 1)
@@ -99,18 +102,22 @@ def _groups(recordings: Iterable[Recording], batch_size: int) -> Iterator[list[R
         yield group
 
 
-def _collect(group: list[Recording], futures: list[Future[Waveform]], sample_rate: int) -> Batch:
+def _collect(group: list[Recording], futures: list[_Reading], sample_rate: int) -> Batch:
     paths: list[Path] = []
     waveforms: list[Waveform] = []
     problems: list[AudioError] = []
+    constant: dict[Path, list[int]] = {}
     for recording, future in zip(group, futures, strict=True):
         try:
-            waveforms.append(future.result())
+            waveform, sounding = future.result()
+            waveforms.append(waveform)
             paths.append(recording.path)
+            if sounding is not None:
+                constant[recording.path] = sounding
         except AudioError as error:
             problems.append(error)
     lengths = np.array([len(waveform) for waveform in waveforms], dtype=np.int64)
     padded = np.zeros((len(waveforms), int(lengths.max(initial=0))), dtype=np.float32)
     for row, waveform in zip(padded, waveforms, strict=True):
         row[: len(waveform)] = waveform
-    return Batch(paths, padded, lengths, sample_rate, problems)
+    return Batch(paths, padded, lengths, sample_rate, problems, constant)

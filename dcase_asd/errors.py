@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from collections.abc import Iterable
 
 
@@ -71,6 +72,13 @@ class SubmissionError(DcaseAsdError):
     """A challenge package cannot be written as asked."""
 
 
+def close_name(value: str, choices: Iterable[str]) -> str:
+    """``"did you mean 'x'?"`` where one of the valid names is close, else nothing."""
+    lowered = {choice.lower(): choice for choice in sorted(set(choices))}
+    close = difflib.get_close_matches(value.lower(), lowered, n=1, cutoff=0.6)
+    return f"did you mean {lowered[close[0]]!r}?" if close else ""
+
+
 def nearest_name(value: str, choices: Iterable[str]) -> str:
     """A sentence fragment that points at the valid names.
 
@@ -82,11 +90,16 @@ def nearest_name(value: str, choices: Iterable[str]) -> str:
         ``"did you mean 'x'?"`` where one is close, else ``"choose from a, b, c"``.
     """
     valid = sorted(set(choices))
-    lowered = {choice.lower(): choice for choice in valid}
-    close = difflib.get_close_matches(value.lower(), lowered, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {lowered[close[0]]!r}?"
-    return "choose from " + (", ".join(valid) if valid else "nothing: there is none")
+    all_of_them = ", ".join(valid) if valid else "nothing: there is none"
+    return close_name(value, valid) or f"choose from {all_of_them}"
+
+
+def command(*words: object) -> str:
+    """A command of this program that a message proposes, quoted so that a shell runs it as it is.
+
+    Where the message does not know the data folder it says ``data``, as the README does.
+    """
+    return f"`{shlex.join(['dcase-asd', *map(str, words)])}`"
 
 
 def printable_name(name: str) -> str:

@@ -104,7 +104,7 @@ class Finetuned(Backbone):
     @classmethod
     def from_checkpoint(
         cls,
-        path: Path | None = None,
+        path: str | Path | None = None,
         kind: type[Backbone] = Backbone,
         embedding: Embedded = "dense",
         **options: Any,
@@ -121,8 +121,8 @@ class Finetuned(Backbone):
             BackboneError: It is no fine-tuned checkpoint, of another plugin, or does not fit.
         """
         if path is None or not is_finetuned(path):
-            raise BackboneError(f"{path}: not a checkpoint that `dcase-asd finetune` saved")
-        backbone = kind.from_checkpoint(path, **options)
+            raise BackboneError(f"{path}: not a checkpoint that fine-tuning saved")
+        backbone = kind.from_checkpoint(Path(path), **options)
         tensors, metadata = read_tensors(path)
         made = cls(backbone, HeadSizes(**json.loads(metadata["head"])), embedding)
         head = {
@@ -198,7 +198,7 @@ class Finetuned(Backbone):
             pooled: Tensor = self.head.pool(tokens, mask)
         return pooled
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write backbone and head for `from_checkpoint`, without anything about training."""
         write_finetuned(path, self.state_dict(), self, {})
 
@@ -212,7 +212,7 @@ def no_class_token(backbone: Backbone, others: str) -> str:
 
 
 def write_finetuned(
-    path: Path, tensors: Mapping[str, Tensor], model: Finetuned, about: Mapping[str, str]
+    path: str | Path, tensors: Mapping[str, Tensor], model: Finetuned, about: Mapping[str, str]
 ) -> None:
     """Write a fine-tuned checkpoint.
 

@@ -10,8 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import pandas as pd
+
+from dcase_asd.artifacts.checkpoints import read_kept
+from dcase_asd.artifacts.fusion import read_fusion
+from dcase_asd.artifacts.scores import read_provenance
+from dcase_asd.challenge.edition import Edition
+from dcase_asd.challenge.meta import SystemFacts, development_results
 from dcase_asd.detection.lattice import parts_of
-from dcase_asd.errors import RecipeError, nearest_name
+from dcase_asd.errors import RecipeError, command, nearest_name
 from dcase_asd.recipe import read_content, read_recipe
 from dcase_asd.system import recipe_path
 
@@ -198,12 +205,13 @@ class FusedSystem:
     editions: tuple[str, ...] = ()
 
 
-def is_fused(path: Path) -> bool:
+def is_fused(path: str | Path) -> bool:
     """Whether a recipe, or a run folder's, is that of a fusion; not so where there is no recipe.
 
     Raises:
         RecipeError: The recipe is no readable TOML file.
     """
+    path = Path(path)
     if path.is_dir():
         path = recipe_path(path)
         if not path.is_file():
@@ -211,25 +219,83 @@ def is_fused(path: Path) -> bool:
     return "fusion" in read_content(path)
 
 
-def read_fused_system(path: Path) -> FusedSystem:
+def read_fused_system(path: str | Path) -> FusedSystem:
     """Read a fusion's recipe, or the one inside a run folder.
 
     Raises:
         RecipeError: The recipe is wrong (all mistakes are listed), missing, or of a single system.
     """
+    path = Path(path)
     if path.is_dir():
         path = recipe_path(path)
     if not is_fused(path):
         raise RecipeError(
             f"{path}: no recipe of a fusion (it has no [fusion]); "
-            "make one of several runs with `dcase-asd fuse`"
+            f"make one with {command('fuse', '--systems', 'runs/a', 'runs/b')}"
         )
     return read_recipe(path, FusedSystem)
 
 
-def member_runs(run: Path, fusion: Fusion) -> list[Path]:
+def member_runs(run: str | Path, fusion: Fusion) -> list[Path]:
     """The run folders that a fusion's run folder names."""
-    return [Path(os.path.normpath(run.parent / system)) for system in fusion.systems]
+    return [Path(os.path.normpath(Path(run).parent / system)) for system in fusion.systems]
+
+
+def single_runs(run: str | Path, edition: str) -> list[Path]:
+    """Run folders of the single systems that a run's scores of an edition are made of.
+
+    Systems that a fusion did not select or gave no weight are left out.
+
+    Raises:
+        RecipeError: A recipe is wrong.
+    """
+    run = Path(run)
+    if not (run.is_dir() and is_fused(run)):
+        return [run]
+    fusion = read_fused_system(run).fusion
+    runs = dict(zip(fusion.names, member_runs(run, fusion), strict=True))
+    found = read_fusion(run, edition)
+    names = fusion.names if found is None else found.systems
+    weights = found.weights if found is not None and found.weights else (1.0,) * len(names)
+    used = [runs[name] for name, weight in zip(names, weights, strict=True) if weight > 0]
+    return list(dict.fromkeys(single for member in used for single in single_runs(member, edition)))
+
+
+def subsystem_count(run: str | Path, edition: str) -> int | None:
+    """How many networks a run's scores of an edition are made of; None where one is gone.
+
+    Of a fine-tuned system each checkpoint that is scored counts.
+
+    Raises:
+        RecipeError: A recipe is wrong.
+    """
+    singles = single_runs(run, edition)
+    if not all(single.is_dir() for single in singles):
+        return None
+    kept = [read_kept(single) for single in singles]
+    return sum(max(1, len(each.scored)) if each is not None else 1 for each in kept)
+
+
+def system_facts(run: str | Path, scores: pd.DataFrame, edition: Edition) -> SystemFacts:
+    """What the meta file says of a run by itself.
+
+    Args:
+        run: Run folder.
+        scores: Its scores of the edition.
+        edition: Whose meta file.
+
+    Raises:
+        ScoresError: The scores were not finished.
+        RecipeError: A recipe is wrong.
+    """
+    provenance = read_provenance(run, edition.name)
+    return SystemFacts(
+        sample_rate=provenance.get("sample_rate"),
+        parameters=provenance.get("parameters"),
+        macs=provenance.get("macs"),
+        results=development_results(scores, edition),
+        subsystems=subsystem_count(run, edition.name),
+    )
 
 
 def _text(weights: Sequence[float]) -> str:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 _INVALID = object()
 
 
-def read_recipe(path: Path, kind: type[T]) -> T:
+def read_recipe(path: str | Path, kind: type[T]) -> T:
     """Read a TOML file into a frozen dataclass.
 
     Fields may be `str`, `int`, `float`, `bool`, a `Literal`, an optional one of these, a
@@ -65,16 +65,22 @@ def problems_of_part(content: dict[str, Any], kind: type, where: str) -> list[st
     return problems
 
 
-def read_content(path: Path) -> dict[str, Any]:
+def read_content(path: str | Path) -> dict[str, Any]:
     """Read a TOML file as it stands.
 
     Raises:
         RecipeError: It is missing or no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe file") from error
+    except IsADirectoryError as error:
+        within = sorted(Path(path).glob("*.toml"))
+        such = f", such as {within[0]}" if within else ""
+        raise RecipeError(f"{path}: a folder; give a recipe file{such}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: no text; a recipe is a TOML file") from error
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path}: not a readable TOML file ({error})") from error
 

@@ -1,17 +1,39 @@
-"""Which backbones are installed, from entry-point metadata; nothing is imported to list them."""
+"""Which backbones are installed and which published weights they name, read without importing them.
+
+A plugin that has published weights lays a ``checkpoints.toml`` into its package, beside the module
+that its entry point names. The first checkpoint is the default::
+
+    [[checkpoints]]
+    name = "BEATs_iter3"
+    description = "pre-trained on AudioSet, 90 M parameters"
+    licence = "MIT"
+    note = "the authors' own link has been dead since 2023"     # where something must be said
+    parameters = 90311792       # what a plan of a run estimates its time and disk by: 0 or left out
+    gflop = 98.6                # where unknown; of a forward pass of 10 s at 16 kHz
+    files = [{ name = "BEATs_iter3.pt", url = "https://…/BEATs_iter3.pt", sha256 = "…" }]
+
+`url` is left out where a file can only be had by hand; a file of a Hugging Face repository has the
+address ``https://huggingface.co/<id>/resolve/<revision>/<file>``. A user names one of them as a
+checkpoint; for the default the plugin's `from_checkpoint` asks `find_checkpoint` for the path.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import os
+import re
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcase_asd.errors import BackboneError, DcaseAsdError, nearest_name
+from dcase_asd.errors import BackboneError, DcaseAsdError, command, nearest_name
+from dcase_asd.recipe import read_recipe
 
 if TYPE_CHECKING:
     from dcase_asd.backbone import Backbone
+
 
 GROUP = "dcase_asd.backbones"
 
@@ -91,13 +113,14 @@ def load_class(name: str) -> type[Backbone]:
     return target
 
 
-def load_backbone(name: str, checkpoint: Path | None = None, **options: Any) -> Backbone:
+def load_backbone(name: str, checkpoint: str | Path | None = None, **options: Any) -> Backbone:
     """Make a plugin's backbone, ready to embed.
 
     Args:
         name: The plugin's name.
-        checkpoint: A checkpoint as published, as saved by this toolkit or as fine-tuned with it,
-            or the name of one that the plugin knows where to find; None for the default.
+        checkpoint: A checkpoint as published, as saved by this toolkit or as fine-tuned with it; or
+            the name of one that the plugin has published or knows where to find; None for the
+            default.
         options: Keyword arguments of the plugin's `from_checkpoint`; of a fine-tuned checkpoint
             also ``embedding`` (see `finetuned.Finetuned`).
 
@@ -111,7 +134,10 @@ def load_backbone(name: str, checkpoint: Path | None = None, **options: Any) -> 
     kind = load_class(name)
     from dcase_asd.backbone import is_finetuned
 
-    finetuned = checkpoint is not None and is_finetuned(checkpoint)
+    path = None
+    if checkpoint is not None:
+        path = locate_checkpoint(name, checkpoint) or kind.locate(Path(checkpoint))
+    finetuned = path is not None and is_finetuned(path)
     parameters = inspect.signature(kind.from_checkpoint).parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     valid = [parameter for parameter in parameters if parameter not in ("path", "options")]
@@ -124,13 +150,181 @@ def load_backbone(name: str, checkpoint: Path | None = None, **options: Any) -> 
                 for option in unknown
             )
         )
-    if checkpoint is not None and not checkpoint.exists():
-        checkpoint = kind.locate(checkpoint)
     try:
         if finetuned:
             from dcase_asd.finetuned import Finetuned
 
-            return Finetuned.from_checkpoint(checkpoint, kind, **options).eval()
-        return kind.from_checkpoint(checkpoint, **options).eval()
+            return Finetuned.from_checkpoint(path, kind, **options).eval()
+        return kind.from_checkpoint(path, **options).eval()
     except (TypeError, ValueError) as error:
         raise BackboneError(f"the plugin {name!r} refuses its options: {error}") from error
+
+
+RESOURCE = "checkpoints.toml"
+
+CACHE_VARIABLE = "DCASE_ASD_CACHE"
+"""Environment variable that names another folder for weights."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of a checkpoint; `url` and `sha256` are empty where there is none, or none known."""
+
+    name: str
+    url: str = ""
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise ValueError(f"{self.name!r} is no plain file name")
+        if self.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"{self.sha256!r} is no SHA-256 of 64 hexadecimal digits")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Published weights: one file, or several that belong into one folder.
+
+    `parameters` counts the network's weights; `gflop` is 10^9 floating-point operations, two for
+    each multiply-add, of a forward pass of 10 s at 16 kHz. Both are 0 where unknown.
+    """
+
+    name: str
+    description: str
+    licence: str
+    files: tuple[WeightFile, ...]
+    note: str = ""
+    parameters: int = 0
+    gflop: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise ValueError(f"{self.name!r} is no plain name")
+        if not self.files:
+            raise ValueError(f"{self.name} names no file")
+
+    def folder(self, plugin: str) -> Path:
+        """Folder of the files in the cache."""
+        return cache_folder() / plugin / self.name
+
+    def path(self, plugin: str) -> Path:
+        """What is opened: the file where there is one, else the folder."""
+        folder = self.folder(plugin)
+        return folder / self.files[0].name if len(self.files) == 1 else folder
+
+    def is_there(self, plugin: str) -> bool:
+        """Whether all files are in the cache."""
+        return all((self.folder(plugin) / file.name).is_file() for file in self.files)
+
+
+@dataclass(frozen=True)
+class _CheckpointsFile:
+    checkpoints: tuple[Checkpoint, ...]
+
+
+def cache_folder() -> Path:
+    """Where weights lie: `CACHE_VARIABLE`, else ``dcase-asd`` in the user's cache folder."""
+    if own := os.environ.get(CACHE_VARIABLE):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcase-asd"
+
+
+def named_checkpoints(plugin: Plugin) -> tuple[Checkpoint, ...]:
+    """The checkpoints that a plugin names, the default first; none where it names none.
+
+    Raises:
+        RecipeError: The plugin's `RESOURCE` is malformed.
+    """
+    package = plugin.target.partition(":")[0].partition(".")[0]
+    # The specification of a top-level package is found without running its code.
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / RESOURCE
+        if path.is_file():
+            return read_recipe(path, _CheckpointsFile).checkpoints
+    return ()
+
+
+def choose_checkpoint(plugin: str, name: str = "") -> Checkpoint:
+    """One checkpoint of an installed plugin.
+
+    Args:
+        plugin: The plugin's name.
+        name: The checkpoint's; empty for the default.
+
+    Raises:
+        BackboneError: No plugin has this name, or it names no such checkpoint.
+    """
+    plugins = {found.name: found for found in installed_plugins()}
+    if plugin not in plugins:
+        raise BackboneError(f"no plugin is called {plugin!r}; {nearest_name(plugin, plugins)}")
+    checkpoints = named_checkpoints(plugins[plugin])
+    if not checkpoints:
+        raise BackboneError(f"the plugin {plugin!r} names no published weights, and may need none")
+    for checkpoint in checkpoints:
+        if name in ("", checkpoint.name):
+            return checkpoint
+    hint = nearest_name(name, (checkpoint.name for checkpoint in checkpoints))
+    raise BackboneError(f"the plugin {plugin!r} names no checkpoint {name!r}; {hint}")
+
+
+def locate_checkpoint(plugin: str, checkpoint: str | Path) -> Path | None:
+    """Where a checkpoint is that a user gave: a path, or a name that `dcase-asd weights` lists.
+
+    Returns:
+        The path; None where the plugin's own `locate` has to find it, as on a hub.
+
+    Raises:
+        BackboneError: There is no such plugin or checkpoint; or its published weights are not in
+            the cache.
+    """
+    path, name = Path(checkpoint).expanduser(), str(checkpoint)
+    if path.exists():
+        return path
+    names = _published_names(plugin)
+    if name in names:
+        return find_checkpoint(plugin, name)
+    others = [each.name for each in installed_plugins() if name in _published_names(each.name)]
+    if others:
+        raise BackboneError(f"{name}: published weights of {others[0]!r}; use --plugin {others[0]}")
+    if not load_class(plugin).lacks(["locate"]):
+        return None
+    if "://" in name:
+        raise BackboneError(f"{name}: an address; download the file and give its path")
+    hint = f", or a published name ({nearest_name(path.name, names)})" if names else ""
+    raise BackboneError(f"{name}: no such checkpoint; give the path of a file or folder{hint}")
+
+
+def _published_names(plugin: str) -> list[str]:
+    plugins = [each for each in installed_plugins() if each.name == plugin]
+    return [checkpoint.name for each in plugins for checkpoint in named_checkpoints(each)]
+
+
+def find_checkpoint(plugin: str, name: str = "") -> Path:
+    """Path of weights in the cache, for a plugin's `from_checkpoint`.
+
+    Raises:
+        BackboneError: They are not there; the message says which command fetches or checks them,
+            and which file to put where by hand.
+    """
+    checkpoint = choose_checkpoint(plugin, name)
+    if checkpoint.is_there(plugin):
+        return checkpoint.path(plugin)
+    way, fetch = (
+        by_hand(plugin, checkpoint),
+        command("weights", plugin, "--checkpoint", checkpoint.name),
+    )
+    if all(file.url for file in checkpoint.files):
+        way = f"{fetch} fetches them, or {way}"
+    else:
+        way = f"{way}; {fetch} then checks them"
+    raise BackboneError(f"{checkpoint.name}: these weights are not here; {way}")
+
+
+def by_hand(plugin: str, checkpoint: Checkpoint) -> str:
+    """Which files a user without a network has to put where."""
+    folder = checkpoint.folder(plugin)
+    missing = [file for file in checkpoint.files if not (folder / file.name).is_file()]
+    files = ", ".join(f"{file.name} ({file.url})" if file.url else file.name for file in missing)
+    note = f" ({checkpoint.note})" if checkpoint.note else ""
+    return f"put {files} into {folder}{note}"

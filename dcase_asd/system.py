@@ -10,6 +10,7 @@ from typing import Any
 from dcase_asd.artifacts.atomic import write_text
 from dcase_asd.artifacts.checkpoints import read_kept
 from dcase_asd.artifacts.embeddings import PLAN
+from dcase_asd.artifacts.runs import RECIPE, check_run, editions_below
 from dcase_asd.detection.anomaly_scores import Detector
 from dcase_asd.errors import ArtifactError, RecipeError
 from dcase_asd.recipe import read_content, read_recipe, recipe_text
@@ -58,24 +59,25 @@ class System:
     train: Training | None = None
 
 
-def recipe_path(run: Path) -> Path:
+def recipe_path(run: str | Path) -> Path:
     """Where a run folder keeps its resolved recipe."""
-    return run / "recipe.toml"
+    return Path(run) / RECIPE
 
 
-def read_system(path: Path) -> System:
+def read_system(path: str | Path) -> System:
     """Read a system's recipe, or the one inside a run folder.
 
     Raises:
+        DataError: A folder is no run's.
         ArtifactError: The run folder holds no recipe.
         RecipeError: The recipe is wrong (all mistakes are listed), or that of a fusion.
     """
-    folder = path
+    folder = path = Path(path)
     if path.is_dir():
-        if not recipe_path(path).is_file():
-            raise ArtifactError(f"{path}: not a run folder (it has no recipe.toml); make it with "
-                                f"`dcase-asd embed --run {path}`")  # fmt: skip
-        path = recipe_path(path)
+        path = recipe_path(check_run(path))
+        if not path.is_file():
+            raise ArtifactError(f"{path}: this run's recipe is gone; make the run again in another "
+                                "folder")  # fmt: skip
     if "fusion" in read_content(path):
         raise RecipeError(
             f"{folder}: a fusion of other systems, with no backbone of its own to fine-tune, embed "
@@ -84,15 +86,18 @@ def read_system(path: Path) -> System:
     return read_recipe(path, System)
 
 
-def keep_recipe(run: Path, system: System) -> None:
+def keep_recipe(run: str | Path, system: System) -> None:
     """Write a system's recipe into its run folder; what was made otherwise is never mixed.
 
     A recipe that nothing was made with yet, such as one with a mistake, is replaced.
 
     Raises:
-        ArtifactError: The run folder was made with another backbone or other embedding options.
+        ArtifactError: The run folder was made with another backbone or other embedding options, or
+            is a data folder.
     """
-    path = recipe_path(run)
+    run, path = Path(run), recipe_path(run)
+    if not path.exists() and editions_below(run):
+        raise ArtifactError(f"{run}: a data folder; give another --run, such as runs/{system.name}")
     if path.exists() and _holds_results(run):
         before, after = _that_must_stay(read_system(path)), _that_must_stay(system)
         kept = read_kept(run)
@@ -125,6 +130,7 @@ def _holds_results(run: Path) -> bool:
 def _that_must_stay(system: System) -> dict[str, Any]:
     """Recipe values by name that embeddings and checkpoints of a run folder depend on."""
     values = dataclasses.asdict(system.embed)
+    del values["batch_size"]  # which changes no embedding
     if system.train is not None:
         values |= {f"train.{name}": value for name, value in vars(system.train).items()}
     return values

@@ -23,7 +23,7 @@ DEFAULT_RATE = 16000
 
 def check_backbone(
     backbone: Backbone,
-    folder: Path,
+    folder: str | Path,
     *,
     seconds: tuple[float, ...] = (2.0, 1.0, 1.37),
     device: str = "cpu",
@@ -66,7 +66,7 @@ def check_backbone(
             tolerance,
             "padding changes an embedding",
         )
-        _check_round_trip(backbone, clips[0], singles[0], rate, folder)
+        _check_round_trip(backbone, clips[0], singles[0], rate, Path(folder))
 
 
 def _check_attributes(backbone: Backbone) -> None:

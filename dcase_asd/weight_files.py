@@ -8,6 +8,7 @@ import json
 import re
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcase_asd.backbone import read_tensors
+from dcase_asd.backbone import in_place_of_weights, read_tensors
 from dcase_asd.errors import BackboneError
 
 CONFIG, TENSORS = "config.json", "model.safetensors"
 """The two files of a Hugging Face folder."""
+COMPILED = "_orig_mod."
+"""What `torch.compile` puts before the keys of the modules that it wraps."""
 PROBLEMS_TOLD = 3
 """Keys that an error message names; the others are counted."""
 
@@ -40,21 +43,28 @@ class WeightsFile:
     tensors: dict[str, Any]
 
 
-def is_hugging_face(path: Path) -> bool:
+def is_hugging_face(path: str | Path) -> bool:
     """Whether a path is a Hugging Face folder, or the weights in one."""
+    path = Path(path)
     return path.is_dir() or (path.name == TENSORS and (path.parent / CONFIG).is_file())
 
 
-def is_safetensors(path: Path) -> bool:
-    """Whether a file is safetensors, told by its content: a length of 8 bytes, then JSON."""
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file is safetensors, told by its content: a length of 8 bytes, then JSON.
+
+    Raises:
+        BackboneError: It is a folder, or cannot be read.
+    """
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             return file.read(9)[8:] == b"{"
+    except IsADirectoryError as error:
+        raise BackboneError(f"{path}: a folder; give the file of weights in it") from error
     except OSError as error:
         raise BackboneError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def read_torch_file(path: Path) -> WeightsFile:
+def read_torch_file(path: str | Path) -> WeightsFile:
     """Read a checkpoint ``{'cfg': {…}, 'model': {…}, …}`` that ``torch.save`` wrote.
 
     Nothing but tensors, numbers, text and containers is unpickled, and `argparse.Namespace`, which
@@ -63,6 +73,7 @@ def read_torch_file(path: Path) -> WeightsFile:
     Raises:
         BackboneError: It is damaged, holds other objects, or is of another form.
     """
+    path = Path(path)
     allowed = torch.serialization.safe_globals([argparse.Namespace])
     try:
         # Mapped where possible: an optimizer's state beside the weights is then never read.
@@ -76,17 +87,19 @@ def read_torch_file(path: Path) -> WeightsFile:
     if not all(part in names and isinstance(content[part], dict) for part in ("cfg", "model")):
         raise BackboneError(
             f"{path}: holds no 'cfg' and 'model', as published files do; "
-            f"found {', '.join(map(repr, names[:5])) or 'no names'}"
+            f"found {', '.join(map(repr, names[:5])) or 'no names'}; give the published file, or "
+            "save the published file's 'cfg' and these weights as 'model' with torch.save"
         )
     return WeightsFile(path, content["cfg"], content["model"])
 
 
-def read_hugging_face_folder(path: Path) -> WeightsFile:
+def read_hugging_face_folder(path: str | Path) -> WeightsFile:
     """Read ``config.json`` and ``model.safetensors``, given their folder or the latter file.
 
     Raises:
         BackboneError: One of them is missing or damaged.
     """
+    path = Path(path)
     folder = path if path.is_dir() else path.parent
     tensors_path = folder / TENSORS if path.is_dir() else path
     for file in (folder / CONFIG, tensors_path):
@@ -95,7 +108,8 @@ def read_hugging_face_folder(path: Path) -> WeightsFile:
     try:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BackboneError(f"{folder / CONFIG}: not readable as JSON ({error})") from error
+        reason = in_place_of_weights(folder / CONFIG) or f"not readable as JSON ({error})"
+        raise BackboneError(f"{folder / CONFIG}: {reason}") from error
     if not isinstance(settings, dict):
         raise BackboneError(f"{folder / CONFIG}: is no table of settings; fetch it again")
     tensors, _ = read_tensors(tensors_path)
@@ -109,6 +123,9 @@ def fit_tensors(
 ) -> dict[str, Tensor]:
     """Fit a file's keys to those of a network, one to one.
 
+    Where none fits, the prefix that a wrapper put before them is taken off: ``module.`` of parallel
+    training, or the attribute of a larger model; so is ``_orig_mod.`` of `torch.compile` anywhere.
+
     Args:
         weights: What was read.
         expected: Shape of each tensor that the network has, by canonical key.
@@ -121,11 +138,14 @@ def fit_tensors(
         BackboneError: Keys are unknown, missing, double, no tensors or of another shape; one
             message names the first of them.
     """
+    plain = {key: key.replace(COMPILED, "") for key in weights.tensors}
+    prefix = _wrapper(plain.values(), expected, canonical)
+    names = {key: canonical(name.removeprefix(prefix)) for key, name in plain.items()}
     found: dict[str, Tensor] = {}
     unknown: list[str] = []
     problems: list[str] = []
     for key, value in weights.tensors.items():
-        name = canonical(key)
+        name = names[key]
         if name is None:
             continue
         if name not in expected:
@@ -145,7 +165,7 @@ def fit_tensors(
         raise BackboneError(
             f"{weights.path}: holds another model's tensors ({told}); use the plugin for that one"
         )
-    problems += [f"unknown key {key!r}{_close(canonical(key), missing)}" for key in unknown]
+    problems += [f"unknown key {key!r}{_close(names[key], missing)}" for key in unknown]
     problems += [f"missing key {name!r}" for name in missing]
     if problems:
         told = "; ".join(problems[:PROBLEMS_TOLD])
@@ -154,7 +174,21 @@ def fit_tensors(
     return {name: found[name].float() for name in expected}
 
 
-def require_values(path: Path, settings: Mapping[str, Any], only: Mapping[str, Any]) -> None:
+def _wrapper(
+    keys: Iterable[str], expected: Mapping[str, Any], canonical: Callable[[str], str | None]
+) -> str:
+    """The prefix that most of a network's keys stand after; empty where one stands without any."""
+    prefixes: Counter[str] = Counter()
+    for key in keys:
+        parts = key.split(".")
+        cuts = (cut for cut in range(len(parts)) if canonical(".".join(parts[cut:])) in expected)
+        cut = next(cuts, None)
+        if cut is not None:
+            prefixes["".join(f"{part}." for part in parts[:cut])] += 1
+    return "" if "" in prefixes or not prefixes else prefixes.most_common(1)[0][0]
+
+
+def require_values(path: str | Path, settings: Mapping[str, Any], only: Mapping[str, Any]) -> None:
     """Refuse settings that differ from the only values supported; absent ones are not looked at.
 
     Raises:
@@ -169,7 +203,7 @@ def require_values(path: Path, settings: Mapping[str, Any], only: Mapping[str, A
 
 
 def required_values(
-    path: Path, settings: Mapping[str, Any], names: Iterable[str]
+    path: str | Path, settings: Mapping[str, Any], names: Iterable[str]
 ) -> dict[str, Any]:
     """Settings that must be there.
 
@@ -215,5 +249,5 @@ def _torch_problem(path: Path, error: Exception) -> str:
             "trust the file: python -c \"import torch; c = torch.load('" + path.name + "', "
             "weights_only=False); torch.save({k: c[k] for k in ('cfg', 'model')}, 'plain.pt')\""
         )
-    kind = type(error).__name__
-    return f"not a readable torch file ({kind}), perhaps truncated; fetch it again"
+    damaged = f"not a readable torch file ({type(error).__name__}), perhaps truncated"
+    return in_place_of_weights(path) or f"{damaged}; fetch it again"

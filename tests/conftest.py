@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -11,9 +12,18 @@ import pytest
 import soundfile
 from loopback import Loopback
 
+from dcase_asd.artifacts.checkpoints import (
+    KeptCheckpoint,
+    KeptCheckpoints,
+    checkpoints_folder,
+    write_kept,
+)
 from dcase_asd.artifacts.manifest import manifest_path, write_manifest
 from dcase_asd.artifacts.scores import write_scores
 from dcase_asd.challenge.edition import Edition, load_edition
+from dcase_asd.recipe import recipe_text
+from dcase_asd.system import Embedding, System, recipe_path
+from dcase_asd.training.settings import Training
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -113,6 +123,26 @@ def _entry_clips(edition: Edition, stage: str, section: str) -> Iterator[tuple[s
         else:
             name = f"section_{section}_{index:04}.wav"
         yield "test", domain, name
+
+
+@pytest.fixture
+def trained_with() -> Callable[..., None]:
+    """Make a run look fine-tuned with the recordings of some editions."""
+
+    def train(run: Path, *editions: str, checkpoints: int = 1) -> None:
+        from dcase_asd.backbone import write_tensors
+
+        recipe = recipe_text(System(run.name, Embedding("tiny"), train=Training()))
+        run.mkdir(parents=True, exist_ok=True)
+        recipe_path(run).write_text(recipe, encoding="utf-8")
+        files = tuple(f"step_{number}.safetensors" for number in range(checkpoints))
+        kept = tuple(KeptCheckpoint(file, number) for number, file in enumerate(files))
+        write_kept(run, KeptCheckpoints("x", kept, files, finished=True))
+        about = {"editions": json.dumps({"train": editions, "noise": [], "dev": []})}
+        for file in files:
+            write_tensors(checkpoints_folder(run) / file, {}, about)
+
+    return train
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import soundfile
 from dcase_asd.audio import (
     AudioHeader,
     content_hash,
+    inspect_recording,
+    read_clip,
     read_header,
-    read_header_and_key,
+    read_span,
     read_waveform,
 )
 from dcase_asd.errors import AudioError
@@ -42,7 +44,7 @@ def test_flac_is_read_like_wav(tmp_path):
     wav, flac = tmp_path / "clip.wav", tmp_path / "clip.flac"
     assert read_header(flac) == read_header(wav)
     np.testing.assert_array_equal(read_waveform(flac), read_waveform(wav))
-    assert read_header_and_key(flac) == read_header_and_key(wav)
+    assert inspect_recording(flac) == inspect_recording(wav)
     assert content_hash(flac) == content_hash(wav)
 
 
@@ -104,7 +106,7 @@ def test_equal_audio_has_equal_keys_and_other_audio_another_hash(tmp_path, write
     one = write_clip(tmp_path / "a.wav", seed=1)
     same = write_clip(tmp_path / "b.wav", seed=1)
     other = write_clip(tmp_path / "c.wav", seed=2)
-    assert read_header_and_key(one) == read_header_and_key(same)
+    assert inspect_recording(one) == inspect_recording(same)
     assert content_hash(one) == content_hash(same) != content_hash(other)
 
 
@@ -157,3 +159,133 @@ def test_an_empty_flac_is_refused(tmp_path):
     soundfile.write(path, np.zeros(0), 16000)
     with pytest.raises(AudioError, match=r"empty\.flac: "):
         read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "tolerance"),
+    [
+        ("RF64", "PCM_16", 1e-4), ("W64", "PCM_24", 1e-6), ("AIFF", "PCM_16", 1e-4),
+        ("FLAC", "PCM_16", 1e-4), ("WAV", "ULAW", 0.02), ("WAV", "ALAW", 0.02),
+        ("WAV", "IMA_ADPCM", 0.02), ("WAV", "MS_ADPCM", 0.02), ("WAV", "GSM610", 0.2),
+        ("MP3", "MPEG_LAYER_III", 0.1),
+    ],
+)  # fmt: skip
+def test_other_formats_that_are_called_wav_are_read_as_they_are_inspected(
+    tmp_path, container, subtype, tolerance
+):
+    sound = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    path = tmp_path / "clip.WAV"
+    soundfile.write(path, sound, 16000, format=container, subtype=subtype)
+    found = inspect_recording(path)
+    assert (found.header.sample_rate, found.header.channels, found.note) == (16000, 1, "")
+    read = read_waveform(path)
+    assert len(read) == found.header.frames >= 16000
+    np.testing.assert_allclose(read[4000:12000], sound[4000:12000], atol=tolerance)
+    np.testing.assert_array_equal(read_span(path, 5000, 300), read[5000:5300])
+    assert content_hash(path) == content_hash(path)
+
+
+@pytest.mark.parametrize("container", ["WAV", "W64", "AIFF"])
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("loudest", [12000, 32767, 20])
+def test_floats_in_the_unit_of_16_bit_integers_are_scaled_and_that_is_said(
+    tmp_path, container, subtype, loudest
+):
+    whole = np.random.default_rng(0).integers(-loudest, loudest, (900, 2)).astype(float)
+    whole[17] = loudest
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, whole, 16000, format=container, subtype=subtype)
+    assert inspect_recording(path).note == (
+        f"float samples up to {loudest:,} are taken for 16-bit integers: divided by 32,768"
+    )
+    for channel in (0, 1):
+        expected = (whole[:, channel] / 32768).astype(np.float32)
+        np.testing.assert_array_equal(read_waveform(path, channel), expected)
+        # As it is one factor for the file, a quiet part is not taken for another unit.
+        np.testing.assert_array_equal(read_span(path, 800, 20, channel), expected[800:820])
+
+
+@pytest.mark.parametrize("peak", [0.5, 1.0, 1.3, 7.9])
+def test_floats_above_full_scale_are_left_as_they_are(tmp_path, peak):
+    sound = np.linspace(-peak, peak / 3, 800, dtype=np.float32)
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, sound, 16000, subtype="FLOAT")
+    assert inspect_recording(path).note == ""
+    np.testing.assert_array_equal(read_waveform(path), sound)
+    np.testing.assert_array_equal(read_span(path, 10, 20), sound[10:30])
+
+
+def test_floats_of_whole_numbers_within_full_scale_are_left_as_they_are(tmp_path):
+    square = np.tile(np.array([1, 1, -1, -1], dtype=np.float32), 200)
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, square, 16000, subtype="FLOAT")
+    np.testing.assert_array_equal(read_waveform(path), square)
+
+
+def test_floats_in_an_unknown_unit_are_refused(tmp_path):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, np.linspace(-8e6, 8e6, 800), 16000, subtype="FLOAT")
+    message = r"clip\.wav: float samples up to 8,000,000, neither between -1 and 1 nor in the unit"
+    for read in (inspect_recording, read_waveform, lambda path: read_span(path, 0, 10)):
+        with pytest.raises(AudioError, match=message):
+            read(path)
+
+
+def test_a_channel_that_is_not_finite_spoils_no_other(tmp_path):
+    path = tmp_path / "clip.wav"
+    sound = np.full((100, 2), 0.25, dtype=np.float32)
+    sound[40, 0] = np.nan
+    soundfile.write(path, sound, 16000, subtype="FLOAT")
+    assert inspect_recording(path).header.channels == 2
+    np.testing.assert_array_equal(read_waveform(path, 1), sound[:, 1])
+    with pytest.raises(AudioError, match="sample 40 is nan, not a finite number"):
+        read_waveform(path, 0)
+    sound[:, 1] = np.inf
+    soundfile.write(path, sound, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="holds samples that are not finite numbers"):
+        inspect_recording(path)
+
+
+def test_a_channel_without_sound_is_told_with_the_channels_that_have_some(tmp_path):
+    path = tmp_path / "clip.wav"
+    sound = np.zeros((900, 4))
+    sound[:, 1] = 0.1  # constant, which is no sound
+    sound[:, 3] = np.sin(np.arange(900))
+    soundfile.write(path, sound, 44100)
+    assert [read_clip(path, channel, 16000)[1] for channel in range(4)] == [[3], [3], [3], None]
+    soundfile.write(path, sound[:, 1], 44100)
+    assert read_clip(path, 0, 16000)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<!DOCTYPE html><html><body>429 Too Many Requests</body></html>", "a web page"),
+        (b"\xef\xbb\xbf\r\n <HTML>Sign in</HTML>", "a web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 320044\n",
+            r"a Git LFS pointer to it; fetch the recording with `git lfs pull`",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["clip.wav", "clip.flac"])
+def test_what_was_saved_in_place_of_a_recording_is_named(tmp_path, name, content, reason):
+    path = tmp_path / name
+    path.write_bytes(content)
+    for read in (inspect_recording, read_waveform):
+        with pytest.raises(AudioError, match=rf"{name}: no audio but {reason}"):
+            read(path)
+
+
+def test_a_flac_that_was_cut_or_does_not_say_its_length_is_refused(tmp_path, write_clip):
+    path = write_clip(tmp_path / "clip.flac", seconds=3)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 9 // 10])
+    for read in (inspect_recording, read_waveform):
+        with pytest.raises(AudioError, match=r"clip\.flac: .*(cut|truncated)"):
+            read(path)
+    # The last 36 bits before the checksum of the stream's description are its length.
+    path.write_bytes(whole[:21] + bytes([whole[21] & 0xF0]) + bytes(4) + whole[26:])
+    with pytest.raises(AudioError, match="does not say its length, as FLAC that was written into"):
+        inspect_recording(path)

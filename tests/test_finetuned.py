@@ -112,7 +112,7 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
 
 def test_wrong_checkpoints_are_told(tmp_path):
     path = tmp_path / "x.safetensors"
-    with pytest.raises(BackboneError, match=r"not a checkpoint that `dcase-asd finetune` saved"):
+    with pytest.raises(BackboneError, match=r"not a checkpoint that fine-tuning saved"):
         Finetuned.from_checkpoint(path, Tiny)
     made().save(path)
     with pytest.raises(

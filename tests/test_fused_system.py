@@ -2,7 +2,7 @@
 
 import pytest
 
-from dcase_asd.errors import ArtifactError, RecipeError
+from dcase_asd.errors import ArtifactError, DataError, RecipeError
 from dcase_asd.fused_system import FusedSystem, Fusion, Selection, is_fused, read_fused_system
 from dcase_asd.recipe import recipe_text
 from dcase_asd.system import Embedding, System, read_system
@@ -150,5 +150,8 @@ def test_recipes_of_one_system_and_of_fusions_are_not_mistaken_for_each_other(wr
         read_system(fused)
     with pytest.raises(RecipeError, match=r"recipe\.toml: no such recipe file"):
         read_fused_system(tmp_path)
-    with pytest.raises(ArtifactError, match="not a run folder"):
+    with pytest.raises(DataError, match="not a run folder"):
+        read_system(tmp_path)
+    (tmp_path / "embeddings").mkdir()
+    with pytest.raises(ArtifactError, match=r"recipe\.toml: this run's recipe is gone"):
         read_system(tmp_path)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from dcase_asd.testing import check_backbone
 
@@ -51,6 +53,22 @@ def test_every_shell_block_runs_in_order(checkout):
     assert (checkout / "demo" / "dist" / "Miniature_DEMO_task2.zip").is_file()
     assert (checkout / "submissions" / "dist" / "Lastname_INST_task2.zip").is_file()
     assert (checkout / "result.json").is_file()
+
+
+def test_the_example_of_ones_own_machine_finds_the_worn_bearing(tmp_path):
+    (block,) = [each for each in blocks("sh") if "exhaust_fan" in each]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block],
+        cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    scores = pd.read_csv(tmp_path / "runs/workshop/scores/workshop.csv")
+    tests = scores[scores["split"] == "test"]
+    area = roc_auc_score(tests["file"].str.startswith("anomaly"), tests["score"])
+    (told,) = [line for line in README.splitlines() if line.startswith(f"AUC {100 * area:.2f} % (")]
+    assert told in done.stdout.splitlines()
+    assert "anomaly_bearing" in done.stdout.splitlines()[-len(tests)]
 
 
 def test_the_example_of_a_backbone_keeps_the_contract(tmp_path):

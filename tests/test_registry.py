@@ -4,7 +4,15 @@ from pathlib import Path
 import pytest
 
 from dcase_asd.errors import BackboneError
-from dcase_asd.registry import import_problem, installed_plugins, load_backbone, load_class
+from dcase_asd.registry import (
+    choose_checkpoint,
+    import_problem,
+    installed_plugins,
+    load_backbone,
+    load_class,
+    locate_checkpoint,
+    named_checkpoints,
+)
 
 PLUGIN = """
 import torch
@@ -124,3 +132,60 @@ def test_a_plugin_may_know_where_a_checkpoint_of_some_name_is(install, tmp_path)
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(BackboneError, match=r"gone\.pt: no such checkpoint"):
         load_backbone("spectral", tmp_path / "gone.pt")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of weights."""
+    monkeypatch.setenv("DCASE_ASD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+PUBLISHED = [
+    (plugin.name, checkpoint.name)
+    for plugin in installed_plugins()
+    for checkpoint in named_checkpoints(plugin)
+]
+
+
+@pytest.mark.parametrize(("plugin", "name"), PUBLISHED)
+def test_every_published_name_is_a_checkpoint_or_says_the_command(cache, plugin, name):
+    with pytest.raises(BackboneError, match=f"{name}: these weights are not here") as raised:
+        load_backbone(plugin, name)
+    assert f"`dcase-asd weights {plugin} --checkpoint {name}`" in str(raised.value)
+    checkpoint = choose_checkpoint(plugin, name)
+    folder = cache / plugin / name
+    folder.mkdir(parents=True)
+    for file in checkpoint.files:
+        (folder / file.name).touch()
+    expected = folder / checkpoint.files[0].name if len(checkpoint.files) == 1 else folder
+    assert locate_checkpoint(plugin, name) == expected
+
+
+def test_a_file_of_that_name_here_goes_before_the_cache(cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("BEATs_iter3").touch()
+    assert locate_checkpoint("beats", "BEATs_iter3") == Path("BEATs_iter3")
+
+
+def test_a_checkpoint_may_stand_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x.pt").touch()
+    assert locate_checkpoint("beats", "~/x.pt") == tmp_path / "x.pt"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "name", "message"),
+    [
+        ("eat", "EAT-base_epoch30_pretrian", r"did you mean 'EAT-base_epoch30_pretrain'\?"),
+        ("beats", "w/BEATs_iter3.pt", r"a published name \(did you mean 'BEATs_iter3'\?"),
+        ("fisher", "x", "choose from FISHER-mini-0723, FISHER-small-0723, FISHER-tiny-0723"),
+        ("beats", "EAT-base_epoch30_pretrain", "published weights of 'eat'; use --plugin eat"),
+        ("huggingface", "BEATs_iter3", "published weights of 'beats'; use --plugin beats"),
+        ("beats", "https://x.org/y.pt", "https://x.org/y.pt: an address; download the file"),
+        ("beets", "x", "no backbone plugin is called 'beets'; did you mean 'beats'"),
+    ],
+)
+def test_an_unknown_checkpoint_gets_the_nearest_name(cache, plugin, name, message):
+    with pytest.raises(BackboneError, match=message):
+        locate_checkpoint(plugin, name)

@@ -106,7 +106,10 @@ def test_a_truncated_torch_file_is_refused(tmp_path, zipped):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        ({"state_dict": {}, "epoch": 1}, "found 'state_dict', 'epoch'"),
+        (
+            {"state_dict": {}, "epoch": 1},
+            "found 'state_dict', 'epoch'; give the published file, or",
+        ),
         ({"cfg": {}, "model": torch.ones(1)}, "found 'cfg', 'model'"),
         ([1, 2], "found no names"),
     ],
@@ -219,6 +222,36 @@ def test_every_key_is_accounted_for(changes, message):
     with pytest.raises(BackboneError) as raised:
         fit(tensors(**changes))
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "backbone.", "_orig_mod.", "module._orig_mod.", "a.b."]
+)
+def test_a_prefix_of_all_keys_is_taken_off(prefix):
+    plain = {key: torch.randn(shape) for key, shape in EXPECTED.items()}
+    fitted = fit_tensors(
+        WeightsFile("x.pt", {}, {prefix + key: value for key, value in plain.items()}),
+        EXPECTED,
+        canonical,
+    )
+    assert all(torch.equal(fitted[key], value) for key, value in plain.items())
+
+
+def test_modules_that_were_compiled_alone_are_known():
+    found = {
+        key.replace("attn.", "attn._orig_mod."): torch.ones(shape)
+        for key, shape in EXPECTED.items()
+    }
+    assert set(fit(found)) == set(EXPECTED)
+    with pytest.raises(BackboneError, match=r"'attn\.bias' is there twice"):
+        fit({**found, "attn.bias": torch.ones(2)})
+
+
+def test_what_stands_beside_a_wrapped_network_is_named():
+    wrapped = {f"net.{key}": torch.ones(shape) for key, shape in EXPECTED.items()}
+    with pytest.raises(BackboneError) as raised:
+        fit({**wrapped, "head.weight": torch.ones(2)})
+    assert str(raised.value) == "x.pt: unknown key 'head.weight'"
 
 
 def test_settings_with_another_value_or_missing_are_refused():

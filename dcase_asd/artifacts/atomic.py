@@ -26,7 +26,7 @@ NO_LOCKS = "DCASE_ASD_NO_LOCKS"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Iterator[Path]:
     """Write a file under a temporary name beside `path`, then rename it into place.
 
     Yields:
@@ -36,6 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         ArtifactError: The file cannot be written (disk full, no permission, a quota).
     """
+    path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
@@ -57,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> bool:
+def write_text(path: str | Path, text: str) -> bool:
     """Write UTF-8 text, leaving the file untouched where it already says the same.
 
     Returns:
@@ -66,6 +67,7 @@ def write_text(path: Path, text: str) -> bool:
     Raises:
         ArtifactError: It cannot be written, or holds the name of a file that is not UTF-8.
     """
+    path = Path(path)
     try:
         content = text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -81,12 +83,12 @@ def write_text(path: Path, text: str) -> bool:
     return True
 
 
-def write_json(path: Path, value: Any) -> bool:
+def write_json(path: str | Path, value: Any) -> bool:
     """Write JSON as `write_text` does; numbers keep full precision, NaN is refused."""
     return write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: str | Path) -> dict[str, Any] | None:
     """Read a marker that this program wrote.
 
     Returns:
@@ -94,7 +96,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         that the step is not complete.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
@@ -107,17 +109,21 @@ def fingerprint(*values: Any) -> str:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: str | Path) -> Iterator[None]:
     """Keep other processes from writing the same folder; ends with the process, even if killed.
 
     Raises:
         BusyError: Another process is writing it now.
         ArtifactError: The folder cannot be written, or its file system has no locks.
     """
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("ab")
     except OSError as error:
+        if folder.is_file():
+            what = "cannot be written, as it is a file; name a folder"
+            raise ArtifactError(f"{folder}: {what}") from error
         raise ArtifactError(_cannot_write(folder, error)) from error
     with lock:
         if not os.environ.get(NO_LOCKS):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from dcase_asd.artifacts.atomic import read_json, write_json
-from dcase_asd.errors import ArtifactError
+from dcase_asd.artifacts.embeddings import MEMBERS
+from dcase_asd.errors import ArtifactError, command
 
 AVERAGE = "average.safetensors"
 """The mean of the best checkpoints' weights."""
+
+METADATA = "dcase_asd"
+"""As `backbone.METADATA`, which cannot be had without torch."""
+LARGEST_HEADER = 100 * 2**20
+"""Bytes; the safetensors format allows no more."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,12 @@ class KeptCheckpoints:
     finished: bool = False
 
 
-def checkpoints_folder(run: Path) -> Path:
+def checkpoints_folder(run: str | Path) -> Path:
     """Where a run's checkpoints lie."""
-    return run / "checkpoints"
+    return Path(run) / "checkpoints"
 
 
-def embedding_folders(run: Path) -> list[Path]:
+def embedding_folders(run: str | Path) -> list[Path]:
     """Folders, each in the form of a run's, that hold the embeddings a run's scores are made of.
 
     The run folder itself, or where several checkpoints are scored, one below it for each.
@@ -52,16 +59,17 @@ def embedding_folders(run: Path) -> list[Path]:
     Raises:
         ArtifactError: As `scored_checkpoints`.
     """
+    run = Path(run)
     paths = scored_checkpoints(run) if _marker(run).is_file() else []
-    return [run / "members" / path.stem for path in paths] if len(paths) > 1 else [run]
+    return [run / MEMBERS / path.stem for path in paths] if len(paths) > 1 else [run]
 
 
-def write_kept(run: Path, kept: KeptCheckpoints) -> None:
+def write_kept(run: str | Path, kept: KeptCheckpoints) -> None:
     """Write which checkpoints there are."""
     write_json(_marker(run), asdict(kept))
 
 
-def read_kept(run: Path) -> KeptCheckpoints | None:
+def read_kept(run: str | Path) -> KeptCheckpoints | None:
     """Read which checkpoints there are; None where none has been kept yet."""
     content = read_json(_marker(run))
     if content is None:
@@ -90,7 +98,7 @@ def choose(
     return tuple(sorted(ranked[-count:], key=lambda each: each.step))
 
 
-def scored_checkpoints(run: Path) -> list[Path]:
+def scored_checkpoints(run: str | Path) -> list[Path]:
     """Checkpoints that a fine-tuned run is embedded with.
 
     Raises:
@@ -98,9 +106,8 @@ def scored_checkpoints(run: Path) -> list[Path]:
     """
     kept = read_kept(run)
     if kept is None or not kept.finished:
-        raise ArtifactError(
-            f"{run}: fine-tuning is not finished; finish it with `dcase-asd finetune --run {run}`"
-        )
+        finish = command("finetune", "--data", "data", "--run", run)
+        raise ArtifactError(f"{run}: fine-tuning is not finished; finish it with {finish}")
     paths = [checkpoints_folder(run) / file for file in kept.scored]
     for path in paths:
         if not path.is_file():
@@ -108,5 +115,16 @@ def scored_checkpoints(run: Path) -> list[Path]:
     return paths
 
 
-def _marker(run: Path) -> Path:
+def checkpoint_metadata(path: str | Path) -> dict[str, str]:
+    """What a checkpoint says of itself, read without torch; nothing for a file of others."""
+    try:
+        with Path(path).open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size <= LARGEST_HEADER else {}
+        return dict(json.loads(header["__metadata__"][METADATA]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _marker(run: str | Path) -> Path:
     return checkpoints_folder(run) / "kept.json"

@@ -170,17 +170,17 @@ class FusionResult:
         return asdict(self)
 
 
-def fusion_path(run: Path, edition: str) -> Path:
+def fusion_path(run: str | Path, edition: str) -> Path:
     """Where a run keeps what its fusion of an edition found out."""
-    return run / "fusion" / f"{edition}.json"
+    return Path(run) / "fusion" / f"{edition}.json"
 
 
-def write_fusion(run: Path, result: FusionResult) -> None:
+def write_fusion(run: str | Path, result: FusionResult) -> None:
     """Write a fusion's result; the marker of its scores, written later, makes it complete."""
     write_json(fusion_path(run, result.edition), result.to_json())
 
 
-def read_fusion(run: Path, edition: str) -> FusionResult | None:
+def read_fusion(run: str | Path, edition: str) -> FusionResult | None:
     """Read a fusion's result; None where there is none, or one of another form."""
     content = read_json(fusion_path(run, edition))
     if content is None:

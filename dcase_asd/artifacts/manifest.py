@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from dcase_asd.artifacts.atomic import only_writer
+from dcase_asd.artifacts.runs import check_data
 from dcase_asd.artifacts.tables import read_table, write_table
 from dcase_asd.challenge.litter import find_below
 from dcase_asd.challenge.tree import edition_folders
-from dcase_asd.errors import ArtifactError, BusyError, DataError, nearest_name
+from dcase_asd.errors import ArtifactError, BusyError, DataError, command, nearest_name
 
 COLUMNS: dict[str, type] = {
     "edition": str,
@@ -35,12 +36,12 @@ COLUMNS: dict[str, type] = {
 unified class of a train clip and empty for every other (see `challenge.labels`)."""
 
 
-def manifest_path(data: Path) -> Path:
+def manifest_path(data: str | Path) -> Path:
     """Where the manifest of a data folder lies."""
-    return data / "clips.csv"
+    return Path(data) / "clips.csv"
 
 
-def link_recordings(data: Path, folder: Path) -> None:
+def link_recordings(data: str | Path, folder: str | Path) -> None:
     """Make a folder a data folder of recordings that stand elsewhere, on a read-only disk say.
 
     Links to the editions and ground truth of `data` are put there; each may come from another one.
@@ -49,6 +50,7 @@ def link_recordings(data: Path, folder: Path) -> None:
         DataError: `data` holds no edition, or something else has the name of a link.
         ArtifactError: The folder cannot be written.
     """
+    data, folder = Path(data), Path(folder)
     names = [Path(name) for name in edition_folders(data)]
     names += [path.relative_to(data) for path in find_below(data, "ground_truth/*")]
     for name in names:
@@ -70,7 +72,7 @@ def link_recordings(data: Path, folder: Path) -> None:
 
 
 @contextmanager
-def writing_manifest(data: Path) -> Iterator[None]:
+def writing_manifest(data: str | Path) -> Iterator[None]:
     """Be the only writer of a data folder's manifest.
 
     Raises:
@@ -83,36 +85,36 @@ def writing_manifest(data: Path) -> Iterator[None]:
     except BusyError:
         raise
     except ArtifactError as error:
-        elsewhere = f"{data.resolve().name or 'data'}-manifest"
-        command = shlex.join(["dcase-asd", "prepare", "--data", str(data), "--manifest", elsewhere])
+        elsewhere = f"{Path(data).resolve().name or 'data'}-manifest"
+        make = command("prepare", "--data", data, "--manifest", elsewhere)
         raise ArtifactError(
-            f"{error}; or keep the manifest elsewhere: `{command}`, and give "
+            f"{error}; or keep the manifest elsewhere: {make}, and give "
             f"`--data {shlex.quote(elsewhere)}` to every other command"
         ) from error
 
 
-def write_manifest(path: Path, clips: pd.DataFrame) -> bool:
+def write_manifest(path: str | Path, clips: pd.DataFrame) -> bool:
     """Write the manifest; returns whether it changed."""
     return write_table(path, clips, list(COLUMNS))
 
 
-def read_manifest(data: Path) -> pd.DataFrame:
+def read_manifest(data: str | Path) -> pd.DataFrame:
     """Read the manifest of a data folder.
 
     Returns:
         One row per clip with the columns of `COLUMNS`.
 
     Raises:
-        DataError: The data folder does not exist.
+        DataError: The data folder is none.
         ArtifactError: The manifest is missing or damaged.
     """
-    if not data.is_dir():
-        raise DataError(f"{data}: no such data folder; say which with --data")
-    command = f"dcase-asd prepare --data {shlex.quote(str(data))}"
-    return read_table(manifest_path(data), COLUMNS, command)
+    data = check_data(data)
+    if not manifest_path(data).is_file():
+        edition_folders(data)  # which says why `prepare` would find nothing here
+    return read_table(manifest_path(data), COLUMNS, command("prepare", "--data", data))
 
 
-def clips_of_edition(clips: pd.DataFrame, edition: str, data: Path) -> pd.DataFrame:
+def clips_of_edition(clips: pd.DataFrame, edition: str, data: str | Path) -> pd.DataFrame:
     """The rows of one edition.
 
     Raises:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from dcase_asd.artifacts.atomic import read_json, write_json
+from dcase_asd.artifacts.runs import check_run, there_or_made
 from dcase_asd.artifacts.tables import read_table, write_table
 from dcase_asd.challenge.litter import find_below
-from dcase_asd.errors import ScoresError, nearest_name
+from dcase_asd.errors import ScoresError, command, nearest_name
 
 COLUMNS: dict[str, type] = {
     "stage": str,
@@ -29,17 +30,19 @@ KEY = ["stage", "machine", "file"]
 """What identifies a clip among the scores of one edition (with its split)."""
 
 
-def scores_path(run: Path, edition: str) -> Path:
+def scores_path(run: str | Path, edition: str) -> Path:
     """Where a run's scores of an edition lie."""
-    return run / "scores" / f"{edition}.csv"
+    return Path(run) / "scores" / f"{edition}.csv"
 
 
-def scored_editions(run: Path) -> list[str]:
+def scored_editions(run: str | Path) -> list[str]:
     """Editions that the run has finished scores of."""
-    return [path.stem for path in find_below(run / "scores", "*.csv")]
+    return [path.stem for path in find_below(Path(run) / "scores", "*.csv")]
 
 
-def write_scores(run: Path, edition: str, scores: pd.DataFrame, provenance: dict[str, Any]) -> None:
+def write_scores(
+    run: str | Path, edition: str, scores: pd.DataFrame, provenance: dict[str, Any]
+) -> None:
     """Write an edition's scores, then their provenance as the marker that they are complete."""
     path = scores_path(run, edition)
     if path.with_suffix(".json").exists():
@@ -48,24 +51,22 @@ def write_scores(run: Path, edition: str, scores: pd.DataFrame, provenance: dict
     write_json(path.with_suffix(".json"), provenance)
 
 
-def read_provenance(run: Path, edition: str) -> dict[str, Any]:
+def read_provenance(run: str | Path, edition: str) -> dict[str, Any]:
     """What made a run's scores: at least `backbone`, `parameters`, `sample_rate`, `fingerprint`.
 
     Raises:
         ScoresError: The scores are missing or were not finished.
+        DataError: It is no run folder.
     """
     provenance = read_json(scores_path(run, edition).with_suffix(".json"))
     if provenance is None:
-        have = scored_editions(run)
-        reason = nearest_name(edition, have) if have else "it has none of any edition"
-        raise ScoresError(
-            f"{run}: no finished scores of {edition} ({reason}); "
-            f"make them with `dcase-asd score {run} --edition {edition}`"
-        )
+        make = command("score", check_run(run), "--edition", edition)
+        others = there_or_made(edition, scored_editions(run), make)
+        raise ScoresError(f"{run}: no finished scores of {edition} {others}")
     return provenance
 
 
-def read_scores(run: Path, edition: str) -> pd.DataFrame:
+def read_scores(run: str | Path, edition: str) -> pd.DataFrame:
     """Read and check a run's scores of an edition.
 
     Returns:
@@ -73,16 +74,17 @@ def read_scores(run: Path, edition: str) -> pd.DataFrame:
 
     Raises:
         ScoresError: Scores are missing, duplicated or not finite.
+        DataError: It is no run folder.
         ArtifactError: The file is damaged.
     """
     read_provenance(run, edition)
     path = scores_path(run, edition)
-    scores = read_table(path, COLUMNS, f"dcase-asd score {run} --edition {edition}")
+    scores = read_table(path, COLUMNS, command("score", run, "--edition", edition))
     check_scores(scores, str(path))
     return scores
 
 
-def of_machines(scores: pd.DataFrame, machines: Sequence[str], source: Path) -> pd.DataFrame:
+def of_machines(scores: pd.DataFrame, machines: Sequence[str], source: str | Path) -> pd.DataFrame:
     """The scores of some machine types; all where none is named.
 
     Raises:
@@ -97,7 +99,7 @@ def of_machines(scores: pd.DataFrame, machines: Sequence[str], source: Path) -> 
     return scores[scores["machine"].isin(machines)] if machines else scores
 
 
-def of_tests(scores: pd.DataFrame, run: Path, edition: str) -> pd.DataFrame:
+def of_tests(scores: pd.DataFrame, run: str | Path, edition: str) -> pd.DataFrame:
     """The scores of test clips.
 
     Raises:

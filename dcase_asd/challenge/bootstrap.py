@@ -8,6 +8,7 @@ thousand sorts. The result is exact, ties included.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,13 +33,22 @@ RESAMPLES_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Interval:
-    """Percentile bootstrap interval of an official score; `level` is its share of resamples."""
+    """Percentile bootstrap interval of a value; `level` is its share of resamples."""
 
     lower: float
     upper: float
     level: float
     resamples: int
     seed: int
+
+    @property
+    def percent(self) -> str:
+        """Both ends in percent with two decimals."""
+        return f"{100 * self.lower:.2f} to {100 * self.upper:.2f}"
+
+
+Intervals = dict[str, dict[str, Interval]]
+"""Machine type, or the empty name for the means over all -> key of a result -> interval."""
 
 
 def confidence_interval(
@@ -63,8 +73,36 @@ def confidence_interval(
     """
     generator = np.random.default_rng(seed)
     scores = resampled_scores(labelled, metric, resamples, generator, strict=strict)
-    lower, upper = np.quantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-    return Interval(lower, upper, LEVEL, resamples, seed)
+    return _interval(scores, seed)
+
+
+def own_intervals(labelled: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> Intervals:
+    """Intervals of what one's own machines are told by: AUC, pAUC and the mean of both.
+
+    Args:
+        labelled: As for `metrics.evaluate`; sections without both conditions are left out.
+        resamples: As for `confidence_interval`.
+        seed: Of the draws.
+
+    Returns:
+        The intervals of ``auc``, ``pauc`` and ``mean``.
+
+    Raises:
+        GroundTruthError: No section has normal and anomalous clips.
+    """
+    generator = np.random.default_rng(seed)
+    parts = list(_resampled_values(labelled, "2020", resamples, generator, strict=False))
+    auc, pauc = (np.concatenate([part[which] for part in parts]) for which in (1, 2))
+    owners = np.array([curve.machine for curve in parts[0][0]])
+    values = np.stack((auc, pauc, (auc + pauc) / 2))
+    drawn = {name: values[:, :, owners == name].mean(axis=2) for name in sorted(set(owners))}
+    drawn[""] = np.mean(list(drawn.values()), axis=0)
+    return {
+        name: {
+            key: _interval(of, seed) for key, of in zip(("auc", "pauc", "mean"), each, strict=True)
+        }
+        for name, each in drawn.items()
+    }
 
 
 def resampled_scores(
@@ -76,18 +114,40 @@ def resampled_scores(
     strict: bool = True,
 ) -> Floats:
     """The official score of each resample, (resamples,)."""
+    return np.concatenate(
+        [
+            _official_scores(auc, pauc, curves, metric)
+            for curves, auc, pauc in _resampled_values(
+                labelled, metric, resamples, generator, strict=strict
+            )
+        ]
+    )
+
+
+def _resampled_values(
+    labelled: pd.DataFrame,
+    metric: Metric,
+    resamples: int,
+    generator: np.random.Generator,
+    *,
+    strict: bool,
+) -> Iterator[tuple[tuple[Curve, ...], Floats, Floats]]:
+    """The curves with their AUC and pAUC in each resample, (some resamples, curves) at a time."""
     strata = find_strata(labelled)
     curves = draw_curves(strata, metric, strict=strict).curves
     scores = labelled["score"].to_numpy(dtype=np.float64)
-    parts = []
     for start in range(0, resamples, RESAMPLES_AT_ONCE):
         count = min(RESAMPLES_AT_ONCE, resamples - start)
         weights = [draw_weights(len(rows), count, generator) for rows in strata.rows]
         auc, pauc = np.stack(
             [_weighted_auc_and_pauc(curve, strata, scores, weights) for curve in curves], axis=-1
         )
-        parts.append(_official_scores(auc, pauc, curves, metric))
-    return np.concatenate(parts)
+        yield curves, auc, pauc
+
+
+def _interval(values: Floats, seed: int) -> Interval:
+    lower, upper = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return Interval(lower, upper, LEVEL, len(values), seed)
 
 
 def draw_weights(clips: int, resamples: int, generator: np.random.Generator) -> Integers:

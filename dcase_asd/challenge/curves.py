@@ -126,9 +126,10 @@ def draw_curves(strata: Strata, metric: Metric, *, strict: bool = True) -> Curve
             f"{f' of the {domain} domain' if domain else ''}, so this AUC is not defined"
         )
     if left_out and (strict or not curves):
-        raise GroundTruthError(
-            f"{left_out[0]}; evaluate all test clips of the section, with the right ground truth"
-        )
+        way_out = "evaluate all test clips of the section, with the right ground truth"
+        if not strict:
+            way_out = "put recordings into test/ whose names begin with normal, and with anomaly"
+        raise GroundTruthError(f"{left_out[0]}; {way_out}")
     parts = [strata.rows[number] for curve in curves for number in curve.strata]
     anomalous = [strata.names[n].condition == "anomaly" for curve in curves for n in curve.strata]
     sizes = [len(part) for part in parts]

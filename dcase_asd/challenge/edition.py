@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -28,18 +28,33 @@ STAGE_FOLDERS: dict[str, Stage] = {"dev_data": "dev", "eval_data": "eval"}
 
 
 @dataclass(frozen=True)
+class TrainingRules:
+    """Which editions' recordings may be trained on, mixed in as noise or choose checkpoints.
+
+    `certain` is false where the year's rule was not found, so that another edition may be allowed
+    all the same; `source` says who says so. No editions: anything may be trained on.
+    """
+
+    editions: tuple[str, ...] = ()
+    certain: bool = True
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class SubmissionRules:
     """What a challenge package of an edition looks like.
 
     `score_file` and `decision_file` are patterns with ``{machine}``, ``{section}`` and
     (2021) ``{domain}``; `decision_file` is empty where no decisions are asked for. `results` maps
-    a metric to its name in the meta file's development table.
+    a metric to its name in the meta file's development table. `meta_seen` is false where no meta
+    file of the year was found, so that its fields are those of its neighbors.
     """
 
     score_file: str
     decision_file: str
     maximum_systems: int
     abbreviation_length: int
+    meta_seen: bool
     description: tuple[str, ...]
     complexity: tuple[str, ...]
     external_datasets: bool
@@ -62,6 +77,7 @@ class Edition:
     transductive: bool
     machines: dict[Stage, dict[str, tuple[str, ...]]]
     submission: SubmissionRules
+    training: TrainingRules = field(default_factory=TrainingRules)
     records: dict[Part, Record] = field(default_factory=dict)
     ground_truth: LabelSource | None = None
 
@@ -97,8 +113,8 @@ def load_edition(name: str) -> Edition:
         name: ``dcase2025``, ``2025``, ``dcase2025t2``, or the folder name of one's own machines.
 
     Returns:
-        The edition; for a name that is no DCASE year, one with no machine list, the metric of
-        2022 and later, and the newest file formats.
+        The edition; for a name that is no DCASE year, one with no machine list, AUC and pAUC
+        of each machine (the metric of 2020), and the newest file formats.
 
     Raises:
         EditionError: The name reads as a DCASE year that does not exist.
@@ -118,19 +134,19 @@ def load_edition(name: str) -> Edition:
         name=wanted,
         year=None,
         title="recordings of one's own",
-        metric=newest.metric,
+        metric="2020",
         class_key=newest.class_key,
         sub_centers=newest.sub_centers,
         transductive=True,
         machines={"dev": {}, "eval": {}},
-        submission=newest.submission,
+        submission=replace(newest.submission, results={"auc": "auc", "pauc": "pauc"}),
     )
 
 
 def _read(name: str) -> Edition:
     source = resources.files("dcase_asd.challenge") / "editions" / f"{name}.toml"
     facts: dict[str, Any] = tomllib.loads(source.read_text(encoding="utf-8"))
-    rules = facts["submission"]
+    rules, training = facts["submission"], facts["training"]
     return Edition(
         name=facts["name"],
         year=facts["year"],
@@ -148,10 +164,14 @@ def _read(name: str) -> Edition:
             decision_file=rules["decision_file"],
             maximum_systems=rules["maximum_systems"],
             abbreviation_length=rules["abbreviation_length"],
+            meta_seen=rules["meta_seen"],
             description=tuple(rules["description"]),
             complexity=tuple(rules["complexity"]),
             external_datasets=rules["external_datasets"],
             results=dict(rules["results"]),
+        ),
+        training=TrainingRules(
+            tuple(training["editions"]), training["certain"], training["source"]
         ),
         records=read_records(facts["records"]),
         ground_truth=read_label_source(facts["ground_truth"]),

@@ -99,7 +99,7 @@ def official_text(values: Mapping[str, float], source: str) -> str:
     return "".join(lines.values())
 
 
-def read_official_file(path: Path) -> pd.DataFrame:
+def read_official_file(path: str | Path) -> pd.DataFrame:
     """Read a score or decision file.
 
     Returns:
@@ -129,7 +129,7 @@ def read_official_file(path: Path) -> pd.DataFrame:
 
 
 def official_lines(
-    path: Path, kind_of_error: type[DcaseAsdError] = ScoresError
+    path: str | Path, kind_of_error: type[DcaseAsdError] = ScoresError
 ) -> list[tuple[int, str, str]]:
     """Split a file into (line number from 1, clip's name, value's text); blank lines are skipped.
 
@@ -180,20 +180,20 @@ def _find_fault(line: str, names: list[str], text: str) -> str:
     return ""
 
 
-def read_lines(path: Path, kind_of_error: type[DcaseAsdError]) -> list[str]:
+def read_lines(path: str | Path, kind_of_error: type[DcaseAsdError]) -> list[str]:
     """Lines of a text file of somebody else's, whatever its line ends.
 
     Raises:
         DcaseAsdError: Of the given kind: the file is missing or no text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise kind_of_error(f"{path}: cannot be read ({reason})") from error
 
 
-def find_official_files(folder: Path, edition: Edition) -> list[OfficialFile]:
+def find_official_files(folder: str | Path, edition: Edition) -> list[OfficialFile]:
     """Score and decision files anywhere below a folder, by the edition's own name patterns.
 
     Names that lack 2022's ``_test``, and the longer names with a seed that the evaluators of 2023
@@ -206,6 +206,7 @@ def find_official_files(folder: Path, edition: Edition) -> list[OfficialFile]:
         ScoresError: The folder is missing or holds no score file, a file is named almost like
             one, or two files stand for one machine and section.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise ScoresError(f"{folder}: no such folder; give a run folder or one with score files")
     paths = find_below(folder, "**/*.csv")
@@ -245,7 +246,7 @@ def _name_patterns(edition: Edition, kind: Kind) -> tuple[str, list[re.Pattern[s
     if not template:
         return "", []
     templates = [template.replace("_test.csv", "(_test)?.csv")]
-    if edition.metric == "2022":
+    if edition.metric == "2022" or not edition.official:
         year = edition.year or r"\d{4}"
         templates.append(
             template.replace("{machine}", f"DCASE{year}T2{{machine}}").replace(

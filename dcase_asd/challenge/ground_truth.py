@@ -55,7 +55,7 @@ def labels_from_names(scores: pd.DataFrame, edition: Edition, split: str = "test
     )
 
 
-def read_ground_truth(folder: Path, edition: Edition) -> pd.DataFrame:
+def read_ground_truth(folder: str | Path, edition: Edition) -> pd.DataFrame:
     """Read the labels of an evaluation set.
 
     Args:
@@ -69,6 +69,7 @@ def read_ground_truth(folder: Path, edition: Edition) -> pd.DataFrame:
     Raises:
         GroundTruthError: Nothing is found, it contradicts itself, or it is known to be wrong.
     """
+    folder = Path(folder)
     if not folder.exists():
         raise GroundTruthError(
             f"{folder}: no such ground truth; give an official evaluator's folder"

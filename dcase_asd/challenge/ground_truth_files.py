@@ -38,7 +38,7 @@ _FILE_NAME = re.compile(
 )
 
 
-def read_evaluator(checkout: Path, edition: Edition) -> pd.DataFrame:
+def read_evaluator(checkout: str | Path, edition: Edition) -> pd.DataFrame:
     """Read the ground-truth folders of an official evaluator.
 
     Args:
@@ -51,6 +51,7 @@ def read_evaluator(checkout: Path, edition: Edition) -> pd.DataFrame:
     Raises:
         GroundTruthError: Files are missing, malformed or contradict each other.
     """
+    checkout = Path(checkout)
     conditions = _read_folder(checkout / DATA_FOLDER, _CONDITIONS)
     if edition.metric == "2021":
         if (conditions["domain"] == "").any():
@@ -76,13 +77,13 @@ def read_evaluator(checkout: Path, edition: Edition) -> pd.DataFrame:
     return both.rename(columns={"value_x": "condition", "value_y": "domain"})[COLUMNS]
 
 
-def find_label_list(folder: Path, edition: Edition) -> Path | None:
+def find_label_list(folder: str | Path, edition: Edition) -> Path | None:
     """The edition's ``eval_data_list*.csv`` in a folder: with its year in the name, or without any.
 
     Raises:
         GroundTruthError: There are several and none names the edition's year.
     """
-    lists = find_below(folder, "eval_data_list*.csv")
+    lists = find_below(Path(folder), "eval_data_list*.csv")
     of_year = [path for path in lists if edition.year and str(edition.year) in path.name]
     unnamed = [path for path in lists if not re.search(r"\d{4}", path.name)]
     chosen = of_year or unnamed
@@ -94,7 +95,7 @@ def find_label_list(folder: Path, edition: Edition) -> Path | None:
     return chosen[0] if chosen else None
 
 
-def read_label_list(path: Path, edition: Edition) -> pd.DataFrame:
+def read_label_list(path: str | Path, edition: Edition) -> pd.DataFrame:
     """Read a list that renames blind clips: a machine's line, then ``blind,labelled,0|1`` lines.
 
     Returns:
@@ -124,7 +125,7 @@ def read_label_list(path: Path, edition: Edition) -> pd.DataFrame:
             )
         else:
             rows.append((machine, *_listed_clip(cells, where)))
-    return _table(rows, COLUMNS, path)
+    return _table(rows, COLUMNS, Path(path))
 
 
 def _listed_clip(cells: list[str], where: str) -> tuple[str, str, str, str]:

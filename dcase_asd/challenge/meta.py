@@ -1,7 +1,7 @@
 """The meta file of a submitted system, with the fields that its year asks for.
 
-The fields are those of meta files seen for 2020, 2021, 2022 and 2025; for the other years an
-edition's TOML says which neighbour they were taken from. An empty value is written ``!!null``.
+The fields are those of meta files seen for 2020, 2021, 2022, 2025 and 2026; for the other years an
+edition's TOML says which neighbors they were taken from. An empty value is written ``!!null``.
 """
 
 from __future__ import annotations
@@ -96,13 +96,15 @@ class SystemFacts:
     """What the program knows of a system.
 
     `sample_rate` is in Hz, None where clips are taken at their own rate; `parameters` counts all
-    weights; `macs` are multiply-accumulate operations for one clip, None where nobody counted.
+    weights; `macs` are multiply-accumulate operations for one clip, None where nobody counted;
+    `subsystems` is the number of networks, None where it is not known.
     """
 
     sample_rate: int | None
     parameters: int | None
     macs: int | None
     results: Results
+    subsystems: int | None = None
 
 
 def build_meta(label: str, edition: Edition, form: SubmissionForm, facts: SystemFacts) -> Any:
@@ -124,6 +126,8 @@ def build_meta(label: str, edition: Edition, form: SubmissionForm, facts: System
                 "description.input_sampling_rate is filled in from the run; take it out of the form"
             )
         stated["input_sampling_rate"] = f"{facts.sample_rate / HERTZ_IN_KILOHERTZ:g}kHz"
+    if facts.subsystems is not None and facts.subsystems > 1:  # null where there is no ensemble
+        stated.setdefault("ensemble_method_subsystem_count", facts.subsystems)
     complexity = {"total_parameters": facts.parameters, "MACS": facts.macs}
     system: dict[str, Any] = {
         "description": {name: _filled(stated.get(name, "")) for name in rules.description},
@@ -192,16 +196,28 @@ def parse_meta(content: bytes) -> dict[str, Any]:
     """Read a meta file.
 
     Raises:
-        ValueError: It is not UTF-8, not YAML, or not a table at its top; with the reason.
+        ValueError: It is not UTF-8, not YAML, not a table at its top, or says something twice;
+            with the reason.
     """
     try:
-        meta = yaml.safe_load(content.decode("utf-8"))
+        meta = yaml.load(content.decode("utf-8"), _Loader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"not a readable YAML file ({reason})") from error
     if not isinstance(meta, dict):
         raise ValueError("holds no table: it must begin with 'submission:'")  # noqa: TRY004
     return meta
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that stands twice in a table, of which YAML's own loader keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [str(key.value) for key, _ in node.value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands twice in a table")
+        return super().construct_mapping(node, deep)
 
 
 def _filled(value: str | int) -> str | int | None:

@@ -28,13 +28,15 @@ _AUTHOR_FIELDS = ("lastname", "firstname", "email", "affiliation")
 def check_meta(meta: dict[str, Any], label: str, edition: Edition, where: str) -> Iterator[Problem]:
     """Check a parsed meta file against the fields of its year.
 
-    A missing field is an error. A null is a warning, as the authors may mean it, except the number
-    of parameters: every system has one.
+    A missing field is an error (a warning for a year whose meta file was not seen). A null is a
+    warning, as the authors may mean it, except in the name, abbreviation, authors and number of
+    parameters, which every system has.
     """
     yield from _check_fields(meta, edition, where)
     yield from _check_names(meta, label, edition, where)
     yield from _check_authors(_look_up(meta, "submission.authors"), label, where)
     yield from _check_numbers(meta, edition, where)
+    yield from _check_kinds(meta, where)
     yield from _check_table(_look_up(meta, "results.development_dataset"), edition, where)
 
 
@@ -77,32 +79,37 @@ def _check_fields(meta: dict[str, Any], edition: Edition, where: str) -> Iterato
     ]
     missing = [name for name in wanted if _look_up(meta, name) is _MISSING]
     if missing:
-        yield error(
+        finding = error if rules.meta_seen else warning
+        yield finding(
             where,
             f"{edition.name} asks for {', '.join(missing)}: write !!null where not applicable",
         )
+    external = ("external_datasets",) if rules.external_datasets else ()
     for table, known in (
+        ("", ("submission", "system", "results")),
+        ("submission", ("label", "name", "abbreviation", "authors")),
+        ("system", ("description", "complexity", *external, "source_code")),
         ("system.description", rules.description),
         ("system.complexity", rules.complexity),
     ):
-        content = _look_up(meta, table)
+        content = _look_up(meta, table) if table else meta
         for name in sorted(map(str, content)) if isinstance(content, dict) else ():
             if name not in known:
+                field = f"{table}.{name}".strip(".")
                 yield warning(
-                    where,
-                    f"{edition.name} has no field {table}.{name}; {nearest_name(name, known)}",
+                    where, f"{edition.name} has no field {field}; {nearest_name(name, known)}"
                 )
     required = ("submission.name", "submission.abbreviation", "submission.authors")
     optional = [
         name for name in wanted if name not in (*required, "system.complexity.total_parameters")
     ]
-    for group, advice in (
-        (required, "fill in the form and submit again with --overwrite"),
-        (optional, "right only where it does not apply"),
+    for finding, group, advice in (
+        (error, required, "fill in the form and submit again with --overwrite"),
+        (warning, optional, "right only where it does not apply"),
     ):
         empty = [name.rpartition(".")[2] for name in group if _look_up(meta, name) is None]
         if empty:
-            yield warning(where, f"null in {', '.join(empty)}: {advice}")
+            yield finding(where, f"null in {', '.join(empty)}: {advice}")
 
 
 def _check_names(
@@ -178,6 +185,22 @@ def _check_numbers(meta: dict[str, Any], edition: Edition, where: str) -> Iterat
                 yield error(where, f"{name} is {value!r}; give a plausible whole number")
 
 
+def _check_kinds(meta: dict[str, Any], where: str) -> Iterator[Problem]:
+    """Values that are of another kind than the field's."""
+    datasets = _look_up(meta, "system.external_datasets")
+    listed = datasets if isinstance(datasets, list) else []
+    whole = [each for each in listed if isinstance(each, dict) and each.get("name")]
+    if datasets not in (None, _MISSING) and (len(whole) < len(listed) or not listed):
+        yield error(where, "external_datasets must be a list, each entry with its name and url")
+    description = _look_up(meta, "system.description")
+    for name, value in description.items() if isinstance(description, dict) else ():
+        if isinstance(value, (dict, list)):
+            yield error(where, f"{name} must be text with commas between its parts, not {value!r}")
+    count = _look_up(meta, "system.description.ensemble_method_subsystem_count")
+    if count not in (None, _MISSING) and not (_is_number(count) and count >= 1 and count % 1 == 0):
+        yield error(where, f"ensemble_method_subsystem_count is {count!r}, not a whole number")
+
+
 def _check_table(table: Any, edition: Edition, where: str) -> Iterator[Problem]:
     if table is None or table is _MISSING:
         return
@@ -212,6 +235,10 @@ def _check_row(
             yield error(where, f"{whose}: unknown {name!r}; {nearest_name(str(name), wanted)}")
         elif value is not None and not (_is_number(value) and 0 <= value <= PERCENT):
             yield error(where, f"{whose}: {name} is {value!r}, not a percentage")
+        elif value is not None and 0 < value <= 1:
+            yield error(
+                where, f"{whose}: {name} is {value}; percent is asked for, not a share of 1"
+            )
 
 
 def _look_up(meta: Any, name: str) -> Any:

@@ -1,6 +1,6 @@
 """Each year's official result, computed as the official evaluators do.
 
-    2020    per machine ID: AUC and pAUC; arithmetic means; no single score
+    2020    per machine ID: AUC and pAUC; arithmetic means; no single score; also one's own machines
     2021    per section and domain: AUC and pAUC on that domain's clips alone
     2022-   per section: AUC of the source and of the target domain, each with its own normal clips
             against ALL anomalous clips of the section, and one pAUC over both domains
@@ -39,7 +39,8 @@ class SectionResult:
     `result` holds, as far as they are defined: 2020 ``auc``, ``pauc``; 2021 the same with
     `domain` set; 2022 ``auc`` (of all clips; not scored), ``auc_source``, ``auc_target``,
     ``pauc``. With decisions also ``precision``, ``recall`` and ``f1``, in 2022 of each domain:
-    ``precision_source``, …
+    ``precision_source``, … One's own machines have what 2020 has, and ``auc_source`` and
+    ``auc_target`` as from 2022 on where a section has both domains.
     """
 
     machine: str
@@ -56,7 +57,8 @@ class Evaluation:
         metric: Which recipe was followed.
         sections: Values of each section, sorted by machine, (2021: domain,) section.
         machines: Values of each machine type: harmonic means (2020: arithmetic means) over its
-            sections. 2020: ``auc``, ``pauc``, ``mean`` of both. 2021: ``auc``, ``pauc``,
+            sections. 2020: ``auc``, ``pauc``, ``mean`` of both (one's own machines perhaps with
+            ``auc_source``, ``auc_target``). 2021: ``auc``, ``pauc``,
             ``auc_source``, ``auc_target``, ``pauc_source``, ``pauc_target``, ``hmean``. 2022:
             ``auc_source``, ``auc_target``, ``pauc``, ``hmean``.
         means: The same over all machine types and sections (2020: over the machine types).
@@ -100,6 +102,8 @@ def evaluate(labelled: pd.DataFrame, metric: Metric, *, strict: bool = True) -> 
                 of_section["pauc"] = partial
         else:
             values[curve.machine, curve.section, curve.domain] = {"auc": area, "pauc": partial}
+    if metric == "2020" and not strict:
+        _add_domain_values(values, strata, scores)
     if "decision" in labelled:
         _add_decision_values(values, strata, labelled["decision"].to_numpy(), metric)
     sections = [SectionResult(*key, result=found) for key, found in values.items()]
@@ -122,8 +126,10 @@ def aggregate(
         for machine, group in groupby(sections, key=lambda section: section.machine)
     }
     if metric == "2020":
-        keys = next(iter(machines.values()))
-        means = {key: float(np.mean([of[key] for of in machines.values()])) for key in keys}
+        keys = dict.fromkeys(key for of in machines.values() for key in of)
+        means = {
+            key: float(np.mean([of[key] for of in machines.values() if key in of])) for key in keys
+        }
     else:
         means = _means(sections, metric)
     return Evaluation(
@@ -139,7 +145,9 @@ def aggregate(
 def _means(sections: Sequence[SectionResult], metric: Metric) -> dict[str, float]:
     if metric == "2020":
         auc, pauc = (float(np.mean(_pooled(sections, key))) for key in ("auc", "pauc"))
-        return {"auc": auc, "pauc": pauc, "mean": (auc + pauc) / 2}
+        of_domains = {f"auc_{domain}": _pooled(sections, f"auc_{domain}") for domain in DOMAINS}
+        known = {key: float(np.mean(pool)) for key, pool in of_domains.items() if pool}
+        return {"auc": auc, "pauc": pauc, **known, "mean": (auc + pauc) / 2}
     keys = ("auc", "pauc") if metric == "2021" else ("auc_source", "auc_target", "pauc")
     pools = {key: _pooled(sections, key) for key in keys}
     scored = [value for pool in pools.values() for value in pool]
@@ -160,17 +168,37 @@ def _pooled(sections: Sequence[SectionResult], key: str) -> list[float]:
     return [section.result[key] for section in sections if key in section.result]
 
 
+def _add_domain_values(
+    values: dict[tuple[str, str, str], dict[str, float]],
+    strata: Strata,
+    scores: NDArray[np.float64],
+) -> None:
+    """Add the AUC of each domain against all anomalous clips to sections that have both domains."""
+    curves = draw_curves(strata, "2022", strict=False)
+    areas, _ = auc_and_pauc(scores[curves.rows], curves.anomalous, curves.curve)
+    found = dict(zip((curve[:3] for curve in curves.curves), areas.tolist(), strict=True))
+    for machine, section, _ in [key for key in found if not key[2]]:
+        of_domains = {f"auc_{each}": found.get((machine, section, each)) for each in DOMAINS}
+        known = {key: area for key, area in of_domains.items() if area is not None}
+        if len(known) == len(DOMAINS):
+            values[machine, section, ""] |= known
+
+
 def _add_decision_values(
     values: dict[tuple[str, str, str], dict[str, float]],
     strata: Strata,
     decisions: NDArray[Any],
     metric: Metric,
 ) -> None:
-    """Add precision, recall and F1 of the decisions, each on the clips of one domain alone."""
-    alarms = {
-        name: (int(decisions[rows].sum()), len(rows))
-        for name, rows in zip(strata.names, strata.rows, strict=True)
-    }
+    """Add precision, recall and F1 of the decisions, each on the clips of one domain alone.
+
+    In 2020, and for one's own machines, on all clips of the section.
+    """
+    alarms: dict[Stratum, tuple[int, int]] = {}
+    for name, rows in zip(strata.names, strata.rows, strict=True):
+        whose = name._replace(domain="") if metric == "2020" else name
+        alarmed, clips = alarms.get(whose, (0, 0))
+        alarms[whose] = alarmed + int(decisions[rows].sum()), clips + len(rows)
     for (machine, section, domain), found in values.items():
         for part in DOMAINS if metric == "2022" else (domain,):
             if not any((machine, section, part, condition) in alarms for condition in CONDITIONS):

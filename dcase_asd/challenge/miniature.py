@@ -70,7 +70,7 @@ class MiniatureSummary:
 
 
 def write_miniature(
-    data: Path,
+    data: str | Path,
     seed: int = 2025,
     progress: Progress | None = None,
     editions: Sequence[str] | None = None,
@@ -94,7 +94,7 @@ def write_miniature(
         DataError: The folder holds something else or cannot be written.
         EditionError: The miniature holds no such edition.
     """
-    folders = plan(editions, counts)
+    data, folders = Path(data), plan(editions, counts)
     planned = {folder: plan_clips(folder, seed) for folder in folders}
     clips = dict.fromkeys((folder.edition for folder in folders), 0)
     for folder, chosen in planned.items():

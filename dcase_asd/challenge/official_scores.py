@@ -1,4 +1,4 @@
-"""All score and decision files of one system, as one table."""
+"""All score and decision files of one system, as one table; and a run's scores, file by file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,46 @@ import pandas as pd
 
 from dcase_asd.challenge.edition import Edition
 from dcase_asd.challenge.files import find_official_files, official_clip_name, read_official_file
-from dcase_asd.challenge.ground_truth import clip_differences, join_by_name
+from dcase_asd.challenge.ground_truth import clip_differences, join_by_name, labels_from_names
 from dcase_asd.errors import ScoresError
 
+Key = tuple[str, str, str]
+"""Machine, section and domain of a file; the domain is empty except in 2021."""
 
-def read_official_scores(folder: Path, edition: Edition) -> pd.DataFrame:
+
+def evaluation_scores(
+    scores: pd.DataFrame, edition: Edition, run: str | Path
+) -> dict[Key, dict[str, float]]:
+    """A run's scores of evaluation test clips: score file -> clip's file name -> score.
+
+    Args:
+        scores: What `artifacts.scores.read_scores` returns.
+        edition: Whose files.
+        run: Where the scores are from, for messages.
+
+    Raises:
+        ScoresError: A clip does not name its domain, by which the edition sorts its files.
+    """
+    test = scores[(scores["stage"] == "eval") & (scores["split"] == "test")]
+    by_domain = "{domain}" in edition.submission.score_file
+    test = labels_from_names(test, edition) if by_domain else test.assign(domain="")
+    hidden = test[test["domain"] == ""]
+    if by_domain and not hidden.empty:
+        raise ScoresError(
+            f"{run}: {hidden['file'].iloc[0]} does not name its domain, by which {edition.name} "
+            "sorts its files; score the clips under their official names"
+        )
+    return {
+        (str(machine), str(section), str(domain)): dict(
+            zip(clips["file"], clips["score"].astype(float), strict=True)
+        )
+        for (machine, section, domain), clips in test.sort_values("file").groupby(
+            ["machine", "section", "domain"]
+        )
+    }
+
+
+def read_official_scores(folder: str | Path, edition: Edition) -> pd.DataFrame:
     """Scores of a folder of official files, and decisions where there are decision files.
 
     Returns:

@@ -104,7 +104,7 @@ def zip_content(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def read_package(path: Path) -> Package:
+def read_package(path: str | Path) -> Package:
     """Read a package into memory, from a zip or from the folder that `submit` makes.
 
     Nothing is unpacked to disk. Litter is passed over (see `challenge.litter`), in a zip with a
@@ -114,6 +114,7 @@ def read_package(path: Path) -> Package:
     Raises:
         SubmissionError: There is no such file or folder.
     """
+    path = Path(path)
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dcase_asd.challenge.bootstrap import LEVEL, Interval, Intervals
 from dcase_asd.challenge.edition import Metric
 from dcase_asd.challenge.metrics import Evaluation
 
 METRICS: dict[Metric, dict[str, str]] = {
-    "2020": {"auc": "AUC", "pauc": "pAUC", "mean": "mean"},
+    "2020": {
+        "auc": "AUC",
+        "pauc": "pAUC",
+        "auc_source": "AUC_s",
+        "auc_target": "AUC_t",
+        "mean": "mean",
+    },
     "2021": {
         "auc_source": "AUC_s",
         "auc_target": "AUC_t",
@@ -20,16 +28,24 @@ METRICS: dict[Metric, dict[str, str]] = {
     },
     "2022": {"auc_source": "AUC_s", "auc_target": "AUC_t", "pauc": "pAUC", "hmean": "hmean"},
 }
-"""Key of a result -> what the table calls it, in the order of the rows."""
+"""Key of a result -> what the table calls it, in the order of the rows; 2020 for one's own
+machines, too, where domains may be known."""
+
+INTERVAL = f"{100 * LEVEL:.0f} % interval"
+"""Heading of the intervals."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One value of the table, in [0, 1]; the last `machine` is ``hmean`` (2020: ``mean``)."""
+    """One value of the table, in [0, 1]; the last `machine` is ``hmean`` (2020: ``mean``).
+
+    `interval` is known of the AUC and pAUC of one's own machines.
+    """
 
     machine: str
     metric: str
     value: float
+    interval: Interval | None = None
 
     @property
     def percent(self) -> str:
@@ -37,53 +53,67 @@ class Row:
         return f"{100 * self.value:.2f}"
 
 
-def table_rows(evaluation: Evaluation) -> list[Row]:
+def table_rows(evaluation: Evaluation, intervals: Intervals | None = None) -> list[Row]:
     """The rows of the table: machine types in alphabetical order, then the means over all."""
     names = METRICS[evaluation.metric]
     machines = sorted(evaluation.machines, key=str.lower)
-    blocks = [(machine, evaluation.machines[machine]) for machine in machines]
-    blocks.append((list(names)[-1], evaluation.means))
+    blocks = [(machine, machine, evaluation.machines[machine]) for machine in machines]
+    blocks.append((list(names)[-1], "", evaluation.means))
+    known: Mapping[str, Mapping[str, Interval]] = intervals or {}
     return [
-        Row(machine, name, values[key])
-        for machine, values in blocks
+        Row(machine, name, values[key], known.get(whose, {}).get(key))
+        for machine, whose, values in blocks
         for key, name in names.items()
         if key in values
     ]
 
 
-def as_csv(evaluation: Evaluation, system: str) -> str:
+def columns_of(system: str, intervals: Intervals | None) -> list[str]:
+    """The headings of the table; with intervals a last one for them."""
+    return ["Machine", "Metric", system, *([INTERVAL] if intervals else [])]
+
+
+def cells_of(row: Row, intervals: Intervals | None) -> list[str]:
+    """A row's cells below `columns_of`."""
+    shown = [row.interval.percent if row.interval else ""] if intervals else []
+    return [row.machine, row.metric, row.percent, *shown]
+
+
+def as_csv(evaluation: Evaluation, system: str, intervals: Intervals | None = None) -> str:
     """The table as CSV, in percent with two decimals."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("Machine", "Metric", system))
-    writer.writerows((row.machine, row.metric, row.percent) for row in table_rows(evaluation))
+    writer.writerow(columns_of(system, intervals))
+    writer.writerows(cells_of(row, intervals) for row in table_rows(evaluation, intervals))
     return text.getvalue()
 
 
-def as_markdown(evaluation: Evaluation, system: str) -> str:
+def as_markdown(evaluation: Evaluation, system: str, intervals: Intervals | None = None) -> str:
     """The table as Markdown; a machine's name stands in its first row."""
-    rows = [(machine, row.metric, row.percent) for machine, row in _blocks(evaluation)]
-    table = [("Machine", "Metric", system), *rows]
+    table = [columns_of(system, intervals), *_blocks(evaluation, intervals)]
     lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
-    return "\n".join([lines[0], "|---|---|---:|", *lines[1:]]) + "\n"
+    rule = f"|---|---|{'---:|' * (len(table[0]) - 2)}"
+    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 
-def as_latex(evaluation: Evaluation, system: str) -> str:
+def as_latex(evaluation: Evaluation, system: str, intervals: Intervals | None = None) -> str:
     """The table as a LaTeX tabular that needs no package."""
-    lines = [r"\begin{tabular}{llr}", r"\hline", rf"Machine & Metric & {_escaped(system)} \\"]
-    for machine, row in _blocks(evaluation):
-        if machine:
+    columns = columns_of(system, intervals)
+    lines = [rf"\begin{{tabular}}{{ll{'r' * (len(columns) - 2)}}}", r"\hline"]
+    lines.append(rf"{' & '.join(map(_escaped, columns))} \\")
+    for cells in _blocks(evaluation, intervals):
+        if cells[0]:
             lines.append(r"\hline")
-        lines.append(rf"{_escaped(machine)} & {_escaped(row.metric)} & {row.percent} \\")
+        lines.append(rf"{' & '.join(map(_escaped, cells))} \\")
     return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
 
 
-def _blocks(evaluation: Evaluation) -> list[tuple[str, Row]]:
-    """Each row with its machine's name, which is empty after the first row of a machine."""
-    rows = table_rows(evaluation)
+def _blocks(evaluation: Evaluation, intervals: Intervals | None) -> list[list[str]]:
+    """The cells of each row; a machine's name is empty after its first row."""
+    rows = table_rows(evaluation, intervals)
     before = ["", *(row.machine for row in rows)]
     return [
-        ("" if row.machine == previous else row.machine, row)
+        ["" if row.machine == previous else row.machine, *cells_of(row, intervals)[1:]]
         for row, previous in zip(rows, before, strict=False)
     ]
 

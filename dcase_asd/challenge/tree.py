@@ -19,8 +19,10 @@ EXPECTED = "<data>/dcase2025t2/dev_data/raw/<machine>/train/*.wav"
 class FoundFile:
     """A file below a split folder, before anything of it was read.
 
-    `path` is relative to the data folder, with forward slashes; `size` is in bytes, `changed` its
-    modification time in nanoseconds. `problem` says why it cannot be a clip (a folder, say).
+    `path` is relative to the data folder, with forward slashes. `stamp` is another whenever the
+    file is: its size in bytes, and when its content and its status changed, in nanoseconds (the
+    last, which nobody can set, tells a file that was put in place with the time of the one
+    before). `problem` says why it cannot be a clip (a folder, say).
     """
 
     edition: Edition
@@ -29,13 +31,12 @@ class FoundFile:
     folder: str
     name: str
     path: str
-    size: int
-    changed: int
+    stamp: str
     problem: str = ""
 
 
-def walk_tree(data: Path) -> Iterator[FoundFile]:
-    """Find every file in the split folders of every edition, in sorted order.
+def walk_tree(data: str | Path, only: str | None = None) -> Iterator[FoundFile]:
+    """Find every file in the split folders of every edition, or of `only` one, in sorted order.
 
     Symbolic links are followed. Litter is passed over (see `challenge.litter`), and so are files
     beside the split folders (attribute tables, licences).
@@ -44,12 +45,15 @@ def walk_tree(data: Path) -> Iterator[FoundFile]:
         DataError: The data folder is missing, is not one, or holds no edition.
         EditionError: A folder is named after a year that does not exist.
     """
+    data = Path(data)
     editions = edition_folders(data)
     for folder in editions:
         edition = load_edition(edition_name(folder))
         if edition.folder != folder:
             raise DataError(f"{data / folder}: the clips of {edition.name} belong in a folder "
                             f"called {edition.folder}; rename it")  # fmt: skip
+        if only not in (None, edition.name):
+            continue
         for stage_folder, stage in STAGE_FOLDERS.items():
             raw = f"{folder}/{stage_folder}/raw"
             for machine in _folders(data / raw):
@@ -64,7 +68,7 @@ def _machine_files(
         path = f"{where}/{folder}"
         if folder not in SPLIT_FOLDERS:
             reason = f"not one of the folders {', '.join(SPLIT_FOLDERS)}; its files are left out"
-            yield FoundFile(edition, stage, machine, folder, folder, path, 0, 0, reason)
+            yield FoundFile(edition, stage, machine, folder, folder, path, "", reason)
             continue
         with os.scandir(data / path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -79,10 +83,10 @@ def _found_file(
     try:
         status = entry.stat()
         problem = "" if entry.is_file() else "a folder stands where a recording should"
-        size, changed = status.st_size, status.st_mtime_ns
+        stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
     except OSError as error:
-        problem, size, changed = f"cannot be read ({error.strerror})", 0, 0
-    return FoundFile(edition, stage, machine, folder, entry.name, path, size, changed, problem)
+        problem, stamp = f"cannot be read ({error.strerror})", ""
+    return FoundFile(edition, stage, machine, folder, entry.name, path, stamp, problem)
 
 
 def _named_in_utf8(file: FoundFile) -> FoundFile:
@@ -95,12 +99,13 @@ def _named_in_utf8(file: FoundFile) -> FoundFile:
     return replace(file, machine=machine, name=name, path=path, problem=reason)
 
 
-def edition_folders(data: Path) -> list[str]:
+def edition_folders(data: str | Path) -> list[str]:
     """Names of the folders of a data folder that hold an edition.
 
     Raises:
         DataError: The data folder is missing, is not one, or holds no edition.
     """
+    data = Path(data)
     if not data.is_dir():
         kind = "is not a folder" if data.exists() else "no such data folder"
         raise DataError(f"{data}: {kind}; say which with --data")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from dcase_asd.challenge.edition import Edition
 from dcase_asd.challenge.files import decision_file_name, score_file_name
 from dcase_asd.challenge.meta import Results, parse_meta
 from dcase_asd.challenge.meta_check import check_meta, check_results
+from dcase_asd.challenge.official_scores import Key
 from dcase_asd.challenge.package import (
     PDF_START,
     TASK_FOLDER,
@@ -26,10 +28,11 @@ from dcase_asd.challenge.package import (
 from dcase_asd.challenge.problems import Problem, error, some, warning
 from dcase_asd.errors import SubmissionError
 
-Key = tuple[str, str, str]
-"""Machine, section and domain; the domain is empty except in 2021."""
 Clips = Mapping[Key, AbstractSet[str]]
 """The names of the evaluation test clips that each official file must hold."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+"""Not all that Python takes for a number, such as 1_0, is one to the organisers' tools."""
 
 
 def check_package(
@@ -65,7 +68,11 @@ def check_package(
             problems += check_results(meta, computed[label], where)
         else:
             problems.append(
-                warning(where, "the development results were not checked; give the run with --run")
+                warning(
+                    where,
+                    "scores, data trained on and the development results were not checked; give "
+                    "the run with --run",
+                )
             )
     return problems
 
@@ -133,11 +140,11 @@ def _check_system(
             continue
         if key not in clips:
             unchecked.append(score_file)
-        table = _read_lines(files[score_file])
+        table = read_values(files[score_file])
         yield from _check_table(table, f"{folder}/{score_file}", clips.get(key), "score")
         for name in decision_file:
             if name in files:
-                decisions = _read_lines(files[name])
+                decisions = read_values(files[name])
                 yield from _check_table(decisions, f"{folder}/{name}", clips.get(key), "decision")
                 yield from _check_consistency(table, decisions, f"{folder}/{name}")
     if unchecked:
@@ -162,7 +169,7 @@ def _check_coverage(files: Mapping[str, bytes], edition: Edition, folder: str) -
 
 
 @dataclass
-class _Lines:
+class Values:
     """A score or decision file as read: clip -> text of its value, and what could not be read."""
 
     values: dict[str, str] = field(default_factory=dict)
@@ -175,8 +182,9 @@ class _Lines:
         return {clip: number for clip, number in numbers.items() if math.isfinite(number)}
 
 
-def _read_lines(content: bytes) -> _Lines:
-    lines = _Lines()
+def read_values(content: bytes) -> Values:
+    """Read a score or decision file, with all that is wrong in it."""
+    lines = Values()
     text = content.decode("utf-8-sig", errors="replace")
     for number, line in enumerate(text.splitlines(), 1):
         clip, comma, value = line.rpartition(",")
@@ -190,7 +198,7 @@ def _read_lines(content: bytes) -> _Lines:
 
 
 def _check_table(
-    lines: _Lines, where: str, clips: AbstractSet[str] | None, kind: str
+    lines: Values, where: str, clips: AbstractSet[str] | None, kind: str
 ) -> Iterator[Problem]:
     if lines.malformed:
         yield error(
@@ -200,14 +208,7 @@ def _check_table(
         )
     if lines.repeated:
         yield error(where, f"named more than once: {some(lines.repeated)}; keep one line for each")
-    if kind == "score":
-        wrong = set(lines.values) - set(lines.numbers())
-        if wrong:
-            yield error(where, f"{len(wrong)} score(s) are no finite number: {some(wrong)}")
-    else:
-        wrong = {clip for clip, text in lines.values.items() if text not in ("0", "1")}
-        if wrong:
-            yield error(where, f"{len(wrong)} decision(s) are neither 0 nor 1: {some(wrong)}")
+    yield from _check_values(lines, where, kind)
     if clips is not None:
         unnamed, foreign = clips - set(lines.values), set(lines.values) - clips
         if unnamed:
@@ -219,17 +220,42 @@ def _check_table(
             )
 
 
-def _check_consistency(scores: _Lines, decisions: _Lines, where: str) -> Iterator[Problem]:
+def _check_values(lines: Values, where: str, kind: str) -> Iterator[Problem]:
+    if kind == "score":
+        wrong = set(lines.values) - set(lines.numbers())
+        if wrong:
+            yield error(where, f"{len(wrong)} score(s) are no finite number: {some(wrong)}")
+        elif len(lines.values) > 1 and len(set(lines.numbers().values())) == 1:
+            yield error(
+                where,
+                f"all {len(lines.values)} scores are {next(iter(lines.values.values()))}, which "
+                "tells nothing; look at the recordings and embeddings of the run",
+            )
+    else:
+        wrong = {clip for clip, text in lines.values.items() if text not in ("0", "1")}
+        if wrong:
+            yield error(where, f"{len(wrong)} decision(s) are neither 0 nor 1: {some(wrong)}")
+        elif len(lines.values) > 1 and len(decided := set(lines.values.values())) == 1:
+            word = "anomalous" if decided == {"1"} else "normal"
+            yield warning(
+                where,
+                f"all {len(lines.values)} clips are decided to be {word}; look at the threshold",
+            )
+
+
+def _check_consistency(scores: Values, decisions: Values, where: str) -> Iterator[Problem]:
     by_decision: dict[str, dict[float, str]] = {"0": {}, "1": {}}
     for clip, score in scores.numbers().items():
         if decisions.values.get(clip) in by_decision:
             by_decision[decisions.values[clip]][score] = clip
     normal, anomalous = by_decision["0"], by_decision["1"]
     if normal and anomalous and max(normal) > min(anomalous):
-        yield warning(
+        inverted = max(anomalous) < min(normal)
+        yield error(
             where,
-            f"no threshold on the scores gives these decisions: {normal[max(normal)]} is normal at "
-            f"{max(normal):g}, {anomalous[min(anomalous)]} anomalous at {min(anomalous):g}",
+            f"{'the decisions are inverted' if inverted else 'the decisions contradict the scores'}"
+            f": no threshold gives them, as {normal[max(normal)]} is normal at {max(normal):g} and "
+            f"{anomalous[min(anomalous)]} anomalous at {min(anomalous):g}; submit again",
         )
 
 
@@ -254,7 +280,4 @@ def _official_keys(edition: Edition) -> set[Key]:
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    return float(text) if _NUMBER.fullmatch(text) else math.nan

@@ -32,7 +32,8 @@ def prepare(
     """Find the recordings below a data folder and write its manifest.
 
     Reads headers only, and on a second run only those of files that changed. Writes clips.csv,
-    clips.problems.csv (files left out, with the reason) and clips.duplicates.csv.
+    clips.problems.csv (files left out, with the reason), clips.notes.csv (what a header lacks and
+    was assumed) and clips.duplicates.csv.
 
     Recordings on a read-only disk: --manifest DIR puts the tables and links to the recordings into
     DIR, which is from then on the data folder.
@@ -54,6 +55,7 @@ def prepare(
                 "clips": len(found.clips),
                 "machines": rows,
                 "problems": found.problems.to_dict("records"),
+                "notes": found.notes.to_dict("records"),
                 "duplicates": found.duplicates.to_dict("records"),
             }
         )
@@ -65,11 +67,17 @@ def prepare(
         say(f"left out: {path}: {reason}")
     if problems > PROBLEMS_SHOWN:
         say(f"left out: {problems - PROBLEMS_SHOWN} more; see {tables / 'clips.problems.csv'}")
+    if len(found.notes):
+        path, note = found.notes.iloc[0]
+        more = f" (and {len(found.notes) - 1} more such)" if len(found.notes) > 1 else ""
+        say(f"assumed: {path}: {note}{more}; see {tables / 'clips.notes.csv'}")
     if groups:
         say(
             f"the same audio stands in several places: {len(found.duplicates)} clips, {groups} "
             f"recordings; see {tables / 'clips.duplicates.csv'}"
         )
+    if str(found.changes):
+        say(f"since the last time: {found.changes}")
     state = "written" if found.changed else "unchanged"
     say(f"{len(found.clips)} clips, {problems} left out, {found.read} files read; "
         f"{manifest_path(tables)} {state}")  # fmt: skip

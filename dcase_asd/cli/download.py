@@ -11,6 +11,7 @@ import typer
 
 from dcase_asd.cli.app import app
 from dcase_asd.cli.console import say, show_table
+from dcase_asd.errors import command
 
 if TYPE_CHECKING:
     from dcase_asd.steps.download import LabelPlan, Plan, PlannedFile
@@ -135,7 +136,7 @@ def download(
     if not quiet:
         say(
             f"{outcome.complete} of {len(plan.files)} archives are in place; "
-            f"next: dcase-asd prepare --data {data}"
+            f"next: {command('prepare', '--data', data)}"
         )
 
 

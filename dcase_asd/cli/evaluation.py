@@ -1,4 +1,4 @@
-"""The command that computes an edition's official result."""
+"""The command that computes an edition's official result, or that of one's own machines."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ def evaluate(
 ) -> None:
     """Compute the official result of a run or of a folder of score files.
 
+    Machines of one's own get AUC and pAUC, each with its bootstrap interval.
+
     Example: dcase-asd evaluate runs/spectral --edition dcase2025 --json result.json
     """
     from dcase_asd.steps.evaluate import evaluate_run_or_folder, write_results
@@ -79,12 +81,14 @@ def evaluate(
 
 def show_report(report: EvaluationReport) -> None:
     """Print a result in the layout of the report's Table 1, and the official score."""
-    from dcase_asd.challenge.report_table import table_rows
+    from dcase_asd.challenge.report_table import cells_of, columns_of, table_rows
 
+    intervals = report.intervals
+    columns = columns_of(report.target, intervals)
     show_table(
-        ["Machine", "Metric", report.target],
-        [(row.machine, row.metric, row.percent) for row in table_rows(report.evaluation)],
+        columns,
+        [cells_of(row, intervals) for row in table_rows(report.evaluation, intervals)],
         title=f"{report.edition}, percent; labels from {report.labels}",
-        numbers=[report.target],
+        numbers=columns[2:],
     )
     say(report.summary())

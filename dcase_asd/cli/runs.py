@@ -12,6 +12,7 @@ from dcase_asd.cli.console import Display, say, show_json, show_table
 from dcase_asd.cli.evaluation import show_report
 from dcase_asd.cli.plan import show_plan
 from dcase_asd.cli.submission import show_validation
+from dcase_asd.errors import command
 
 if TYPE_CHECKING:
     from dcase_asd.pipeline import Setup, Submissions, SystemRun
@@ -186,7 +187,7 @@ def _name_the_report(systems: list[SystemRun]) -> None:
         for edition in sorted({report.edition for report in done.evaluations}):
             runs.setdefault(edition, []).append(str(done.run))
     for edition, of in runs.items():
-        say(f"pictures of all: dcase-asd report {' '.join(of)} --edition {edition}")
+        say(f"pictures of all: {command('report', *of, '--edition', edition)}")
 
 
 def _show_fitted(done: Submissions) -> None:
@@ -195,7 +196,7 @@ def _show_fitted(done: Submissions) -> None:
     show_table(
         ("submission", "dev score", "left-out machines", "equal weights"),
         fitted_rows(done.results),
-        title="official scores, percent; left-out machines: of weights fitted without them",
+        title="scores, percent; left-out machines: of weights fitted without them",
         numbers=("dev score", "left-out machines", "equal weights"),
     )
 

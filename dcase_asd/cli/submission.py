@@ -109,10 +109,11 @@ def validate(
         list[str] | None,
         typer.Option(
             "--run",
-            help="Run folder to compute the development results from again; once for each system "
-            "in the order of the labels, or as LABEL=FOLDER.",
+            help="Run folder to compare scores, decisions, results and what was trained on with; "
+            "once for each system in the order of the labels, or as LABEL=FOLDER.",
         ),
     ] = None,
+    quantile: Quantile = 0.9,
     strict: Annotated[
         bool, typer.Option("--strict", help="Take every warning for an error.")
     ] = False,
@@ -127,7 +128,7 @@ def validate(
     """
     from dcase_asd.steps.validate import validate as step
 
-    found = step(package, edition, data, run or ())
+    found = step(package, edition, data, run or (), quantile=quantile)
     accepted = found.accepted(strict)
     if as_json:
         show_json(

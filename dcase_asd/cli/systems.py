@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dcase_asd.cli.app import AsJson, Data, EditionName, Run, app
 from dcase_asd.cli.console import Display, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from dcase_asd.detection.anomaly_scores import Detector
 
 
 @app.command()
@@ -64,11 +67,13 @@ def embed(
         typer.Option("--option", help="An option of the plugin, name=value; may be repeated."),
     ] = None,
     channel: Annotated[
-        int, typer.Option("--channel", min=0, help="Channel of recordings with several.")
-    ] = 0,
+        int | None,
+        typer.Option("--channel", min=0, help="Channel of recordings with several; default: 0."),
+    ] = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Clips computed at once.")
-    ] = 16,
+        int | None,
+        typer.Option("--batch-size", min=1, help="Clips computed at once; default: 16."),
+    ] = None,
     representation: Annotated[
         Literal["dense", "pooled", "cls"] | None,
         typer.Option(
@@ -87,18 +92,30 @@ def embed(
 
     Example: dcase-asd embed --plugin spectral --data data --edition dcase2025 --run runs/spectral
     """
+    from dcase_asd.artifacts.runs import check_run
     from dcase_asd.steps.embed import embed as run_step
     from dcase_asd.system import Embedding, System, read_system, recipe_path
 
-    if plugin is None:
-        if checkpoint or option or not recipe_path(run).is_file():
-            raise typer.BadParameter("needed here", param_hint="--plugin")
-        system = read_system(run)
+    named = {
+        "checkpoint": checkpoint,
+        "options": plugin_options(option or []) or None,
+        "channel": channel,
+        "batch_size": batch_size,
+    }
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    before = read_system(run) if recipe_path(run).is_file() else None
+    if plugin is not None:
+        recipe = Embedding(plugin, **given)
+    elif before is not None:
+        recipe = replace(before.embed, **given)
     else:
-        recipe = Embedding(plugin, checkpoint, plugin_options(option or []), channel, batch_size)
-        system = System(run.name, recipe)
-        if recipe_path(run).is_file():  # what `score` and `finetune` were told is kept
-            system = replace(read_system(run), embed=recipe)
+        if run.exists():
+            check_run(run)
+        raise typer.BadParameter(
+            "name a backbone, or give a run that has a recipe", param_hint="--plugin"
+        )
+    # What `score` and `finetune` were told is kept.
+    system = System(run.name, recipe) if before is None else replace(before, embed=recipe)
     if representation is not None:
         if system.train is None:
             raise typer.BadParameter(
@@ -140,6 +157,7 @@ def score(
 
     Example: dcase-asd score runs/spectral --edition dcase2025 --normalize density
     """
+    from dcase_asd.artifacts.runs import check_run
     from dcase_asd.fused_system import is_fused
 
     given = {
@@ -149,7 +167,7 @@ def score(
         "density_neighbors": density_neighbors,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    if is_fused(run):
+    if is_fused(check_run(run)):
         _fuse_again(run, edition, given)
         return
     from dcase_asd.steps.score import changed_detector
@@ -158,6 +176,21 @@ def score(
     done = run_step(run, edition, changed_detector(run, given), Display())
     state = "scored" if done.changed else "were scored already"
     say(f"{done.path}: {done.test} test and {done.train} train clips {state}")
+    say(_in_force(run, done.detector, given))
+
+
+def _in_force(run: Path, detector: Detector, given: dict[str, Any]) -> str:
+    """The options that scores were made with, and which of them an earlier call has left."""
+    from dcase_asd.detection.anomaly_scores import Detector
+    from dcase_asd.system import recipe_path
+
+    options, usual = asdict(detector), asdict(Detector())
+    if detector.normalize != "density":
+        del options["density_neighbors"]
+    told = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+    kept = [name for name in options if name not in given and options[name] != usual[name]]
+    names = " and ".join(f"--{name.replace('_', '-')}" for name in kept)
+    return f"scored with {told}" + (f"; {names} as {recipe_path(run)} says" if kept else "")
 
 
 def _fuse_again(run: Path, edition: str, given: dict[str, Any]) -> None:

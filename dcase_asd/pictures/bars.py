@@ -77,8 +77,8 @@ def weights_figure(systems: Sequence[str], weights: Floats, spread: Spread | Non
     return figure
 
 
-def standings_figure(standings: Sequence[Standing]) -> Figure:
-    """Points for official scores of single systems and of what they make together."""
+def standings_figure(standings: Sequence[Standing], word: str = "official score") -> Figure:
+    """Points for scores, called by a word, of single systems and of what they make together."""
     figure, axes = _lines([each.name for each in standings])
     scores = np.array([100 * each.score for each in standings])
     for number, (each, score) in enumerate(zip(standings, scores, strict=True)):
@@ -86,7 +86,7 @@ def standings_figure(standings: Sequence[Standing]) -> Figure:
         axes.plot(score, number, marker, color=colour, markersize=6)
     room = max(1.0, 0.12 * float(np.ptp(scores)))
     axes.set_xlim(scores.min() - room, scores.max() + room)
-    axes.set_xlabel("official score, %")
+    axes.set_xlabel(f"{word}, %")
     return figure
 
 

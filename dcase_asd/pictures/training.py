@@ -39,7 +39,7 @@ def course_figure(steps: Floats, values: Floats, label: str, *, smooth: bool = T
 
 def checkpoints_figure(steps: Floats, scores: Floats, chosen: set[int]) -> Figure:
     """Official dev scores, (n,) in [0, 1], of checkpoints; those that are scored are ringed."""
-    figure = _framed("official dev score, %")
+    figure = _framed("dev score, %")
     axes = figure.axes[0]
     axes.plot(steps, 100 * scores, color=NORMAL, marker="o", markersize=4)
     ringed = np.isin(steps, list(chosen))

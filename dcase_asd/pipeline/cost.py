@@ -6,7 +6,7 @@ embedding take one::
     hours = (3 x trained + evaluated + embedded seconds of audio) x operations of a second / speed
 
 The operations of a forward pass and the parameters are those that plugins state of their published
-weights (`checkpoints`); head and classifier, some per cent of them, are left out.
+weights (`registry`); head and classifier, some per cent of them, are left out.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcase_asd.checkpoints import Checkpoint, named_checkpoints
-from dcase_asd.registry import installed_plugins
+from dcase_asd.registry import Checkpoint, installed_plugins, named_checkpoints
 from dcase_asd.system import System
 from dcase_asd.training.settings import Training
 

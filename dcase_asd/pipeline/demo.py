@@ -60,19 +60,20 @@ class Demo:
     validation: Validation
 
 
-def make_demo_data(data: Path, progress: Progress | None = None) -> MiniatureSummary:
+def make_demo_data(data: str | Path, progress: Progress | None = None) -> MiniatureSummary:
     """Generate the miniature of the challenge in a folder of its own.
 
     Raises:
         DataError: The folder holds anything else.
     """
+    data = Path(data)
     if data.exists() and not data.is_dir():
         raise DataError(f"{data}: not a folder; give another one to the demo")
     with only_writer(data):
         return write_miniature(data, progress=progress or Silent())
 
 
-def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
+def run_demo(folder: str | Path, progress: Progress | None = None) -> Demo:
     """Run everything on the generated miniature: data, scores, results, package, check.
 
     Args:
@@ -82,7 +83,7 @@ def run_demo(folder: Path, progress: Progress | None = None) -> Demo:
     Raises:
         DataError: The folder's ``data`` holds anything but the miniature.
     """
-    progress = progress or Silent()
+    folder, progress = Path(folder), progress or Silent()
     data = folder / "data"
     make_demo_data(data, progress)
     runner = Runner(Setup(data, folder / "runs", "cpu"), progress)

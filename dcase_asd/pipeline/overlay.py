@@ -64,7 +64,7 @@ class Overlay:
         return changed
 
 
-def read_overlay(path: Path | None) -> Overlay:
+def read_overlay(path: str | Path | None) -> Overlay:
     """Read and check an overlay; None is one that changes nothing.
 
     Raises:

@@ -11,13 +11,13 @@ import pandas as pd
 
 from dcase_asd.artifacts.manifest import manifest_path, read_manifest
 from dcase_asd.challenge.edition import Edition, load_edition, official_editions
-from dcase_asd.errors import DcaseAsdError
+from dcase_asd.errors import DcaseAsdError, command
 from dcase_asd.fused_system import FusedSystem
 from dcase_asd.pipeline.cost import Audio, cost_of, trained_clips
 from dcase_asd.pipeline.overlay import read_overlay
 from dcase_asd.pipeline.progress_on_disk import Stand, stand_of, state_of_package
 from dcase_asd.pipeline.recipes import Form, Node, is_submission, read_forms, read_nodes
-from dcase_asd.pipeline.requirements import missing_clips, missing_weights
+from dcase_asd.pipeline.requirements import forbidden_training, missing_clips, missing_weights
 from dcase_asd.pipeline.systems import Setup
 from dcase_asd.training.dataset import read_training_set
 from dcase_asd.training.settings import Training
@@ -106,7 +106,9 @@ class Plan:
         }
 
 
-def plan_recipes(recipes: Sequence[Path], setup: Setup, out: Path, tflops: float = TFLOPS) -> Plan:
+def plan_recipes(
+    recipes: Sequence[str | Path], setup: Setup, out: str | Path, tflops: float = TFLOPS
+) -> Plan:
     """Plan the run of recipes or of forms.
 
     Args:
@@ -132,15 +134,18 @@ def plan_recipes(recipes: Sequence[Path], setup: Setup, out: Path, tflops: float
     # Fusions last, as they are made last.
     for node, editions in sorted(nodes.values(), key=lambda each: bool(each[0].members)):
         plan.systems.append(_planned(node, editions, setup, clips, plan))
-    plan.submissions = [_planned_submission(form, out) for form in forms]
+    plan.submissions = [_planned_submission(form, Path(out)) for form in forms]
     plan.needed += missing_weights((node for node, _ in nodes.values()), setup.runs)
     if clips is not None:
         for top, editions in wanted:
             packaged = any(form.node is top for form in forms)
             systems = list(top.walk())
             plan.needed += missing_clips(systems, clips, setup.data, editions, packaged)
+            if packaged:
+                plan.needed += forbidden_training(systems, setup.data, setup.runs, editions)
     plan.needed = list(dict.fromkeys(plan.needed))
-    _assume_clips(clips, [each for _, editions in nodes.values() for each in editions], plan)
+    scored = [each for _, editions in nodes.values() for each in editions]
+    _assume_clips(clips, scored, setup.data, plan)
     plan.assumptions.append(
         f"{tflops:g} TFLOP/s sustained on each GPU (assumed, not measured; --tflops sets it)"
     )
@@ -157,15 +162,17 @@ def _clips(data: Path, plan: Plan) -> pd.DataFrame | None:
     return clips
 
 
-def _assume_clips(clips: pd.DataFrame | None, editions: Iterable[str], plan: Plan) -> None:
+def _assume_clips(
+    clips: pd.DataFrame | None, editions: Iterable[str], data: Path, plan: Plan
+) -> None:
     present = set() if clips is None else set(clips["edition"])
     absent = sorted(set(editions) - present)
     nominal = f"{TRAIN_CLIPS:,} train and {TEST_CLIPS} test clips of {SECONDS:g} s in each section"
     if clips is None:
         trained = _nominal_editions(editions)
         plan.assumptions.append(
-            f"there is no manifest (`dcase-asd prepare` makes it): assumed are {nominal} of "
-            f"{trained[0]} to {trained[-1]}"
+            f"there is no manifest ({command('prepare', '--data', data)} makes it): assumed are "
+            f"{nominal} of {trained[0]} to {trained[-1]}"
         )
     elif absent:
         plan.assumptions.append(f"{', '.join(absent)}: not there; assumed are {nominal}")
@@ -214,7 +221,11 @@ def _planned(
         name=node.name,
         recipe=node.path,
         fuses=(),
-        clips=None if settings is None else _training_clips(settings, editions, setup, clips, plan),
+        clips=None
+        if settings is None
+        else _training_clips(
+            settings, editions, setup, clips, plan.needed if stand.trained < 1 else []
+        ),
         steps=None if settings is None else settings.steps,
         seen=None if settings is None else trained_clips(settings),
         stand=stand,
@@ -230,7 +241,7 @@ def _training_clips(
     editions: tuple[str, ...],
     setup: Setup,
     clips: pd.DataFrame | None,
-    plan: Plan,
+    needed: list[str],
 ) -> int | None:
     if clips is None:
         names = [load_edition(name).name for name in settings.editions]
@@ -239,7 +250,7 @@ def _training_clips(
     try:
         return len(read_training_set(setup.data, settings).clips)
     except DcaseAsdError as error:
-        plan.needed.append(str(error))
+        needed.append(str(error))
         return None
 
 

@@ -58,7 +58,7 @@ class Form:
         return self.path.parent / self.form.report if self.form.report else None
 
 
-def is_submission(recipe: Path) -> bool:
+def is_submission(recipe: str | Path) -> bool:
     """Whether a TOML file is a submission's form rather than a system's recipe.
 
     Raises:
@@ -67,7 +67,7 @@ def is_submission(recipe: Path) -> bool:
     return "system" in read_content(recipe)
 
 
-def read_nodes(paths: Sequence[Path], overlay: Overlay | None = None) -> list[Node]:
+def read_nodes(paths: Sequence[str | Path], overlay: Overlay | None = None) -> list[Node]:
     """Read recipes and all that they name.
 
     Raises:
@@ -75,12 +75,12 @@ def read_nodes(paths: Sequence[Path], overlay: Overlay | None = None) -> list[No
             there, a fusion of itself, two systems of the same name.
     """
     reader = _Reader(overlay or Overlay())
-    nodes = [reader.read(path) for path in paths]
+    nodes = [reader.read(Path(path)) for path in paths]
     reader.refuse()
     return [node for node in nodes if node is not None]
 
 
-def read_forms(paths: Sequence[Path], overlay: Overlay | None = None) -> list[Form]:
+def read_forms(paths: Sequence[str | Path], overlay: Overlay | None = None) -> list[Form]:
     """Read forms with the recipes of their systems.
 
     Raises:
@@ -89,7 +89,7 @@ def read_forms(paths: Sequence[Path], overlay: Overlay | None = None) -> list[Fo
     """
     reader = _Reader(overlay or Overlay())
     forms: list[Form] = []
-    for path in paths:
+    for path in map(Path, paths):
         form = reader.read_form(path)
         node = None if form is None else reader.read(path.parent / form.system, str(path))
         if form is not None and node is not None:

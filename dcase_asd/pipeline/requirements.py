@@ -10,13 +10,19 @@ import pandas as pd
 from dcase_asd.artifacts.checkpoints import read_kept
 from dcase_asd.artifacts.manifest import manifest_path, read_manifest
 from dcase_asd.challenge.edition import load_edition
-from dcase_asd.checkpoints import find_checkpoint, named_checkpoints
 from dcase_asd.errors import DcaseAsdError, RecipeError, nearest_name
 from dcase_asd.fused_system import SEARCHES, FusedSystem
 from dcase_asd.pipeline.recipes import Node
-from dcase_asd.registry import installed_plugins
+from dcase_asd.registry import (
+    find_checkpoint,
+    installed_plugins,
+    locate_checkpoint,
+    named_checkpoints,
+)
 from dcase_asd.system import System
 from dcase_asd.training.dataset import read_training_set
+from dcase_asd.training.settings import Training
+from dcase_asd.training_rules import objections, uses_of
 
 RANDOM = "random_weights"
 """Option with which the plugins that have published weights draw some instead."""
@@ -58,6 +64,7 @@ def missing(
         *missing_weights(systems.values(), runs),
         *_missing_training_data(systems.values(), data, runs),
         *missing_clips(systems.values(), clips, data, editions, packaged),
+        *(forbidden_training(systems.values(), data, runs, editions) if packaged else ()),
     ]
     return list(dict.fromkeys(problems))
 
@@ -73,8 +80,10 @@ def missing_weights(nodes: Iterable[Node], runs: Path) -> Iterator[str]:
         if plugin not in plugins:
             yield f"{node.path}: no plugin is called {plugin!r}; {nearest_name(plugin, plugins)}"
         elif checkpoint is not None:
-            if not Path(checkpoint).exists():
-                yield f"{node.path}: there is no checkpoint {checkpoint}; check embed.checkpoint"
+            try:
+                locate_checkpoint(plugin, checkpoint)
+            except DcaseAsdError as error:
+                yield f"{node.path}: {error}"
         elif RANDOM not in system.embed.options and named_checkpoints(plugins[plugin]):
             try:
                 find_checkpoint(plugin)
@@ -83,6 +92,35 @@ def missing_weights(nodes: Iterable[Node], runs: Path) -> Iterator[str]:
 
 
 def _missing_training_data(nodes: Iterable[Node], data: Path, runs: Path) -> Iterator[str]:
+    for node, train in _to_train(nodes, runs):
+        from dcase_asd.training.evaluation import read_development_set
+
+        for read in (read_training_set, read_development_set):
+            try:
+                read(data, train)
+            except DcaseAsdError as error:
+                yield f"{node.name}: {error}"
+
+
+def forbidden_training(
+    nodes: Iterable[Node], data: Path, runs: Path, editions: Iterable[str]
+) -> Iterator[str]:
+    """What systems still to be fine-tuned may not be trained with if they are to be submitted."""
+    rules = [load_edition(name) for name in editions]
+    for node, train in _to_train(nodes, runs):
+        try:
+            chosen = read_training_set(data, train)
+        except DcaseAsdError:
+            continue  # told by `_missing_training_data`
+        known = train.dev_edition and train.ensemble != "last"
+        dev = load_edition(train.dev_edition).name if known else ""
+        uses = uses_of(chosen.clips["edition"], chosen.noise["edition"], dev)
+        found = [each for edition in rules for each in objections(uses, edition, str(node.path))]
+        yield from (str(each) for each in found if each.level == "error")
+
+
+def _to_train(nodes: Iterable[Node], runs: Path) -> Iterator[tuple[Node, Training]]:
+    """Systems still to be fine-tuned; of those that read the same recordings the first."""
     looked_at: set[object] = set()
     for node in nodes:
         system = node.recipe
@@ -93,16 +131,9 @@ def _missing_training_data(nodes: Iterable[Node], data: Path, runs: Path) -> Ite
             train.editions, train.noise_editions, train.noise_probability > 0, train.dev_edition,
             train.ensemble,
         )  # fmt: skip
-        if about in looked_at:
-            continue
-        looked_at.add(about)
-        from dcase_asd.training.evaluation import read_development_set
-
-        for read in (read_training_set, read_development_set):
-            try:
-                read(data, train)
-            except DcaseAsdError as error:
-                yield f"{node.name}: {error}"
+        if about not in looked_at:
+            looked_at.add(about)
+            yield node, train
 
 
 def missing_clips(

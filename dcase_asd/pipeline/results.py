@@ -52,10 +52,11 @@ def write_tables(out: Path, data: Path, results: Sequence[Result]) -> list[Path]
         for report in result.evaluations:
             stage = "dev" if report.labels == "file names" else "eval"
             path = folder / f"{result.label}.{stage}.md"
-            table = as_markdown(report.evaluation, result.label)
+            table = as_markdown(report.evaluation, result.label, report.intervals)
             title = f"# {result.label}: {report.edition}, percent; labels from {report.labels}"
             write_text(path, f"{title}\n\n{table}\n{report.summary()}\n{warning}")
-            write_text(path.with_suffix(".csv"), as_csv(report.evaluation, result.label))
+            content = as_csv(report.evaluation, result.label, report.intervals)
+            write_text(path.with_suffix(".csv"), content)
             written += [path, path.with_suffix(".csv")]
     rows = _side_by_side(results)
     if rows:
@@ -112,12 +113,11 @@ def _summary(results: Sequence[Result], rows: list[tuple[str, ...]]) -> str:
         "",
         *_markdown(("Machine", "Metric", *labels), shown, numbers=len(labels)),
         "",
-        "Weights are fitted to the development labels. `left out` is the official score of machine",
-        "types that were left out of the fit; `equal weights` is that of the same systems' mean.",
+        "The score is the official one; of 2020 and one's own machines the mean of AUC and pAUC.",
+        "Weights are fitted to the development labels. `left out` is the score of machine types",
+        "that were left out of the fit; `equal weights` is that of the same systems' mean.",
         "",
-        *_markdown(
-            ("System", "official score", "left out", "equal weights"), fitted_rows(results), 3
-        ),
+        *_markdown(("System", "score", "left out", "equal weights"), fitted_rows(results), 3),
     ]
     for result in results:
         left_out = None if result.fusion is None else result.fusion.leave_one_machine_out

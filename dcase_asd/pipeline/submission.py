@@ -51,7 +51,7 @@ class Submissions:
 
 
 def run_submissions(
-    forms: Sequence[Path], setup: Setup, out: Path, progress: Progress | None = None
+    forms: Sequence[str | Path], setup: Setup, out: str | Path, progress: Progress | None = None
 ) -> Submissions:
     """Run the systems that forms name, package their scores, check the packages.
 
@@ -68,7 +68,7 @@ def run_submissions(
         RecipeError: A form or a recipe is wrong, or something that they need is missing.
         DcaseAsdError: As the steps; the same call goes on where it stopped.
     """
-    progress = progress or Silent()
+    out, progress = Path(out), progress or Silent()
     found = read_forms(forms, read_overlay(setup.overlay))
     runner = Runner(setup, progress)
     runner.prepare()
@@ -83,7 +83,7 @@ def run_submissions(
 
 
 def check_recipes(
-    recipes: Sequence[Path], setup: Setup, progress: Progress | None = None
+    recipes: Sequence[str | Path], setup: Setup, progress: Progress | None = None
 ) -> list[str]:
     """Prepare the data folder and check that recipes and forms have all that they need.
 

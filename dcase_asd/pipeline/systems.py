@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 from dcase_asd.artifacts.manifest import clips_of_edition, read_manifest
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.challenge.evaluation_report import EvaluationReport
-from dcase_asd.errors import BusyError
 from dcase_asd.fused_system import FusedSystem, Fusion
 from dcase_asd.pipeline.overlay import read_overlay
 from dcase_asd.pipeline.recipes import Node, read_nodes
@@ -21,12 +19,9 @@ from dcase_asd.steps.embed import embed
 from dcase_asd.steps.evaluate import evaluate_run_or_folder
 from dcase_asd.steps.finetune import finetune
 from dcase_asd.steps.fuse import fuse
-from dcase_asd.steps.prepare import prepare
+from dcase_asd.steps.prepare import prepare_when_free
 from dcase_asd.steps.score import score
 from dcase_asd.system import System
-
-SECONDS_BETWEEN_ATTEMPTS = 1.0
-"""How often to look whether another process has finished with the data folder."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,11 @@ class Setup:
     prepared: bool = False
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("data", "runs", "overlay"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
+
 
 @dataclass(frozen=True)
 class SystemRun:
@@ -67,7 +67,7 @@ class SystemRun:
     changed: bool = True
 
 
-def run_recipe(recipe: Path, setup: Setup, progress: Progress | None = None) -> SystemRun:
+def run_recipe(recipe: str | Path, setup: Setup, progress: Progress | None = None) -> SystemRun:
     """Run a recipe, of a system or of a fusion with its systems, in folders below ``runs``.
 
     Raises:
@@ -81,7 +81,7 @@ def run_recipe(recipe: Path, setup: Setup, progress: Progress | None = None) -> 
     return runner.run_and_evaluate(node, node.recipe.editions)
 
 
-def finetune_recipe(recipe: Path, setup: Setup, progress: Progress | None = None) -> bool:
+def finetune_recipe(recipe: str | Path, setup: Setup, progress: Progress | None = None) -> bool:
     """Only fine-tune what a recipe names; several processes of a launcher may do so together.
 
     `prepare` must have been run before.
@@ -120,19 +120,8 @@ class Runner:
         Raises:
             DataError: As `prepare`.
         """
-        if self.setup.prepared:
-            return
-        said = False
-        while True:
-            try:
-                prepare(self.setup.data, self.progress)
-            except BusyError as error:
-                if not said:
-                    self.progress.note(f"{error}: waiting for it")
-                said = True
-                time.sleep(SECONDS_BETWEEN_ATTEMPTS)
-            else:
-                return
+        if not self.setup.prepared:
+            prepare_when_free(self.setup.data, self.progress)
 
     def run_and_evaluate(self, node: Node, editions: tuple[str, ...]) -> SystemRun:
         """Run a system and, where conditions are known, evaluate it.

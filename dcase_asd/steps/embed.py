@@ -21,14 +21,17 @@ from dcase_asd.artifacts.embeddings import (
     write_plan,
     writing_vectors,
 )
-from dcase_asd.artifacts.manifest import clips_of_edition, read_manifest
-from dcase_asd.audio import read_header_and_key
+from dcase_asd.artifacts.header_cache import content_hashes
+from dcase_asd.artifacts.manifest import clips_of_edition
 from dcase_asd.batches import Batch, Recording, read_batches
 from dcase_asd.challenge.edition import load_edition
+from dcase_asd.challenge.problems import some
 from dcase_asd.errors import AudioError, BackboneError, DataError
 from dcase_asd.progress import Advance, Progress, Silent
-from dcase_asd.registry import installed_plugins, load_backbone
+from dcase_asd.registry import installed_plugins, load_backbone, locate_checkpoint
+from dcase_asd.steps.prepare import up_to_date_manifest
 from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
+from dcase_asd.training_rules import run_objections
 
 if TYPE_CHECKING:
     from dcase_asd.backbone import Backbone
@@ -57,11 +60,12 @@ class _Machine:
     clips: pd.DataFrame
     marker: Path
     fingerprint: str
+    content: list[str]
 
 
 def embed(
-    data: Path,
-    run: Path,
+    data: str | Path,
+    run: str | Path,
     edition: str,
     system: System,
     device: str = "auto",
@@ -70,7 +74,8 @@ def embed(
     """Embed the train and test clips of an edition.
 
     A machine whose embeddings are complete and whose clips have not changed is not done again, so
-    a run that was stopped goes on where it was.
+    a run that was stopped goes on where it was. Where recordings are new, changed or gone since
+    `prepare`, the manifest is brought up to date first.
 
     Args:
         data: Data folder with a manifest.
@@ -82,14 +87,15 @@ def embed(
 
     Raises:
         DataError: There is no manifest or no such clip.
-        BackboneError: The plugin or checkpoint cannot be used.
+        BackboneError: The plugin or checkpoint cannot be used, or an embedding is not finite.
         AudioError: Clips cannot be read or embedded; all others are embedded first.
         ArtifactError: The run folder was made otherwise, is being written by another process, or
             its fine-tuning is not finished.
     """
-    progress = progress or Silent()
-    name = load_edition(edition).name
-    clips = clips_of_edition(read_manifest(data), name, data)
+    data, run, progress = Path(data), Path(run), progress or Silent()
+    rules = load_edition(edition)
+    name = rules.name
+    clips = clips_of_edition(up_to_date_manifest(data, progress, name), name, data)
     clips = clips[(clips["role"] == "machine") & clips["split"].isin(["train", "test"])]
     if clips.empty:
         raise DataError(f"{data}: no train or test clip of {name}; there is nothing to embed")
@@ -99,10 +105,12 @@ def embed(
         if _is_represented_anew(run, system):
             _load(parts[0][1], "cpu")  # what the backbone lacks is refused before a recipe says it
         keep_recipe(run, system)
-        keys = _content_keys(data, clips, progress)
+        for each in run_objections(run, rules):
+            progress.note(f"{each.what}: its scores are for analysis, not for a submission")
+        keys = content_hashes(data, list(clips["path"]), progress)
         for folder, recipe in parts:
             machines = _machines(folder, name, clips, keys, recipe)
-            write_plan(folder, name, [(each.stage, each.name) for each in machines])
+            write_plan(folder, name, [(each.stage, each.name) for each in machines], data)
             waiting = [each for each in machines if not is_complete(each.marker, each.fingerprint)]
             if waiting:
                 _embed_machines(data, waiting, recipe, device, progress)
@@ -133,20 +141,6 @@ def _is_represented_anew(run: Path, system: System) -> bool:
     return before is not None and before.representation != system.train.representation
 
 
-def _content_keys(data: Path, clips: pd.DataFrame, progress: Progress) -> dict[str, str]:
-    """A key of each clip's audio, by path."""
-    keys: dict[str, str] = {}
-    with (
-        progress.bar("Checking clips", len(clips), "clips") as advance,
-        ThreadPoolExecutor(READERS) as readers,
-    ):
-        for _, rows in clips.groupby(["stage", "machine"], sort=True):
-            found = readers.map(lambda path: _content_key(data / path), rows["path"])
-            keys |= zip(rows["path"], found, strict=True)
-            advance(len(rows))
-    return keys
-
-
 def _machines(
     run: Path, edition: str, clips: pd.DataFrame, keys: dict[str, str], recipe: Embedding
 ) -> list[_Machine]:
@@ -159,17 +153,11 @@ def _machines(
         order = ["section", "split", "sample_rate", "frames", "path"]
         rows = rows.sort_values(order, kind="stable", ignore_index=True)  # noqa: PLW2901
         paths = list(rows["path"])
-        made_of = fingerprint(backbone, paths, [keys[path] for path in paths])
+        content = [keys[path] for path in paths]
+        made_of = fingerprint(backbone, paths, content)
         marker = machine_marker(run, edition, str(stage), str(machine))
-        machines.append(_Machine(str(stage), str(machine), rows, marker, made_of))
+        machines.append(_Machine(str(stage), str(machine), rows, marker, made_of, content))
     return machines
-
-
-def _content_key(path: Path) -> str:
-    try:
-        return read_header_and_key(path)[1]
-    except AudioError as error:
-        return str(error)  # told with the clip's name when it is read to be embedded
 
 
 def _backbone_fingerprint(recipe: Embedding) -> str:
@@ -177,9 +165,9 @@ def _backbone_fingerprint(recipe: Embedding) -> str:
     settings = asdict(recipe) | {"batch_size": None, "checkpoint": None}
     weights: list[str] = []
     if recipe.checkpoint is not None:
-        path = Path(recipe.checkpoint)
-        if not path.exists():  # a name that the plugin knows where to find
-            weights.append(recipe.checkpoint)
+        path = locate_checkpoint(recipe.plugin, recipe.checkpoint)
+        if path is None:  # a name that the plugin knows where to find
+            return fingerprint(versions, settings, [recipe.checkpoint])
         files = [path] if path.is_file() else sorted(path.rglob("*"))
         for file in (each for each in files if each.is_file()):
             with file.open("rb") as content:
@@ -206,16 +194,26 @@ def _embed_machines(
     ):
         for machine in machines:
             with suppress(_IncompleteError):
-                _embed_machine(data, machine, backbone, recipe, readers, advance, problems)
+                constant = _embed_machine(
+                    data, machine, backbone, recipe, readers, advance, problems
+                )
                 names = machine.clips["path"].str.rpartition("/")[2]
-                marked = provenance | {"fingerprint": machine.fingerprint}
+                notes = _notes(machine, constant, recipe.channel)
+                for note in notes:
+                    progress.note(note)
+                marked = provenance | {
+                    "fingerprint": machine.fingerprint,
+                    "content": machine.content,
+                    "notes": notes,
+                    "silent": sorted(path.name for path in constant),
+                }
                 finish(machine.marker, machine.clips.assign(file=names), marked)
     if problems:
         told = "; ".join(str(problem) for problem in problems[:PROBLEMS_TOLD])
         more = len(problems) - PROBLEMS_TOLD
         raise AudioError(
             f"{told}{f'; and {more} more' if more > 0 else ''}. The other machines are embedded; "
-            "mend or remove these files, then run `dcase-asd prepare` and this command again"
+            "mend or remove these files and run this command again"
         )
 
 
@@ -231,25 +229,51 @@ def _embed_machine(
     readers: Executor,
     advance: Advance,
     problems: list[AudioError],
-) -> None:
+) -> dict[Path, list[int]]:
+    """Embed a machine; returns its clips without any sound, with the channels that have some."""
     columns = machine.clips[["path", "frames", "sample_rate"]].itertuples(index=False)
     recordings = (Recording(data / path, frames, rate) for path, frames, rate in columns)
     batches = read_batches(
         recordings, recipe.batch_size, readers, recipe.channel, backbone.sample_rate
     )
     before = len(problems)
+    constant: dict[Path, list[int]] = {}
     with writing_vectors(machine.marker, len(machine.clips), backbone.dimension) as file:
         for batch in batches:
             problems += batch.problems
+            constant |= batch.constant
             if batch.paths:
-                _embed_batch(batch, backbone, file, problems)
+                _embed_batch(batch, backbone, recipe, file, problems)
             advance(len(batch.paths) + len(batch.problems))
         if len(problems) > before:
             raise _IncompleteError
+    return constant
+
+
+def _notes(machine: _Machine, constant: dict[Path, list[int]], channel: int) -> list[str]:
+    """What has to be known of recordings whose samples are all equal on the chosen channel."""
+    if not constant:
+        return []
+    note = (
+        f"{machine.stage} {machine.name}: {len(constant)} of {len(machine.clips)} recordings are "
+        f"silent or constant on channel {channel} ({some(path.name for path in constant)}; all "
+        f"are named in {machine.marker.name}), so that their scores say nothing"
+    )
+    sounding = sorted({other for channels in constant.values() for other in channels})
+    if sounding:
+        note += (
+            f"; channel {', '.join(map(str, sounding))} has sound: embed it with "
+            f"--channel {sounding[0]} into another --run"
+        )
+    return [note]
 
 
 def _embed_batch(
-    batch: Batch, backbone: Backbone, file: BinaryIO, problems: list[AudioError]
+    batch: Batch,
+    backbone: Backbone,
+    recipe: Embedding,
+    file: BinaryIO,
+    problems: list[AudioError],
 ) -> None:
     import torch
 
@@ -268,7 +292,22 @@ def _embed_batch(
                 except AudioError as error:
                     problems.append(AudioError(f"{path}: {error}"))
             return
-    file.write(np.ascontiguousarray(vectors.float().cpu().numpy(), dtype="<f4").tobytes())
+    rows = np.ascontiguousarray(vectors.float().cpu().numpy(), dtype="<f4")
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise BackboneError(_not_finite(backbone, recipe, batch.paths[int(np.argmin(finite))]))
+    file.write(rows.tobytes())
+
+
+def _not_finite(backbone: Backbone, recipe: Embedding, clip: Path) -> str:
+    from dcase_asd.backbone import broken_weight
+
+    weight = broken_weight(backbone)
+    return f"{recipe.checkpoint or recipe.plugin}: the embedding of {clip} is not finite" + (
+        f", as the weight {weight} is not; give another --checkpoint"
+        if weight
+        else " though the weights are; leave this clip out, or use another plugin or checkpoint"
+    )
 
 
 def _load(recipe: Embedding, device: str) -> Backbone:
@@ -276,8 +315,7 @@ def _load(recipe: Embedding, device: str) -> Backbone:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    checkpoint = None if recipe.checkpoint is None else Path(recipe.checkpoint)
-    backbone = load_backbone(recipe.plugin, checkpoint, **recipe.options)
+    backbone = load_backbone(recipe.plugin, recipe.checkpoint, **recipe.options)
     try:
         return backbone.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:

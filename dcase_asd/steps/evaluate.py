@@ -1,4 +1,4 @@
-"""Anomaly scores and labels -> the official result of an edition."""
+"""Anomaly scores and labels -> the official result of an edition, or AUC and pAUC of one's own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pandas as pd
 
 from dcase_asd.artifacts.atomic import write_json, write_text
 from dcase_asd.artifacts.fusion import read_fusion
+from dcase_asd.artifacts.runs import editions_below, is_run, no_such_run
 from dcase_asd.artifacts.scores import of_machines, of_tests, read_scores, scores_path
-from dcase_asd.challenge.bootstrap import confidence_interval
-from dcase_asd.challenge.curves import find_strata
+from dcase_asd.challenge.bootstrap import confidence_interval, own_intervals
+from dcase_asd.challenge.curves import CONDITIONS, find_strata
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.evaluation_report import EvaluationReport
 from dcase_asd.challenge.ground_truth import read_ground_truth
@@ -21,25 +22,27 @@ from dcase_asd.challenge.labelling import (
     label_by_truth,
     sections_of,
 )
-from dcase_asd.challenge.litter import find_below
 from dcase_asd.challenge.metrics import evaluate as official_result
 from dcase_asd.challenge.official_scores import read_official_scores
 from dcase_asd.challenge.report_table import as_csv, as_latex, as_markdown
 from dcase_asd.errors import DataError
 from dcase_asd.progress import Progress, Silent
 
+FEW = 10
+"""Test clips of a condition below which the pAUC rests on less than one normal clip."""
+
 
 def evaluate_run_or_folder(
-    target: Path,
+    target: str | Path,
     edition: str,
-    ground_truth: Path | None = None,
+    ground_truth: str | Path | None = None,
     *,
     machines: Sequence[str] = (),
     resamples: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Evaluate a system as the official evaluator of an edition does.
+    """Evaluate a system as the official evaluator of an edition does; one's own by AUC and pAUC.
 
     Args:
         target: A run folder with scores, or a folder with the official score (and decision) files
@@ -57,18 +60,15 @@ def evaluate_run_or_folder(
         a label, are left out and named in its notes.
 
     Raises:
-        DataError: The target does not exist.
+        DataError: The target does not exist, or is a file or data folder.
         ScoresError: Scores are missing, malformed, duplicated or not finite.
         GroundTruthError: Labels are missing or do not match the scores.
     """
     rules = load_edition(edition)
     said = _Notes(progress or Silent())
-    if not target.is_dir():
-        what = "a file" if target.is_file() else "not there"
-        raise DataError(f"{target}: {what}; give a run folder or one with official score files")
-    scores = (
-        _read_run(target, rules) if _is_run(target, rules) else read_official_scores(target, rules)
-    )
+    target = Path(target)
+    ground_truth = None if ground_truth is None else Path(ground_truth)
+    scores = _read_scores(target, rules)
     fusion = read_fusion(target, rules.name)
     for sentence in fusion.caveats() if fusion is not None else ():
         said.note(sentence)
@@ -87,14 +87,15 @@ def evaluate_run_or_folder(
     evaluation = official_result(labelled, rules.metric, strict=rules.official)
     for sentence in evaluation.left_out:
         said.note(sentence)
-    interval = (
-        confidence_interval(
-            labelled, rules.metric, resamples=resamples, seed=seed, strict=rules.official
-        )
-        if resamples
-        else None
-    )
+    interval, intervals = None, {}
+    if resamples and rules.official:
+        interval = confidence_interval(labelled, rules.metric, resamples=resamples, seed=seed)
+    elif resamples:
+        intervals = own_intervals(labelled, resamples=resamples, seed=seed)
+        interval = intervals[""]["mean"]
     strata = find_strata(labelled)
+    if not rules.official:
+        _note_few(labelled, said)
     return EvaluationReport(
         edition=rules.name,
         target=target.resolve().name,
@@ -104,29 +105,32 @@ def evaluate_run_or_folder(
         clips={name: len(rows) for name, rows in zip(strata.names, strata.rows, strict=True)},
         complete=complete,
         notes=tuple(said.notes),
+        intervals=intervals,
     )
 
 
 def write_results(
     report: EvaluationReport,
     *,
-    json: Path | None = None,
-    csv: Path | None = None,
-    markdown: Path | None = None,
-    latex: Path | None = None,
+    json: str | Path | None = None,
+    csv: str | Path | None = None,
+    markdown: str | Path | None = None,
+    latex: str | Path | None = None,
 ) -> list[Path]:
     """Write a report in the formats that a path is given for; returns the paths.
 
     Raises:
         ArtifactError: A file cannot be written.
     """
+    written = []
     if json is not None:
-        write_json(json, report.to_json())
-    texts = {csv: as_csv, markdown: as_markdown, latex: as_latex}
-    for path, text in texts.items():
+        written.append(Path(json))
+        write_json(written[-1], report.to_json())
+    for path, text in ((csv, as_csv), (markdown, as_markdown), (latex, as_latex)):
         if path is not None:
-            write_text(path, text(report.evaluation, report.target))
-    return [path for path in (json, *texts) if path is not None]
+            written.append(Path(path))
+            write_text(written[-1], text(report.evaluation, report.target, report.intervals))
+    return written
 
 
 class _Notes:
@@ -141,19 +145,31 @@ class _Notes:
         self.progress.note(message)
 
 
-def _is_run(target: Path, edition: Edition) -> bool:
-    """Whether a folder is a run's; a folder of official files may have ``scores/`` below it too."""
-    return (
-        (target / "recipe.toml").is_file()
-        or (target / "embeddings").is_dir()
-        or scores_path(target, edition.name).is_file()
-        or bool(find_below(target / "scores", "*.json"))
-    )
+def _read_scores(target: Path, edition: Edition) -> pd.DataFrame:
+    wanted = "; give a run folder or one with official score files"
+    if not target.exists():
+        raise DataError(no_such_run(target, wanted))
+    if not target.is_dir() or editions_below(target):
+        raise DataError(f"{target}: a {'data folder' if target.is_dir() else 'file'}{wanted}")
+    # A folder of official files may have scores/ below it, too.
+    of_run = is_run(target) or scores_path(target, edition.name).is_file()
+    return _read_run(target, edition) if of_run else read_official_scores(target, edition)
 
 
 def _read_run(run: Path, edition: Edition) -> pd.DataFrame:
     scores = read_scores(run, edition.name)
     return of_tests(scores, run, edition.name).drop(columns="split")
+
+
+def _note_few(labelled: pd.DataFrame, said: _Notes) -> None:
+    """Say of which machines there are too few clips to tell anything."""
+    for machine, clips in labelled.groupby("machine"):
+        counts = [int((clips["condition"] == condition).sum()) for condition in CONDITIONS]
+        if min(counts) < FEW:
+            said.note(
+                f"{machine}: {counts[0]} normal and {counts[1]} anomalous test clips; below {FEW} "
+                "of each, AUC and above all pAUC can be far off, and so can their intervals"
+            )
 
 
 def _is_complete(labelled: pd.DataFrame, edition: Edition, said: _Notes) -> bool:

@@ -10,19 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcase_asd.artifacts.atomic import only_writer
+from dcase_asd.artifacts.atomic import fingerprint, only_writer
 from dcase_asd.artifacts.checkpoints import KeptCheckpoint, checkpoints_folder, read_kept
-from dcase_asd.errors import RecipeError, TrainingError
+from dcase_asd.artifacts.header_cache import content_hashes
+from dcase_asd.challenge.edition import load_edition
+from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.registry import load_backbone
+from dcase_asd.steps.prepare import up_to_date_manifest
 from dcase_asd.system import Embedding, System, keep_recipe, read_system, recipe_path
 from dcase_asd.training.settings import Training
+from dcase_asd.training_rules import Uses, objections, uses_of
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
     from dcase_asd.training.dataset import TrainingSet
+    from dcase_asd.training.evaluation import DevelopmentSet
     from dcase_asd.training.loop import Loop
 
 
@@ -36,8 +41,8 @@ class FineTuned:
 
 
 def finetune(
-    data: Path,
-    run: Path,
+    data: str | Path,
+    run: str | Path,
     system: System,
     *,
     device: str = "auto",
@@ -49,7 +54,8 @@ def finetune(
 
     A run that was stopped at any moment goes on where its state was last saved, and ends with the
     weights of an undisturbed one. Started by ``accelerate launch`` or ``torchrun``, the processes
-    share the batches of each update.
+    share the batches of each update. Where recordings are new, changed or gone since `prepare`, the
+    manifest is brought up to date first.
 
     Args:
         data: Data folder with a manifest.
@@ -62,22 +68,27 @@ def finetune(
 
     Raises:
         DataError: The data folder lacks clips, classes, noise or a labelled development set.
-        BackboneError: The plugin or checkpoint cannot be used or fine-tuned.
+        BackboneError: The plugin or checkpoint cannot be used or fine-tuned, or holds weights that
+            are not finite.
         TrainingError: The recipe does not fit the backbone, data, memory or number of processes;
             the loss is not finite; the state is damaged.
         ArtifactError: The run folder was made with another recipe, or is being written.
     """
     from dcase_asd.training.dataset import read_training_set
 
+    data, run = Path(data), Path(run)
     settings = system.train or Training()
     system = dataclasses.replace(system, train=settings)
+    progress = (progress or Silent()) if is_main_process() else Silent()
+    up_to_date_manifest(data, progress)
     chosen = read_training_set(data, settings)
+    inputs = _inputs(data, chosen, progress)
     before = read_kept(run)
     if before is not None and before.finished:  # seen before torch is imported, which takes seconds
         with only_writer(run) if is_main_process() else nullcontext():
             if is_main_process():
                 keep_recipe(run, system)
-        if before.inputs != chosen.fingerprint():
+        if not inputs.startswith(before.inputs):
             raise TrainingError(
                 f"{run}: fine-tuned on other clips than the data folder holds now; "
                 "give another --run"
@@ -85,10 +96,10 @@ def finetune(
         return _outcome(run, changed=False)
 
     from dcase_asd.training.engine import leave_processes, make_accelerator, names_lost_processes
+    from dcase_asd.training.evaluation import read_development_set
     from dcase_asd.training.journal import Journal
 
     accelerator = make_accelerator(settings, device)
-    progress = (progress or Silent()) if accelerator.is_main_process else Silent()
     with (
         only_writer(run) if accelerator.is_main_process else nullcontext(),
         names_lost_processes(accelerator.num_processes),
@@ -98,9 +109,21 @@ def finetune(
         accelerator.wait_for_everyone()
         for note in chosen.notes:
             progress.note(note)
+        dev = read_development_set(data, settings, system.embed.channel)
+        uses = uses_of(
+            chosen.clips["edition"],
+            chosen.noise["edition"],
+            "" if dev is None or settings.ensemble == "last" else dev.edition.name,
+        )
+        if not settings.editions and len(uses["train"]) > 1:
+            listed = ", ".join(uses["train"])
+            progress.note(f"trained on all that is on disk: {listed}; --editions chooses")
+        for sentence in _rules_broken(system, uses):
+            progress.note(sentence)
         loop = _loop(
-            data, run, system, settings, chosen,
-            accelerator=accelerator, device=device, workers=workers, progress=progress,
+            data, run, system, settings, chosen, dev, uses,
+            inputs=inputs, accelerator=accelerator, device=device, workers=workers,
+            progress=progress,
         )  # fmt: skip
         state = loop.files.load_state()
         if accelerator.is_main_process:
@@ -120,8 +143,8 @@ def is_main_process() -> bool:
 
 
 def planned_system(
-    run: Path,
-    recipe: Path | None = None,
+    run: str | Path,
+    recipe: str | Path | None = None,
     *,
     plugin: str | None = None,
     checkpoint: str | None = None,
@@ -143,7 +166,7 @@ def planned_system(
     Raises:
         RecipeError: The recipe or a value is wrong, or no plugin is named anywhere.
     """
-    path = recipe or recipe_path(run)
+    run, path = Path(run), Path(recipe or recipe_path(run))
     if recipe is not None or path.is_file():
         system = read_system(path)
     elif plugin is None:
@@ -162,30 +185,61 @@ def planned_system(
     return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
 
 
+def _inputs(data: Path, chosen: TrainingSet, progress: Progress) -> str:
+    """Fingerprint of what is trained on: which clips, then their audio.
+
+    What was begun before the audio was looked at has the first half, with which this begins.
+    """
+    paths = [*chosen.clips["path"], *chosen.noise["path"]]
+    hashes = content_hashes(data, paths, progress)
+    return chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
+
+
+def _rules_broken(system: System, uses: Uses) -> list[str]:
+    """What the rules of the editions to be scored have against the training, in words.
+
+    Where the recipe names none that is the newest edition that is trained on.
+    """
+    editions = [load_edition(name) for name in system.editions or uses["train"]]
+    official = [each for each in editions if each.official]
+    judged = official if system.editions else official[-1:]
+    return [
+        f"{each.what}: scores of {edition.name} are for analysis, not for a submission"
+        for edition in judged
+        for each in objections(uses, edition, system.name)
+    ]
+
+
 def _loop(
     data: Path,
     run: Path,
     system: System,
     settings: Training,
     chosen: TrainingSet,
+    dev: DevelopmentSet | None,
+    uses: Uses,
     *,
+    inputs: str,
     accelerator: Accelerator,
     device: str,
     workers: int,
     progress: Progress,
 ) -> Loop:
     """Put together all parts of the training."""
+    from dcase_asd.backbone import broken_weight
     from dcase_asd.training.batches import TrainingBatches
     from dcase_asd.training.checkpoints import CheckpointFiles
     from dcase_asd.training.engine import Engine
-    from dcase_asd.training.evaluation import read_development_set
     from dcase_asd.training.loop import Loop
     from dcase_asd.training.model import Trainee
 
     recipe = system.embed
-    dev = read_development_set(data, settings, recipe.channel)
-    checkpoint = None if recipe.checkpoint is None else Path(recipe.checkpoint)
-    backbone = load_backbone(recipe.plugin, checkpoint, **recipe.options)
+    backbone = load_backbone(recipe.plugin, recipe.checkpoint, **recipe.options)
+    if weight := broken_weight(backbone):
+        raise BackboneError(
+            f"{recipe.checkpoint or recipe.plugin}: the weight {weight} is not finite, so that "
+            "nothing can be learnt from there; give another --checkpoint"
+        )
     sub_centers = chosen.sub_centers(settings)
     trainee = Trainee(backbone, sub_centers, settings)
     rate = backbone.sample_rate or settings.sample_rate
@@ -201,7 +255,7 @@ def _loop(
         batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
         dev=dev,
         detector=system.score,
-        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, chosen.fingerprint()),
+        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses),
         journal=None,
         settings=settings,
         progress=progress,

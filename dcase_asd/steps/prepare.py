@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,21 +15,45 @@ from dcase_asd.artifacts.manifest import (
     COLUMNS,
     link_recordings,
     manifest_path,
+    read_manifest,
     write_manifest,
     writing_manifest,
 )
+from dcase_asd.artifacts.runs import check_data
 from dcase_asd.artifacts.tables import write_table
-from dcase_asd.audio import content_hash, read_header_and_key
+from dcase_asd.audio import content_hash, inspect_recording
 from dcase_asd.challenge.clip import ClipName, parse_clip_name, parse_own_name
+from dcase_asd.challenge.edition import load_edition
 from dcase_asd.challenge.labels import class_label
+from dcase_asd.challenge.problems import some
 from dcase_asd.challenge.tree import EXPECTED, FoundFile, walk_tree
-from dcase_asd.errors import AudioError, ClipNameError, DataError
+from dcase_asd.errors import ArtifactError, AudioError, BusyError, ClipNameError, DataError
 from dcase_asd.progress import Progress, Silent
 
 READERS = 8
 """Threads that read headers; more than cores, because on a network disk reading is waiting."""
 CHUNK = 256
 """Files handed to a thread at once."""
+SECONDS_BETWEEN_ATTEMPTS = 1.0
+"""How often to look whether another process has finished with the data folder."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Paths of the clips that are new, hold other audio, or are gone or not usable any more."""
+
+    new: list[str]
+    changed: list[str]
+    gone: list[str]
+
+    def __str__(self) -> str:
+        parts = {"new": self.new, "changed": self.changed, "gone or left out": self.gone}
+        told = [
+            f"{len(paths)} {kind} ({some(path.rpartition('/')[2] for path in paths)})"
+            for kind, paths in parts.items()
+            if paths
+        ]
+        return ", ".join(told)
 
 
 @dataclass(frozen=True)
@@ -38,25 +63,31 @@ class Inventory:
     Attributes:
         clips: The manifest.
         problems: Files that were left out, columns `path` and `reason`.
+        notes: Files whose header lacks or contradicts something, columns `path` and `note`: what
+            was assumed.
         duplicates: Clips whose audio stands in several places, columns `group` and `path`.
         read: Number of files whose header was read; the others had not changed.
+        changes: How the clips differ from those found last time.
         changed: Whether the manifest is another than before.
     """
 
     clips: pd.DataFrame
     problems: pd.DataFrame
+    notes: pd.DataFrame
     duplicates: pd.DataFrame
     read: int
-    changed: bool
+    changes: Changes
+    changed: bool = False
 
 
 def prepare(
-    data: Path, progress: Progress | None = None, manifest: Path | None = None
+    data: str | Path, progress: Progress | None = None, manifest: str | Path | None = None
 ) -> Inventory:
     """Find all clips below a data folder and write `clips.csv`.
 
-    Beside it go `clips.problems.csv` (files that were left out, with the reason) and
-    `clips.duplicates.csv` (the same audio in several places).
+    Beside it go `clips.problems.csv` (files that were left out, with the reason),
+    `clips.notes.csv` (what was assumed to read a file) and `clips.duplicates.csv` (the same audio
+    in several places).
 
     Args:
         data: Data folder in the layout of the official baselines.
@@ -68,45 +99,136 @@ def prepare(
         DataError: The folder is missing or holds no clip at all.
         ArtifactError: The tables cannot be written.
     """
-    progress = progress or Silent()
-    if manifest is not None and manifest.resolve() != data.resolve():
-        link_recordings(data, manifest)
-        data = manifest
-    found = list(walk_tree(data))
+    data, progress = check_data(data), progress or Silent()
+    if manifest is not None and Path(manifest).resolve() != data.resolve():
+        link_recordings(data, Path(manifest))
+        data = Path(manifest)
+    next(walk_tree(data), None)  # no edition is told before a lock is made
     with writing_manifest(data):
-        names, reasons = _parse_names(found)
-        named = [file for file in found if file.path in names]
-        files, read = _read_headers(data, named, progress)
-        for file in files.values():
-            if file.problem:
-                reasons[file.path] = file.problem
-                del names[file.path]
-        _leave_out_same_names(found, names, reasons)
-        duplicates = _find_duplicates(data, [files[path] for path in names], progress)
+        found, files = survey(data, progress)
         write_cache(data, list(files.values()))
-        clips = _manifest([file for file in found if file.path in names], names, files)
-        problems = pd.DataFrame(sorted(reasons.items()), columns=["path", "reason"], dtype=str)
-        if clips.empty:
-            raise DataError(_nothing_found(data, problems))
-        write_table(data / "clips.problems.csv", problems, ["path", "reason"])
-        write_table(data / "clips.duplicates.csv", duplicates, ["group", "path"])
-        changed = write_manifest(manifest_path(data), clips)
-    return Inventory(clips, problems, duplicates, read, changed)
+        if found.clips.empty:
+            raise DataError(_nothing_found(data, found.problems))
+        write_table(data / "clips.problems.csv", found.problems, ["path", "reason"])
+        write_table(data / "clips.notes.csv", found.notes, ["path", "note"])
+        write_table(data / "clips.duplicates.csv", found.duplicates, ["group", "path"])
+        changed = write_manifest(manifest_path(data), found.clips)
+    return replace(found, changed=changed)
+
+
+def prepare_when_free(data: str | Path, progress: Progress) -> Inventory:
+    """Prepare a data folder, after any other process that is about it."""
+    said = False
+    while True:
+        try:
+            return prepare(data, progress)
+        except BusyError as error:
+            if not said:
+                progress.note(f"{error}: waiting for it")
+            said = True
+            time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+
+
+def is_as_prepared(data: str | Path, edition: str | None = None) -> bool:
+    """Whether the files below a data folder, or those of an edition, are as `prepare` saw them.
+
+    Raises:
+        DataError: As `walk_tree`.
+    """
+    data = Path(data)
+    beginning = "" if edition is None else f"{load_edition(edition).folder}/"
+    known = {
+        path: file.stamp for path, file in read_cache(data).items() if path.startswith(beginning)
+    }
+    return known == {file.path: file.stamp for file in walk_tree(data, edition)}
+
+
+def up_to_date_manifest(
+    data: str | Path, progress: Progress, edition: str | None = None
+) -> pd.DataFrame:
+    """Read the manifest; where files are new, changed or gone since, it is made anew first.
+
+    Args:
+        data: Data folder.
+        progress: Where to tell what was new, changed or gone.
+        edition: Look through the files of this edition only.
+
+    Raises:
+        ArtifactError: `prepare` has never been run, or the manifest is damaged.
+        DataError: As `prepare`.
+    """
+    data = Path(data)
+    clips = read_manifest(data)
+    if is_as_prepared(data, edition):
+        return clips
+    found = prepare_when_free(data, progress)
+    if str(found.changes):
+        progress.note(f"{manifest_path(data)}: brought up to date, {found.changes}")
+    return found.clips
+
+
+def survey(data: str | Path, progress: Progress) -> tuple[Inventory, dict[str, CachedFile]]:
+    """Find all clips below a data folder, and write nothing.
+
+    Returns:
+        What was found, and what is known of every file by its path.
+    """
+    data = Path(data)
+    found = list(walk_tree(data))
+    names, reasons = _parse_names(found)
+    before = read_cache(data)
+    files, read = _read_headers(data, found, set(names), before, progress)
+    other = [
+        path
+        for path in names
+        if path in before
+        and (before[path].key, before[path].hash) != (files[path].key, files[path].hash)
+    ]
+    for path in list(names):
+        if files[path].problem:
+            reasons[path] = files[path].problem
+            del names[path]
+    _leave_out_same_names(found, names, reasons)
+    duplicates = _find_duplicates(data, [files[path] for path in names], progress)
+    clips = _manifest([file for file in found if file.path in names], names, files)
+    problems = pd.DataFrame(sorted(reasons.items()), columns=["path", "reason"], dtype=str)
+    noted = [(path, files[path].note) for path in names if files[path].note]
+    notes = pd.DataFrame(noted, columns=["path", "note"], dtype=str)
+    changes = _changes(data, list(names), other)
+    return Inventory(clips, problems, notes, duplicates, read, changes), files
+
+
+def _changes(data: Path, now: list[str], other: list[str]) -> Changes:
+    try:
+        before = dict.fromkeys(read_manifest(data)["path"])
+    except ArtifactError:  # never prepared, or damaged: there is nothing to compare with
+        return Changes([], [], [])
+    there = set(now)
+    return Changes(
+        [path for path in now if path not in before],
+        [path for path in other if path in before and path in there],
+        [path for path in before if path not in there],
+    )
 
 
 def _read_headers(
-    data: Path, found: list[FoundFile], progress: Progress
+    data: Path,
+    found: list[FoundFile],
+    named: set[str],
+    before: dict[str, CachedFile],
+    progress: Progress,
 ) -> tuple[dict[str, CachedFile], int]:
-    """Headers of all files by path, from the cache where a file has not changed."""
-    before = read_cache(data)
+    """All files by path, as they were read before where they have not changed."""
     files: dict[str, CachedFile] = {}
     new: list[CachedFile] = []
     for file in found:
         known = before.get(file.path)
-        if known and (known.size, known.changed) == (file.size, file.changed):
+        if known and known.stamp == file.stamp and (known.key or known.problem):
             files[file.path] = known
-        else:
-            files[file.path] = CachedFile(file.path, file.size, file.changed)
+            continue
+        # What was hashed once is hashed again, to tell whether its audio is another.
+        files[file.path] = CachedFile(file.path, file.stamp, hash=known.hash if known else "")
+        if file.path in named:
             new.append(files[file.path])
     chunks = [new[start : start + CHUNK] for start in range(0, len(new), CHUNK)]
     with (
@@ -122,12 +244,14 @@ def _read_chunk(data: Path, files: list[CachedFile]) -> int:
     for file in files:
         path = data / file.path
         try:
-            header, file.key = read_header_and_key(path)
+            found = inspect_recording(path)
+            if file.hash:
+                file.hash = content_hash(path)
         except AudioError as error:
-            file.problem = str(error).removeprefix(f"{path}: ")
+            file.problem, file.hash = str(error).removeprefix(f"{path}: "), ""
         else:
-            file.frames, file.sample_rate = header.frames, header.sample_rate
-            file.channels = header.channels
+            file.frames, file.sample_rate = found.header.frames, found.header.sample_rate
+            file.channels, file.key, file.note = found.header.channels, found.key, found.note
     return len(files)
 
 

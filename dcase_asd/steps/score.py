@@ -12,38 +12,60 @@ from numpy.typing import NDArray
 
 from dcase_asd.artifacts.atomic import fingerprint, only_writer, read_json
 from dcase_asd.artifacts.checkpoints import embedding_folders
-from dcase_asd.artifacts.embeddings import MachineEmbeddings, read_embeddings, rows_of
+from dcase_asd.artifacts.embeddings import (
+    MachineEmbeddings,
+    planned_data,
+    read_embeddings,
+    rows_of,
+)
+from dcase_asd.artifacts.header_cache import content_hashes, read_cache
+from dcase_asd.artifacts.manifest import read_manifest
+from dcase_asd.artifacts.runs import check_run
 from dcase_asd.artifacts.scores import scores_path, write_scores
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.detection.anomaly_scores import Detector, Domains, Normalization, score_section
 from dcase_asd.detection.standardization import mean_and_deviation
-from dcase_asd.errors import ArtifactError, RecipeError, ScoresError, TooFewClipsError, nearest_name
+from dcase_asd.errors import (
+    ArtifactError,
+    DcaseAsdError,
+    RecipeError,
+    ScoresError,
+    TooFewClipsError,
+    command,
+    nearest_name,
+)
 from dcase_asd.progress import Progress, Silent
+from dcase_asd.steps.prepare import Changes, is_as_prepared, survey
 from dcase_asd.system import keep_recipe, read_system
 
 ROWS_CHECKED = 4096
 """Embeddings looked at at once, so that a large bank is never copied as a whole."""
+SAME = 1e-6
+"""Relative difference of float32 embeddings of equal clips that came in other batches."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What `score` did: where the scores are, how many of each split, whether made anew."""
+    """What `score` did: where the scores are, how many of each split, whether anew, and how."""
 
     path: Path
     train: int
     test: int
     changed: bool
+    detector: Detector
 
 
 def score(
-    run: Path,
+    run: str | Path,
     edition: str,
     detector: Detector | None = None,
     progress: Progress | None = None,
 ) -> Scored:
     """Score every train (leave-one-out) and test clip that a run has embedded.
 
-    A fine-tuned run that scores several checkpoints averages their standardised scores.
+    A fine-tuned run that scores several checkpoints averages their standardised scores. Where the
+    recordings are not any more those that were embedded, that is told, and what was embedded is
+    scored.
 
     Args:
         run: Run folder with embeddings.
@@ -56,11 +78,12 @@ def score(
         left as they are.
 
     Raises:
+        DataError: It is no run folder.
         ArtifactError: There are no embeddings, or not of the recipe's representation, or another
             process writes this run.
         ScoresError: Embeddings are not finite, or no section can be scored.
     """
-    progress = progress or Silent()
+    run, progress = check_run(run), progress or Silent()
     name = load_edition(edition).name
     system = read_system(run)
     system = replace(system, score=detector or system.score)
@@ -69,6 +92,11 @@ def score(
         machines = [machine for part in parts for machine in part]
         if system.train is not None:
             _check_representation(run, name, machines, system.train.representation)
+        _tell_changes(run, name, embedding_folders(run)[0], parts[0], progress)
+        for note in dict.fromkeys(
+            note for machine in machines for note in machine.provenance.get("notes", [])
+        ):
+            progress.note(note)
         made_of = fingerprint(
             [machine.provenance["fingerprint"] for machine in machines], asdict(system.score)
         )
@@ -76,7 +104,9 @@ def score(
         before = read_json(path.with_suffix(".json"))
         keep_recipe(run, system)
         if before is not None and before.get("fingerprint") == made_of and path.exists():
-            return Scored(path, before["train"], before["test"], changed=False)
+            return Scored(
+                path, before["train"], before["test"], changed=False, detector=system.score
+            )
         tables: list[list[pd.DataFrame]] = [[] for _ in parts]
         with progress.bar("Scoring", len(machines), "machines") as advance:
             for part, of_part in zip(parts, tables, strict=True):
@@ -96,7 +126,7 @@ def score(
             **counts,
         }
         write_scores(run, name, scores, provenance)
-    return Scored(path, counts["train"], counts["test"], changed=True)
+    return Scored(path, **counts, changed=True, detector=system.score)
 
 
 def _check_representation(
@@ -106,11 +136,59 @@ def _check_representation(
     for machine in machines:
         found = machine.provenance.get("representation", "dense")
         if found != wanted:
+            again = command("embed", "--data", "data", "--edition", edition, "--run", run)
             raise ArtifactError(
                 f"{run}: {edition} is embedded with the representation {found}, not its recipe's "
-                f"{wanted}; embed it again with `dcase-asd embed --data DATA --run {run} "
-                f"--edition {edition}`"
+                f"{wanted}; embed it again with {again}"
             )
+
+
+def _tell_changes(
+    run: Path, edition: str, part: Path, machines: list[MachineEmbeddings], progress: Progress
+) -> None:
+    """Say which recordings are new, changed or gone since they were embedded."""
+    data = planned_data(part, edition)
+    if data is None or any("content" not in machine.provenance for machine in machines):
+        return  # embedded before that was written down
+    try:
+        if is_as_prepared(data, edition):
+            clips, files = read_manifest(data), read_cache(data)
+        else:
+            found, files = survey(data, progress)
+            clips = found.clips
+    except DcaseAsdError:
+        progress.note(
+            f"{run}: there are no recordings in {data} now, so that it is not known whether those "
+            "that were embedded changed"
+        )
+        return
+    clips = clips[(clips["edition"] == edition) & (clips["role"] == "machine")]
+    clips = clips[clips["split"].isin(["train", "test"])]
+    hashes = content_hashes(data, list(clips["path"]), progress, files)
+    columns = ("stage", "machine", "split", "path")
+    now = {
+        (stage, machine, split, path.rpartition("/")[2]): hashes[path]
+        for stage, machine, split, path in zip(*(clips[each] for each in columns), strict=True)
+    }
+    then = {
+        (machine.stage, machine.machine, split, file): content
+        for machine in machines
+        for split, file, content in zip(
+            machine.clips["split"],
+            machine.clips["file"],
+            machine.provenance["content"],
+            strict=True,
+        )
+    }
+    changes = Changes(
+        new=[clip[-1] for clip in now if clip not in then],
+        changed=[clip[-1] for clip in now if then.get(clip, now[clip]) != now[clip]],
+        gone=[clip[-1] for clip in then if clip not in now],
+    )
+    if str(changes):
+        again = command("embed", "--data", data, "--edition", edition, "--run", run)
+        progress.note(f"{run}: since it was embedded, {changes}; scored as it was, embed it again "
+                      f"with {again}")  # fmt: skip
 
 
 def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.DataFrame:
@@ -141,7 +219,7 @@ def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.Dat
     return first.assign(score=standard.mean(axis=0))
 
 
-def changed_detector(run: Path, changes: dict[str, Any]) -> Detector:
+def changed_detector(run: str | Path, changes: dict[str, Any]) -> Detector:
     """The detector of a run's recipe with some of its values replaced.
 
     Raises:
@@ -168,8 +246,8 @@ def _score_machine(
             progress.note(f"{where}: {len(queries)} test clip(s) but no train clip; left out")
             continue
         files = machine.clips["file"].to_numpy(dtype=str)
-        _check_finite(bank, files[train], where)
-        _check_finite(queries, files[test], where)
+        for vectors, of_vectors in ((bank, files[train]), (queries, files[test])):
+            _check_finite(vectors, of_vectors, where, machine.marker)
         domains = machine.clips["domain"].to_numpy(dtype=str)[train]
         try:
             found = score_section(bank, domains, queries, detector)
@@ -177,6 +255,8 @@ def _score_machine(
             raise TooFewClipsError(f"{where}: {error}") from error
         for note in found.notes:
             progress.note(f"{where}: {note}")
+        if _all_same(bank, queries):
+            progress.note(f"{where}: all embeddings are the same, so that its scores say nothing")
         known = ~np.isnan(found.train)
         for split, names, values in (
             ("train", files[train][known], found.train[known]),
@@ -190,9 +270,20 @@ def _score_machine(
     return tables
 
 
-def _check_finite(vectors: NDArray[np.float32], files: NDArray[np.str_], where: str) -> None:
+def _check_finite(
+    vectors: NDArray[np.float32], files: NDArray[np.str_], where: str, marker: Path
+) -> None:
     for start in range(0, len(vectors), ROWS_CHECKED):
         finite = np.isfinite(vectors[start : start + ROWS_CHECKED]).all(axis=1)
         if not finite.all():
             first = files[start + int(np.argmin(finite))]
-            raise ScoresError(f"{where}: the embedding of {first} is not finite; embed again")
+            raise ScoresError(
+                f"{where}: the embedding of {first} is not finite; remove {marker} and embed again"
+            )
+
+
+def _all_same(bank: NDArray[np.float32], queries: NDArray[np.float32]) -> bool:
+    parts = [part for part in (bank, queries) if len(part)]
+    low = np.min([part.min(axis=0) for part in parts], axis=0)
+    high = np.max([part.max(axis=0) for part in parts], axis=0)
+    return bool((high - low).max() <= SAME * np.maximum(-low, high).max())

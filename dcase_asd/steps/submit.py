@@ -6,22 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from dcase_asd.artifacts.atomic import only_writer, read_json, replacing, write_json
 from dcase_asd.artifacts.folders import folder_content, mend_folders, replace_folder
 from dcase_asd.artifacts.fusion import read_fusion
-from dcase_asd.artifacts.scores import read_provenance, read_scores
+from dcase_asd.artifacts.scores import read_scores
 from dcase_asd.challenge.edition import Edition, load_edition
-from dcase_asd.challenge.files import decision_file_name, official_text, score_file_name
-from dcase_asd.challenge.ground_truth import labels_from_names
 from dcase_asd.challenge.litter import find_below
 from dcase_asd.challenge.meta import (
     SubmissionForm,
-    SystemFacts,
     build_meta,
-    development_results,
     left_empty,
     meta_text,
 )
@@ -36,28 +31,16 @@ from dcase_asd.challenge.package import (
     zip_content,
 )
 from dcase_asd.challenge.problems import some
-from dcase_asd.detection.threshold import ThresholdRule, decide, set_threshold
-from dcase_asd.errors import ScoresError, SubmissionError
+from dcase_asd.detection.threshold import ThresholdRule
+from dcase_asd.errors import SubmissionError
+from dcase_asd.fused_system import system_facts
+from dcase_asd.official_files import SubmittedFile, official_files
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe import read_recipe
+from dcase_asd.training_rules import run_objections
 
 MARKER = "package.json"
 """File beside ``task2/`` that says which edition the package is for; it is not zipped."""
-
-
-@dataclass(frozen=True)
-class SubmittedFile:
-    """One score file: how many clips it names, and how many of them are decided anomalous.
-
-    `threshold` and `anomalies` are None where the edition asks for no decisions.
-    """
-
-    machine: str
-    section: str
-    domain: str
-    clips: int
-    threshold: float | None
-    anomalies: int | None
 
 
 @dataclass(frozen=True)
@@ -72,13 +55,13 @@ class Submitted:
 
 
 def submit(
-    run: Path,
+    run: str | Path,
     edition: str,
     label: str,
-    out: Path,
+    out: str | Path,
     *,
-    form: Path | None = None,
-    report: Path | None = None,
+    form: str | Path | None = None,
+    report: str | Path | None = None,
     overwrite: bool = False,
     quantile: float = 0.9,
     rule: ThresholdRule = "empirical",
@@ -103,21 +86,27 @@ def submit(
         Where the package is; a system that is there already, to the byte, is left as it is.
 
     Raises:
-        SubmissionError: The label, form or report is wrong, or something else is in the way.
+        SubmissionError: The label, form or report is wrong, something else is in the way, or the
+            edition's rules do not allow what the run was trained with.
         ScoresError: The run has no evaluation scores, or a threshold cannot be set.
         ArtifactError: The package cannot be written, or another process is writing it.
     """
-    progress = progress or Silent()
+    run, out, progress = Path(run), Path(out), progress or Silent()
     rules = load_edition(edition)
     package = package_name(label, rules)
     if not 0 < quantile < 1:
         raise SubmissionError(f"the quantile {quantile} must lie between 0 and 1, such as 0.9")
-    pdf = None if report is None else _read_report(report)
+    pdf = None if report is None else _read_report(Path(report))
     scores = read_scores(run, rules.name)
     fusion = read_fusion(run, rules.name)
     for sentence in fusion.caveats() if fusion is not None else ():
         progress.note(sentence)
-    files, rows, caveats = _official_files(run, scores, rules, quantile, rule)
+    objections = run_objections(run, rules)
+    if refusals := [str(each) for each in objections if each.level == "error"]:
+        raise SubmissionError("; ".join(refusals))
+    for each in objections:
+        progress.note(str(each))
+    files, rows, caveats = official_files(run, scores, rules, quantile, rule)
     for caveat, sections in caveats.items():
         progress.note(f"{some(sections)}: {caveat}")
     _note_coverage(rules, rows, progress)
@@ -132,10 +121,9 @@ def submit(
         system = task / label
         report_path = task / report_name(package)
         new_system = _must_change(system, folder_content(system), content, overwrite)
-        before = report_path.read_bytes() if report_path.is_file() else None
-        new_report = pdf is not None and _must_change(
-            report_path, _single(before), {report_path.name: pdf}, overwrite
-        )
+        name = report_path.name
+        before = {name: report_path.read_bytes()} if report_path.is_file() else None
+        new_report = pdf is not None and _must_change(report_path, before, {name: pdf}, overwrite)
         if new_system:
             replace_folder(system, content)
         if new_report and pdf is not None:
@@ -159,61 +147,6 @@ def _read_report(path: Path) -> bytes:
     return content
 
 
-def _official_files(
-    run: Path, scores: pd.DataFrame, edition: Edition, quantile: float, rule: ThresholdRule
-) -> tuple[dict[str, str], list[SubmittedFile], dict[str, list[str]]]:
-    """The files with their content, what they hold, and caveats of thresholds by machine."""
-    evaluation = scores[scores["stage"] == "eval"]
-    test = evaluation[evaluation["split"] == "test"]
-    if test.empty:
-        raise ScoresError(
-            f"{run}: holds no scores of the evaluation set of {edition.name}, which a package is "
-            "made of; put its eval_data into the data folder, then prepare, embed and score"
-        )
-    by_domain = "{domain}" in edition.submission.score_file
-    test = labels_from_names(test, edition) if by_domain else test.assign(domain="")
-    files: dict[str, str] = {}
-    rows: list[SubmittedFile] = []
-    caveats: dict[str, list[str]] = {}
-    for (machine, section), clips in test.groupby(["machine", "section"]):
-        limit = None
-        if edition.submission.decision_file:
-            mine = (evaluation["machine"] == machine) & (evaluation["section"] == section)
-            train = evaluation[mine & (evaluation["split"] == "train")]
-            train = labels_from_names(train, edition, "train")
-            where = f"{run}: {edition.name} {machine} section {section}"
-            found = set_threshold(
-                train["score"].to_numpy(dtype=np.float64),
-                train["domain"].to_numpy(dtype=str),
-                rule,
-                quantile,
-                where,
-            )
-            limit = found.value
-            for caveat in found.caveats:
-                caveats.setdefault(caveat, []).append(f"{machine} section {section}")
-        for domain, group in clips.groupby("domain"):
-            key = (str(machine), str(section), str(domain))
-            if by_domain and not domain:
-                raise ScoresError(
-                    f"{run}: {group['file'].iloc[0]} does not name its domain, by which "
-                    f"{edition.name} sorts its files; score the clips under their official names"
-                )
-            ordered = group.sort_values("file")
-            values = ordered["score"].to_numpy(dtype=np.float64)
-            names = ordered["file"].to_list()
-            name = score_file_name(edition, *key)
-            files[name] = official_text(dict(zip(names, values.tolist(), strict=True)), name)
-            anomalies = None
-            if limit is not None:
-                name = decision_file_name(edition, *key)
-                decisions = decide(values, limit).tolist()
-                files[name] = official_text(dict(zip(names, decisions, strict=True)), name)
-                anomalies = sum(decisions)
-            rows.append(SubmittedFile(*key, len(names), limit, anomalies))
-    return files, rows, caveats
-
-
 def _note_coverage(edition: Edition, rows: list[SubmittedFile], progress: Progress) -> None:
     machines = edition.machines["eval"]
     lacking = set(machines) - {row.machine for row in rows}
@@ -230,23 +163,22 @@ def _meta(
     edition: Edition,
     label: str,
     *,
-    form: Path | None,
+    form: str | Path | None,
     progress: Progress,
 ) -> str:
     filled = SubmissionForm() if form is None else read_recipe(form, SubmissionForm)
-    provenance = read_provenance(run, edition.name)
-    results = development_results(scores, edition)
-    facts = SystemFacts(
-        sample_rate=provenance.get("sample_rate"),
-        parameters=provenance.get("parameters"),
-        macs=provenance.get("macs"),
-        results=results,
-    )
+    facts = system_facts(run, scores, edition)
+    said = filled.description.get("ensemble_method_subsystem_count", facts.subsystems)
+    if facts.subsystems is not None and said != facts.subsystems:
+        progress.note(
+            f"the form says {said} in ensemble_method_subsystem_count, but the run is made of "
+            f"{facts.subsystems}; take it out of the form to have them counted"
+        )
     meta = build_meta(label, edition, filled, facts)
     unasked = sorted(set(filled.description) - set(edition.submission.description))
     if unasked:
         progress.note(f"{edition.name} does not ask for {', '.join(unasked)}: left out")
-    unknown = [machine for machine, values in results.items() if None in values.values()]
+    unknown = [machine for machine, values in facts.results.items() if None in values.values()]
     if unknown:
         progress.note(
             f"the run has no complete labelled development scores of "
@@ -291,10 +223,6 @@ def _must_change(
         f"{path}: is there already and differs ({some(differing)}); replace it with --overwrite, "
         "or take another label"
     )
-
-
-def _single(content: bytes | None) -> dict[str, bytes] | None:
-    return None if content is None else {"": content}
 
 
 def _write_archive(folder: Path, archive: Path) -> bool:

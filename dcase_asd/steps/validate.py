@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import get_args
 
+import pandas as pd
+
+from dcase_asd.artifacts.fusion import read_fusion
 from dcase_asd.artifacts.manifest import clips_of_edition, read_manifest
 from dcase_asd.artifacts.scores import read_scores
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.files import official_clip_name
-from dcase_asd.challenge.meta import development_results
-from dcase_asd.challenge.package import read_package
-from dcase_asd.challenge.problems import Problem
-from dcase_asd.challenge.validation import Key, check_package
-from dcase_asd.errors import DataError, SubmissionError, nearest_name
+from dcase_asd.challenge.official_scores import Key, evaluation_scores
+from dcase_asd.challenge.package import TASK_FOLDER, read_package
+from dcase_asd.challenge.problems import Problem, warning
+from dcase_asd.challenge.run_check import RunContent, check_against_run, run_content
+from dcase_asd.challenge.validation import check_package
+from dcase_asd.detection.threshold import ThresholdRule
+from dcase_asd.errors import (
+    DataError,
+    ScoresError,
+    SubmissionError,
+    TooFewClipsError,
+    command,
+    nearest_name,
+)
+from dcase_asd.fused_system import system_facts
+from dcase_asd.official_files import official_files
+from dcase_asd.training_rules import run_objections
 
 
 @dataclass(frozen=True)
@@ -47,15 +64,23 @@ class Validation:
         return not (self.problems if strict else self.errors)
 
 
-def validate(package: Path, edition: str, data: Path, runs: Sequence[str] = ()) -> Validation:
+def validate(
+    package: str | Path,
+    edition: str,
+    data: str | Path,
+    runs: Sequence[str | Path] = (),
+    *,
+    quantile: float = 0.9,
+) -> Validation:
     """Check a challenge package.
 
     Args:
         package: The zip or the folder that `submit` makes; nothing is unpacked to disk.
         edition: Whose rules hold.
         data: Data folder with the manifest of the edition's evaluation set.
-        runs: Run folders to compute the development results from again: one for each system in
-            the order of the labels, or ``LABEL=FOLDER``.
+        runs: Run folders to compare scores, results and what was trained on with: one for each
+            system in the order of the labels, or ``LABEL=FOLDER``.
+        quantile: That the decisions were submitted with.
 
     Returns:
         All errors and warnings.
@@ -65,15 +90,26 @@ def validate(package: Path, edition: str, data: Path, runs: Sequence[str] = ()) 
         DataError: The data folder holds no evaluation test clip of the edition.
         ScoresError: A run has no scores of the edition.
     """
-    rules = load_edition(edition)
+    package, rules = Path(package), load_edition(edition)
     clips = _evaluation_clips(data, rules)
     content = read_package(package)
-    systems = list(content.systems())
-    computed = {
-        label: development_results(read_scores(run, rules.name), rules)
-        for label, run in _runs_of_systems(runs, systems).items()
-    }
+    files = content.systems()
+    systems = list(files)
+    folders = _runs_of_systems(runs, systems)
+    held: dict[str, RunContent] = {}
+    for label, run in folders.items():
+        scores = read_scores(run, rules.name)
+        by_file = evaluation_scores(scores, rules, run)
+        facts, decisions = (
+            system_facts(run, scores, rules),
+            _decisions(run, scores, rules, quantile),
+        )
+        held[label] = run_content(by_file, rules, facts, decisions)
+    computed = {label: each.facts.results for label, each in held.items()}
     problems = check_package(content, rules, clips, computed)
+    for label, run in folders.items():
+        problems += check_against_run(label, files[label], held[label])
+        problems += _check_rules(run, rules, f"{TASK_FOLDER}/{label}")
     return Validation(
         package=package,
         edition=rules.name,
@@ -84,7 +120,29 @@ def validate(package: Path, edition: str, data: Path, runs: Sequence[str] = ()) 
     )
 
 
-def _evaluation_clips(data: Path, edition: Edition) -> dict[Key, set[str]]:
+def _decisions(
+    run: Path, scores: pd.DataFrame, edition: Edition, quantile: float
+) -> dict[str, dict[str, str]]:
+    """Threshold rule -> files that a run would be submitted with; without rules that fail."""
+    found = {}
+    for rule in get_args(ThresholdRule) if edition.submission.decision_file else ():
+        with suppress(ScoresError, TooFewClipsError):
+            files, _, _ = official_files(run, scores, edition, quantile, rule)
+            found[rule] = {name: text for name, text in files.items() if "decision" in name}
+    return found
+
+
+def _check_rules(run: Path, edition: Edition, where: str) -> list[Problem]:
+    """What the rules have against how a run was made."""
+    fusion = read_fusion(run, edition.name)
+    caveats = [] if fusion is None else fusion.caveats()
+    return [
+        *(Problem(each.level, where, str(each)) for each in run_objections(run, edition)),
+        *(warning(where, sentence) for sentence in caveats),
+    ]
+
+
+def _evaluation_clips(data: str | Path, edition: Edition) -> dict[Key, set[str]]:
     clips = clips_of_edition(read_manifest(data), edition.name, data)
     test = clips[
         (clips["stage"] == "eval") & (clips["split"] == "test") & (clips["role"] == "machine")
@@ -92,7 +150,7 @@ def _evaluation_clips(data: Path, edition: Edition) -> dict[Key, set[str]]:
     if test.empty:
         raise DataError(
             f"{data}: holds no evaluation test clip of {edition.name} to check the package by; "
-            "put its eval_data there and run `dcase-asd prepare` again"
+            f"put its eval_data there and run {command('prepare', '--data', data)} again"
         )
     by_domain = "{domain}" in edition.submission.score_file
     expected: dict[Key, set[str]] = {}
@@ -103,11 +161,13 @@ def _evaluation_clips(data: Path, edition: Edition) -> dict[Key, set[str]]:
     return expected
 
 
-def _runs_of_systems(runs: Sequence[str], systems: list[str]) -> dict[str, Path]:
+def _runs_of_systems(runs: Sequence[str | Path], systems: list[str]) -> dict[str, Path]:
+    if not systems:  # told where the package is checked
+        return {}
     named: dict[str, Path] = {}
     unnamed: list[Path] = []
     for run in runs:
-        label, equals, folder = run.partition("=")
+        label, equals, folder = str(run).partition("=")
         if not equals or Path(run).is_dir():
             unnamed.append(Path(run))
         elif label in systems:

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcase_asd.artifacts.atomic import only_writer
-from dcase_asd.checkpoints import (
+from dcase_asd.errors import BackboneError, DownloadError
+from dcase_asd.progress import Progress, Silent
+from dcase_asd.registry import (
     Checkpoint,
     WeightFile,
     by_hand,
     choose_checkpoint,
+    installed_plugins,
     named_checkpoints,
 )
-from dcase_asd.errors import BackboneError, DownloadError
-from dcase_asd.progress import Progress, Silent
-from dcase_asd.registry import installed_plugins
 from dcase_asd.transfer.checksum import file_checksum
 from dcase_asd.transfer.connection import Connection, Patience
 from dcase_asd.transfer.fetch import fetch

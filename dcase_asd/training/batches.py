@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from dcase_asd.audio import Waveform, read_span
-from dcase_asd.errors import AudioError, DcaseAsdError, TrainingError
+from dcase_asd.errors import AudioError, DcaseAsdError, TrainingError, command
 from dcase_asd.training.dataset import TrainingSet
 from dcase_asd.training.settings import Training
 
@@ -148,9 +148,8 @@ class TrainingBatches(Dataset[TrainingBatch]):
         start = int(generator.integers(max(frames - wanted, 0) + 1))
         clip = read_span(self.data / of.paths[row], start, wanted, self.channel)
         if not len(clip):
-            raise AudioError(
-                f"{self.data / of.paths[row]}: shorter than it was; run `dcase-asd prepare` again"
-            )
+            again = command("prepare", "--data", self.data)
+            raise AudioError(f"{self.data / of.paths[row]}: shorter than it was; run {again} again")
         if rate != self.sample_rate:
             clip = soxr.resample(clip, rate, self.sample_rate, quality="HQ").astype(np.float32)
         return clip[: self.samples]

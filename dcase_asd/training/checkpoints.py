@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class CheckpointFiles:
         classes: What the classifier's classes are called.
         sub_centers: Sub-centers of each class.
         inputs: Fingerprint of what is trained on.
+        uses: Whose recordings are used, and how (see `training_rules`).
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class CheckpointFiles:
         classes: Sequence[TrainingClass],
         sub_centers: Sequence[int],
         inputs: str,
+        uses: Mapping[str, Sequence[str]],
     ) -> None:
         self.run, self.settings, self.inputs = run, settings, inputs
         self.folder = checkpoints_folder(run)
@@ -69,6 +71,7 @@ class CheckpointFiles:
         self.about = {
             "classes": json.dumps(labels, ensure_ascii=False),
             "recipe": recipe_text(settings),
+            "editions": json.dumps(uses),
         }
 
     def save_model(self, trainee: Trainee, step: int) -> str:
@@ -124,10 +127,10 @@ class CheckpointFiles:
             raise TrainingError(
                 f"{path}: damaged ({reason}); remove this run's checkpoints and start again"
             ) from error
-        if content["inputs"] != self.inputs:
+        if not self.inputs.startswith(content["inputs"]):
             raise TrainingError(
                 f"{self.run}: this run was begun with other clips than the data folder holds now; "
-                "give another --run, or put the data back as it was and run `dcase-asd prepare`"
+                "give another --run, or put the data back as it was and prepare it again"
             )
         kept = tuple(KeptCheckpoint(**each) for each in content["kept"])
         return SavedState(content["updates"], content["engine"], kept)

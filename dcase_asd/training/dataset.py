@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from dcase_asd.artifacts.manifest import manifest_path, read_manifest
 from dcase_asd.artifacts.tables import read_table
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.challenge.labels import TrainingClass, training_classes
-from dcase_asd.errors import DataError, nearest_name
+from dcase_asd.errors import DataError, command, nearest_name
 from dcase_asd.training.settings import Training
 
 
@@ -46,7 +45,7 @@ class TrainingSet:
         return [settings.sub_centers if settings.sub_centered == "all" else 1] * len(self.classes)
 
 
-def read_training_set(data: Path, settings: Training) -> TrainingSet:
+def read_training_set(data: str | Path, settings: Training) -> TrainingSet:
     """Choose the training set from what `prepare` found.
 
     Train clips of machines only. Audio that also stands in a test set is left out. Of audio that
@@ -61,11 +60,12 @@ def read_training_set(data: Path, settings: Training) -> TrainingSet:
         DataError: There are fewer than two classes, or no such edition or noise.
         ArtifactError: `prepare` has not been run.
     """
+    data = Path(data)
     manifest = read_manifest(data)
     duplicates = read_table(
         data / "clips.duplicates.csv",
         {"group": str, "path": str},
-        f"dcase-asd prepare --data {shlex.quote(str(data))}",
+        command("prepare", "--data", data),
     )
     trained = (manifest["split"] == "train") & (manifest["role"] == "machine")
     clips = manifest[
@@ -89,10 +89,13 @@ def read_training_set(data: Path, settings: Training) -> TrainingSet:
 def _editions(manifest: pd.DataFrame, wanted: Iterable[str], data: Path) -> list[str]:
     present = sorted(manifest["edition"].unique())
     names = [load_edition(name).name for name in wanted]
-    for name in names:
-        if name not in present:
-            raise DataError(f"{manifest_path(data)}: no clip of edition {name}; "
-                            f"{nearest_name(name, present)}")  # fmt: skip
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise DataError(
+            f"{manifest_path(data)}: no clip of edition {', '.join(missing)}; "
+            f"{nearest_name(missing[0], present)} Download what is missing, or train on what is "
+            "there by --editions, or editions in [train] of the recipe or an overlay"
+        )
     return names or present
 
 

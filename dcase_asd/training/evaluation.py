@@ -45,7 +45,9 @@ class DevelopmentSet:
     channel: int = 0
 
 
-def read_development_set(data: Path, settings: Training, channel: int = 0) -> DevelopmentSet | None:
+def read_development_set(
+    data: str | Path, settings: Training, channel: int = 0
+) -> DevelopmentSet | None:
     """The development set that chooses checkpoints.
 
     Args:
@@ -59,6 +61,7 @@ def read_development_set(data: Path, settings: Training, channel: int = 0) -> De
     Raises:
         DataError: There is no such edition, or none with labels, and checkpoints must be compared.
     """
+    data = Path(data)
     clips = read_manifest(data)
     clips = clips[(clips["stage"] == "dev") & (clips["role"] == "machine")]
     tests = clips[clips["split"] == "test"]

@@ -46,13 +46,13 @@ class Journal:
             self._board.close()
 
 
-def read_journal(run: Path) -> tuple[dict[str, float], ...]:
+def read_journal(run: str | Path) -> tuple[dict[str, float], ...]:
     """The values of each update of a run, in order; none where it was not fine-tuned.
 
     Raises:
         ArtifactError: A line is damaged.
     """
-    path = run / "train.jsonl"
+    path = Path(run) / "train.jsonl"
     try:
         return tuple(json.loads(line) for line in _lines(path))
     except ValueError as error:

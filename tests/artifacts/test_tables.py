@@ -1,7 +1,7 @@
 import pytest
 
 from dcase_asd.artifacts.tables import read_table
-from dcase_asd.errors import ArtifactError
+from dcase_asd.errors import ArtifactError, command
 
 TYPES = {"file": str, "frames": int, "score": float}
 
@@ -22,7 +22,7 @@ def test_a_fault_is_named_with_its_file_and_line(tmp_path, rows, words):
     path = tmp_path / "scores.csv"
     path.write_text("file,frames,score\n" + rows)
     with pytest.raises(ArtifactError) as caught:
-        read_table(path, TYPES, "dcase-asd score runs/a")
+        read_table(path, TYPES, command("score", "runs/a"))
     message = str(caught.value)
     assert f"{path}, {words}" in message
     assert message.endswith("; mend it, or make it again with `dcase-asd score runs/a`")
@@ -33,7 +33,7 @@ def test_another_separator_shows_in_the_header(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("file;frames;score\na.wav;1;0,5\n")
     with pytest.raises(ArtifactError, match="must be file,frames,score, not file;frames;score"):
-        read_table(path, TYPES, "dcase-asd score runs/a")
+        read_table(path, TYPES, command("score", "runs/a"))
 
 
 @pytest.mark.parametrize("content", [b"", b"file,frames,score\n\xff,1,2\n"])
@@ -41,4 +41,4 @@ def test_what_is_no_table_is_told(tmp_path, content):
     path = tmp_path / "scores.csv"
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"scores\.csv: not a readable table \("):
-        read_table(path, TYPES, "dcase-asd score runs/a")
+        read_table(path, TYPES, command("score", "runs/a"))

@@ -3,7 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcase_asd.challenge.bootstrap import confidence_interval, draw_weights, resampled_scores
+from dcase_asd.challenge.bootstrap import (
+    confidence_interval,
+    draw_weights,
+    own_intervals,
+    resampled_scores,
+)
 from dcase_asd.challenge.curves import find_strata
 from dcase_asd.challenge.edition import load_edition
 from dcase_asd.challenge.ground_truth import join_ground_truth, read_ground_truth
@@ -36,6 +41,24 @@ def test_resampled_scores_are_those_of_a_loop_of_evaluations(metric, year):
         evaluation = evaluate(labelled.iloc[drawn], metric)
         expected = evaluation.means["mean" if metric == "2020" else "hmean"]
         assert score == pytest.approx(expected, abs=1e-12)
+
+
+def test_intervals_of_ones_own_are_quantiles_of_a_loop_of_evaluations():
+    labelled = labelled_clips("2022")
+    found = own_intervals(labelled, resamples=30, seed=1)
+    strata, generator = find_strata(labelled), np.random.default_rng(1)
+    weights = [draw_weights(len(rows), 30, generator) for rows in strata.rows]
+    drawn = []
+    for number in range(30):
+        chosen = [np.repeat(r, w[number]) for r, w in zip(strata.rows, weights, strict=True)]
+        drawn.append(evaluate(labelled.iloc[np.concatenate(chosen)], "2020"))
+    assert set(found) == {"", "fan", "valve"}
+    for machine, of in found.items():
+        assert set(of) == {"auc", "pauc", "mean"}
+        for key, interval in of.items():
+            values = [each.machines.get(machine, each.means)[key] for each in drawn]
+            ends = np.quantile(values, [0.025, 0.975])
+            assert [interval.lower, interval.upper] == pytest.approx(ends, abs=1e-12)
 
 
 def test_every_resample_draws_as_many_clips_as_there_are():

@@ -16,6 +16,7 @@ from dcase_asd.challenge.meta import (
     build_meta,
     meta_text,
 )
+from dcase_asd.challenge.meta_check import check_meta
 from dcase_asd.challenge.package import Package
 from dcase_asd.challenge.problems import some
 from dcase_asd.challenge.validation import check_package
@@ -44,7 +45,8 @@ FORM = SubmissionForm(
     ),
     description=dict.fromkeys(
         set(EDITION.submission.description) - {"input_sampling_rate"}, "something"
-    ),
+    )
+    | {"ensemble_method_subsystem_count": 2},
     external_datasets=(ExternalDataset("AudioSet", "https://audio.set"),),
     source_code="https://code.org",
 )
@@ -124,6 +126,12 @@ def test_a_valid_package_has_no_findings():
         (("0.2", "inf"), ["1 score(s) are no finite number: section_00_0002.wav"]),
         (("0.2", ""), ["1 score(s) are no finite number: section_00_0002.wav"]),
         (("0.2", "high"), ["1 score(s) are no finite number: section_00_0002.wav"]),
+        (("0.2", "0_2"), ["1 score(s) are no finite number: section_00_0002.wav"]),
+        (("0.2", "\u0660.\u0662"), ["1 score(s) are no finite number: section_00_0002.wav"]),
+        (("0.2", "1e999"), ["1 score(s) are no finite number: section_00_0002.wav"]),
+        (("0.2", "0,2"),
+         ["1 line(s) are not <clip>.wav,<score>, the first is line 3 (no header is allowed)",
+          "1 test clip(s) have no score: section_00_0002.wav"]),
         (("section_00_0000", "file,score\nsection_00_0000"),
          ["1 line(s) are not <clip>.wav,<score>, the first is line 1 (no header is allowed)"]),
     ],
@@ -147,10 +155,39 @@ def test_decisions_name_every_clip_too():
     assert (where, what) == (DECISIONS, "1 test clip(s) have no decision: section_00_0000.wav")
 
 
-def test_decisions_that_no_threshold_gives_are_a_warning():
+def test_decisions_that_contradict_the_order_of_the_scores_are_an_error():
     level, where, what = only_finding(change_lines(DECISIONS, "0001.wav,1", "0001.wav,0"))
+    assert (level, where) == ("error", DECISIONS)
+    assert what.startswith("the decisions contradict the scores")
+    assert "section_00_0001.wav is normal at 0.4 and section_00_0003.wav anomalous at 0.3" in what
+
+
+def test_inverted_decisions_are_named_so():
+    files = valid_files()
+    turned = {"0": "1", "1": "0"}
+    lines = [line.split(",") for line in files[DECISIONS].decode().splitlines()]
+    files[DECISIONS] = "".join(f"{clip},{turned[value]}\n" for clip, value in lines).encode()
+    level, where, what = only_finding(files)
+    assert (level, where) == ("error", DECISIONS)
+    assert what.startswith("the decisions are inverted: no threshold gives them")
+
+
+@pytest.mark.parametrize(("value", "word"), [("0", "normal"), ("1", "anomalous")])
+def test_decisions_that_are_all_alike_are_a_warning(value, word):
+    files = valid_files()
+    clips = [line.split(",")[0] for line in files[DECISIONS].decode().splitlines()]
+    files[DECISIONS] = "".join(f"{clip},{value}\n" for clip in clips).encode()
+    level, where, what = only_finding(files)
     assert (level, where) == ("warning", DECISIONS)
-    assert "section_00_0001.wav is normal at 0.4, section_00_0003.wav anomalous at 0.3" in what
+    assert what.startswith(f"all 4 clips are decided to be {word}")
+
+
+def test_scores_that_are_all_equal_are_an_error():
+    files = valid_files()
+    clips = [line.split(",")[0] for line in files[SCORES].decode().splitlines()]
+    files[SCORES] = "".join(f"{clip},0.25\n" for clip in clips).encode()
+    assert [finding[:2] for finding in findings(files)] == [("error", SCORES)]
+    assert "all 4 scores are 0.25, which tells nothing" in findings(files)[0][2]
 
 
 def test_equal_scores_with_different_decisions_are_a_threshold_between_ties():
@@ -251,8 +288,9 @@ def test_a_malformed_label_is_an_error():
     [
         ("submission.label", "Doe_INST_task2_2", "error", "the label is Doe_INST_task2_2, but the"),
         ("submission.abbreviation", "ElevenChars", "error", "has 11 characters; at most 10"),
-        ("submission.abbreviation", None, "warning", "null in abbreviation: fill in"),
-        ("submission.authors", None, "warning", "null in authors: fill in the form"),
+        ("submission.name", None, "error", "null in name: fill in the form"),
+        ("submission.abbreviation", None, "error", "null in abbreviation: fill in"),
+        ("submission.authors", None, "error", "null in authors: fill in the form"),
         ("submission.authors", "Doe", "error", "must be a list of authors"),
         ("submission.authors", KeyError, "error", "asks for submission.authors: write !!null"),
         ("submission.authors.0.lastname", "Roe", "warning", "author's last name, Roe"),
@@ -273,6 +311,14 @@ def test_a_malformed_label_is_an_error():
         ("system.complexity.total_parameters", 10**13, "error", "give a plausible whole number"),
         ("system.complexity.MACS", True, "error", "MACS is True"),
         ("system.complexity.MACS", None, "warning", "null in MACS"),
+        ("system.external_datasets", "AudioSet", "error", "external_datasets must be a list"),
+        ("system.external_datasets.0.name", None, "error", "external_datasets must be a list"),
+        ("system.description.front_end", {"a": 1}, "error", "front_end must be text"),
+        ("system.description.ensemble_method_subsystem_count", "many", "error", "is 'many', not a"),
+        ("system.description.ensemble_method_subsystem_count", 2.5, "error", "is 2.5, not a whole"),
+        ("system.sourcecode", "x", "warning", "system.sourcecode; did you mean 'source_code'?"),
+        ("submission.nme", "x", "warning", "submission.nme; did you mean 'name'?"),
+        ("result", "x", "warning", "no field result; did you mean 'results'?"),
         ("system.external_datasets", KeyError, "error", "asks for system.external_datasets"),
         ("system.source_code", None, "warning", "null in source_code"),
         ("results.development_dataset.fan.pauc", 53.0, "error",
@@ -299,6 +345,7 @@ def test_sampling_rates_are_read_in_hertz_and_kilohertz(rate):
         ("fan", KeyError, ["no complete development results of fan", "fan auc_source is missing",
                            "fan auc_target is missing", "fan pauc is missing"]),
         ("fan.pauc", 152.0, ["fan: pauc is 152.0, not a percentage", "fan pauc is 152.0"]),
+        ("fan.pauc", 0.5212, ["fan: pauc is 0.5212; percent is asked for", "fan pauc is 0.5212"]),
         ("fan.pauc", "high", ["fan: pauc is 'high', not a percentage", "fan pauc is high"]),
     ],
 )  # fmt: skip
@@ -306,6 +353,26 @@ def test_results_must_be_there_as_percentages(path, value, expected):
     found = findings(change_meta(f"results.development_dataset.{path}", value))
     assert len(found) == len(expected)
     assert all(start in what for start, (*_, what) in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize(("edition", "level"), [("dcase2024", "warning"), ("dcase2026", "error")])
+def test_fields_of_a_year_whose_meta_file_was_not_seen_are_no_error(edition, level):
+    rules = load_edition(edition)
+    meta = build_meta(LABEL, rules, FORM, SystemFacts(16000, 1234, 5678, {}))
+    meta["results"]["development_dataset"] = RESULTS
+    del meta["system"]["description"]["decision_making"]
+    found = [each for each in check_meta(meta, LABEL, rules, META) if "asks for" in each.what]
+    assert [each.level for each in found] == [level]
+    assert f"{edition} asks for system.description.decision_making" in found[0].what
+
+
+def test_a_name_that_stands_twice_in_the_meta_file_is_an_error():
+    files = valid_files()
+    text = files[META].decode()
+    files[META] = text.replace("  source_code:", "  source_code: other\n  source_code:").encode()
+    level, where, what = only_finding(files)
+    assert (level, where) == ("error", META)
+    assert "source_code stands twice in a table" in what
 
 
 def test_results_that_are_no_table_are_an_error():

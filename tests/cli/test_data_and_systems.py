@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from dcase_asd.cli import app
@@ -64,6 +66,28 @@ def test_prepare_names_the_first_problems_and_counts_the_rest(run, small_tree):
     assert f"left out: 2 more; see {small_tree}/clips.problems.csv" in lines
 
 
+def test_prepare_says_what_it_assumed_and_what_changed(run, small_tree, write_clip):
+    run("prepare", "--data", small_tree)
+    train = small_tree / "dcase2025t2/dev_data/raw/fan/train"
+    name = "section_00_target_train_normal_000{}_m-n_X.wav"
+    for index in range(2):
+        sound = 9000 * np.sin(np.arange(8000) + index)
+        soundfile.write(train / name.format(index), sound, 16000, subtype="FLOAT")
+    write_clip(train / name.format(7), 70)
+    lines = run("prepare", "--data", small_tree).stdout.splitlines()
+    assert lines[2:4] == [
+        f"assumed: dcase2025t2/dev_data/raw/fan/train/{name.format(0)}: float samples up to 9,000 "
+        "are taken for 16-bit integers: divided by 32,768 (and 1 more such); "
+        f"see {small_tree}/clips.notes.csv",
+        f"since the last time: 1 new ({name.format(7)}), "
+        f"2 changed ({name.format(0)}, {name.format(1)})",
+    ]
+    found = json.loads(run("prepare", "--data", small_tree, "--json").stdout)
+    assert [note["path"].rpartition("/")[2] for note in found["notes"]] == [
+        name.format(0), name.format(1)
+    ]  # fmt: skip
+
+
 def test_prepare_speaks_json(run, small_tree):
     found = json.loads(run("prepare", "--data", small_tree, "--json").stdout)
     assert found["clips"] == 15
@@ -116,16 +140,51 @@ def test_a_system_is_embedded_and_scored(run, small_tree, tmp_path):
         == f"{folder}: 14 clips, 1 machine(s) embedded, 0 were complete\n"
     )
     done = run("score", folder, "--edition", "dcase2025", "--normalize", "domain")
-    assert done.stdout == f"{folder}/scores/dcase2025.csv: 8 test and 6 train clips scored\n"
-    # Embedding again keeps what `score` was told.
+    assert done.stdout == (
+        f"{folder}/scores/dcase2025.csv: 8 test and 6 train clips scored\n"
+        "scored with --neighbors 1, --domains pooled, --normalize domain\n"
+    )
+    # Embedding again keeps what `score` was told, and `score` says that it goes on with it.
     run(*arguments, *options)
     assert 'normalize = "domain"' in (folder / "recipe.toml").read_text()
+    done = run("score", folder, "--edition", "dcase2025", "--domains", "minimum")
+    assert done.stdout.splitlines()[1] == (
+        "scored with --neighbors 1, --domains minimum, --normalize domain; "
+        f"--normalize as {folder}/recipe.toml says"
+    )
+    done = run("score", folder, "--edition", "dcase2025", "--normalize", "density")
+    assert done.stdout.splitlines()[1] == (
+        "scored with --neighbors 1, --domains minimum, --normalize density, "
+        f"--density-neighbors 16; --domains as {folder}/recipe.toml says"
+    )
+    done = run("score", folder, "--edition", "dcase2025", "--normalize", "none")
+    assert done.stdout.splitlines()[1].endswith(
+        f"--normalize none; --domains as {folder}/recipe.toml says"
+    )
     with pytest.raises(DcaseAsdError, match="made with other settings"):
         run(*arguments)
     with pytest.raises(
         DcaseAsdError, match="--normalize cannot be 'domian'; did you mean 'domain'"
     ):
         run("score", folder, "--edition", "dcase2025", "--normalize", "domian")
+
+
+def test_a_run_is_gone_on_with_as_its_recipe_says_and_may_change_its_batch_size(
+    run, small_tree, tmp_path
+):
+    run("prepare", "--data", small_tree)
+    folder = tmp_path / "runs" / "spectral"
+    base = ["embed", "--data", small_tree, "--edition", "2025", "--run", folder]
+    run(*base, "--plugin", "spectral", "--option", "mel_bins=64", "--channel", "0")
+    for size in ("8", "3"):
+        done = run(*base, "--batch-size", size)
+        assert done.stdout.endswith("0 machine(s) embedded, 1 were complete\n")
+        assert f"batch_size = {size}\n" in (folder / "recipe.toml").read_text()
+    assert "mel_bins = 64" in (folder / "recipe.toml").read_text()
+    with pytest.raises(DcaseAsdError, match=r"other settings \(channel was 0 and is 1\); give"):
+        run(*base, "--channel", "1")
+    with pytest.raises(DcaseAsdError, match=r"options was \{'mel_bins': 64\} and is"):
+        run(*base, "--option", "mel_bins=32")
 
 
 def test_an_option_that_is_no_pair_is_wrong_usage(run, small_tree, tmp_path):

@@ -50,7 +50,7 @@ def test_an_edition_is_downloaded_and_can_be_prepared(server, dcase_asd, tmp_pat
         "licence of dcase2025 eval: cc-by-nc-sa-4.0, https://zenodo.org/records/15519362" in lines
     )
     assert "The recordings are for non-commercial use; read the licence before any other." in lines
-    assert lines[-1] == "6 of 6 archives are in place; next: dcase-asd prepare --data data"
+    assert lines[-1] == "6 of 6 archives are in place; next: `dcase-asd prepare --data data`"
     assert "dev_ToyCar.zip: " in done.stderr
     assert tree_below(tmp_path / "data") == tree
     assert dcase_asd("prepare", "--data", "data").returncode == 0

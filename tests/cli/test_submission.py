@@ -108,5 +108,5 @@ def test_a_mistake_is_one_line_without_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: none: no finished scores of dcase2024")
+    assert done.stderr.startswith("error: none: no such run folder")
     assert done.stderr.count("\n") == 1

@@ -87,6 +87,8 @@ steps = "x"
 learning_rat = 3
 loss = 2
 warmup = true
+[embed]
+eat = 3
 [embed.beat.options]
 [embed.beats]
 chanel = 1
@@ -103,6 +105,7 @@ stp = 1
         "'multiply.learning_rat' (did you mean 'learning_rate'?)",
         "'multiply.loss'",
         "'multiply.warmup' must be a number",
+        "'embed.eat' must be a table, not 3",
         "no plugin is called 'beat' (did you mean 'beats'?)",
         "unknown name 'embed.beats.chanel' (did you mean 'channel'?)",
         "unknown name 'fusion.stp' (did you mean 'step'?)",

@@ -4,6 +4,7 @@ import pytest
 
 from dcase_asd.errors import RecipeError
 from dcase_asd.pipeline import Setup, check_recipes, run_recipe, run_submissions
+from dcase_asd.pipeline.plan import plan_recipes
 from dcase_asd.pipeline.recipes import read_nodes
 from dcase_asd.pipeline.requirements import missing_weights
 
@@ -67,7 +68,18 @@ def test_plugins_and_checkpoints_that_are_not_there_are_told(data, single, tmp_p
     with pytest.raises(RecipeError) as error:
         check_recipes(recipes, Setup(data, tmp_path / "runs"))
     assert "a.toml: no plugin is called 'beat'; did you mean 'beats'?" in str(error.value)
-    assert "b.toml: there is no checkpoint gone.pt" in str(error.value)
+    assert "b.toml: gone.pt: no such checkpoint" in str(error.value)
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_a_recipe_may_name_published_weights_or_a_model_of_the_hub(data, single, tmp_path):
+    named = single("a", '[embed]\nplugin = "eat"\ncheckpoint = "EAT-large_epoch20_pretrain"\n')
+    hub = single("b", '[embed]\nplugin = "huggingface"\ncheckpoint = "owner/model"\n')
+    with pytest.raises(RecipeError) as error:
+        check_recipes([named, hub], Setup(data, tmp_path / "runs"))
+    assert str(error.value).startswith(f"{named}: EAT-large_epoch20_pretrain: these weights are")
+    assert "`dcase-asd weights eat --checkpoint EAT-large_epoch20_pretrain`" in str(error.value)
+    assert str(hub) not in str(error.value)
 
 
 def test_clips_that_are_not_there_are_told(data, cut, tmp_path):
@@ -87,6 +99,26 @@ def test_clips_that_are_not_there_are_told(data, cut, tmp_path):
         "no evaluation clip of dcase2025",
     ):
         assert part in str(error.value)
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_a_form_whose_edition_forbids_the_training_is_told_before_anything_runs(
+    data, cut, tmp_path
+):
+    form = cut / "submission_1.toml"
+    form.write_text(form.read_text().replace('edition = "dcase2025"', 'edition = "dcase2026"'))
+    setup = Setup(data, tmp_path / "runs", overlay=cut / "mini.toml")
+    forbidden = "uses what dcase2026 does not allow: train clips of dcase2025; noise clips of"
+    with pytest.raises(RecipeError) as error:
+        check_recipes([form], setup)
+    # Once for both BEATs systems, which read the same recordings; once for FISHER without noise.
+    assert str(error.value).count("does not allow") == 2
+    assert forbidden in str(error.value)
+    plan = plan_recipes([form], setup, tmp_path / "dist")
+    assert any(forbidden in each for each in plan.needed)
+    # Without a package it is analysis.
+    assert not any("does not allow" in each for each in plan_recipes(
+        [cut / "systems" / "beats_01.toml"], setup, tmp_path / "dist").needed)  # fmt: skip
 
 
 def test_an_edition_that_is_not_there_is_told(data, single, tmp_path):

@@ -11,7 +11,7 @@ from dcase_asd_spectral import Spectral
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from dcase_asd.errors import AudioError, BackboneError, DcaseAsdError
-from dcase_asd.registry import load_backbone
+from dcase_asd.registry import load_backbone, load_class
 from dcase_asd.steps.embed import embed
 from dcase_asd.steps.prepare import prepare
 from dcase_asd.system import Embedding, System
@@ -120,15 +120,57 @@ def test_code_in_a_pickle_is_never_executed(tmp_path, plugin, form):
     assert ran.exists()
 
 
+INSTEAD = {
+    b"<!DOCTYPE html><title>Too many requests</title>": "a web page (HTML), not weights",
+    b"\xef\xbb\xbf\n<html><body>sign in</body></html>": "a web page (HTML), not weights",
+    b"404: Not Found": "text, not weights ('404: Not Found')",
+    b"Entry not\nfound\n": "text, not weights ('Entry not found')",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0f\nsize 361345\n": "a Git LFS pointer"
+    " of 69 bytes to a file of 361345 bytes: fetch the real file with `git lfs pull`",
+}
+"""What downloads and clones leave in place of weights, and what is said of it."""
+
+
+@pytest.mark.parametrize("content", INSTEAD)
+def test_what_was_saved_in_place_of_weights_is_told(tmp_path, plugin, content):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    assert INSTEAD[content] in refused(plugin, path)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS[1:])  # BEATs was never published as such a folder
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("content", INSTEAD)
+def test_so_it_is_in_a_hub_folder(tmp_path, plugin, name, content, folder_of_hubert):
+    for file in folder_of_hubert.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / name).write_bytes(content)
+    message = refused(plugin, tmp_path / "model.safetensors")
+    assert message.startswith(f"{tmp_path / name}: {INSTEAD[content]}")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path, plugin):
     for path in (tmp_path / "gone.pt", tmp_path / "gone"):
         assert "no such" in refused(plugin, path)
 
 
+def test_a_checkpoint_is_given_as_text_or_path(tmp_path, plugin, make):
+    backbone, path = make(plugin), tmp_path / "weights"
+    backbone.save(str(path))
+    clip = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = backbone.eval().embed(clip)
+        for checkpoint in (path, str(path)):
+            assert torch.equal(load_backbone(plugin, checkpoint).embed(clip), expected)
+            loaded = load_class(plugin).from_checkpoint(checkpoint).eval()
+            assert torch.equal(loaded.embed(clip), expected)
+
+
 def test_an_empty_folder_is_refused(tmp_path, plugin):
     (tmp_path / "hub").mkdir()
     message = refused(plugin, tmp_path / "hub")
-    assert ("Is a directory" if plugin == "beats" else "config.json") in message
+    wanted = "a folder; give the file of weights" if plugin == "beats" else "config.json"
+    assert wanted in message
 
 
 def test_without_weights_it_says_what_to_put_where(tmp_path, plugin, monkeypatch):

@@ -9,10 +9,11 @@ from loopback import Fault
 from published import publish_edition, tree_below
 
 from dcase_asd.artifacts.atomic import only_writer
-from dcase_asd.errors import ArtifactError
+from dcase_asd.errors import ArtifactError, DataError
 from dcase_asd.progress import Silent
 from dcase_asd.steps.download import plan_download
 from dcase_asd.steps.download.files import STAGED_NOTE
+from dcase_asd.steps.download.install import finish
 
 
 def test_what_is_in_place_is_not_fetched_again_nor_asked_about(server, request_for):
@@ -135,6 +136,19 @@ def test_an_interrupted_move_is_finished_without_the_network(server, one_machine
     assert len(server.requests) == asked
     assert tree_below(data) == below(tree, DEV_TREE)
     assert states(one_machine()) == {"dev_ToyCar.zip": "done"}
+
+
+def test_what_somebody_else_left_in_its_place_is_told(server, one_machine, tmp_path):
+    publish_edition(server)
+    (file,) = plan_download(one_machine()).files
+    file.staged.mkdir(parents=True)
+    with pytest.raises(DataError, match=r"\.unpacked-dev_ToyCar\.zip: not left by this program"):
+        finish(file, Silent())
+    file.staged.rmdir()
+    file.staged.write_text("mine")
+    (problem,) = run(one_machine()).problems
+    assert "Not a directory; mend that and run the same command again" in problem
+    assert file.staged.read_text() == "mine"
 
 
 def test_an_interrupted_unpacking_is_begun_again(server, one_machine, tmp_path):

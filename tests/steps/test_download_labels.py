@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import zipfile
@@ -157,6 +158,11 @@ def test_a_folder_that_is_no_checkout_is_told(tmp_path):
     assert not plan.folder.exists()
 
 
-def test_a_year_without_published_labels_is_told(tmp_path):
+def test_a_year_without_published_labels_is_told(tmp_path, monkeypatch):
+    unpublished = dataclasses.replace(load_edition("2024"), ground_truth=None)
+    monkeypatch.setattr("dcase_asd.steps.download.labels.official", lambda _: unpublished)
+    with pytest.raises(EditionError, match="dcase2024: no labels of its evaluation set are publ"):
+        plan_labels(tmp_path, ["2024"])
+    monkeypatch.undo()
     with pytest.raises(EditionError, match="workshop: no year of the challenge"):
         plan_labels(tmp_path, ["workshop"])

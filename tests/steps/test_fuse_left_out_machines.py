@@ -93,7 +93,7 @@ def test_labels_that_chose_checkpoints_are_told_beside_the_estimate(systems):
     (note,) = (note for note in result.notes if "refits the weights alone" in note)
     assert "too, chose checkpoints or weights of a; for an estimate with their last" in note
     checkpoint = systems.run("a") / "checkpoints/FILE"
-    assert f"embed --plugin beats --checkpoint {checkpoint} --channel 1 --data DATA" in note
+    assert f"embed --plugin beats --checkpoint {checkpoint} --channel 1 --data data" in note
 
 
 def test_the_estimate_is_made_again_of_last_checkpoints_that_are_scored(systems):

@@ -12,6 +12,7 @@ from dcase_asd.artifacts.fusion import fusion_path
 from dcase_asd.errors import TooFewClipsError
 from dcase_asd.progress import Silent
 from dcase_asd.steps.evaluate import evaluate_run_or_folder
+from dcase_asd.steps.report import report
 
 
 @pytest.fixture
@@ -41,10 +42,15 @@ def test_test_statistics_are_named_in_every_output_where_they_are_allowed(own):
     pd.testing.assert_series_equal(scores, expected, check_names=False, rtol=1e-12)
 
 
-def test_recordings_of_ones_own_are_fused_with_what_is_defined(own):
+def test_recordings_of_ones_own_are_fused_by_the_mean_of_auc_and_pauc(own):
     result = own.fuse().result
-    assert any("no normal clip of the target domain" in note for note in result.notes)
+    assert result.dev_score == pytest.approx(own.score(result.weights), abs=1e-12)
+    assert result.weights == pytest.approx(own.best())
     assert result.leave_one_machine_out is not None
+    assert not any("domain" in note for note in result.notes)
+    page = report([own.run("fused")], "workshop", resamples=0).page.read_text()
+    assert "Means of AUC and pAUC in percent: this fusion" in page
+    assert "fficial" not in page
 
 
 def test_robustness_that_cannot_be_measured_is_said_unless_it_decides(own):

@@ -64,6 +64,12 @@ def test_sections_without_a_train_score_are_refused(systems):
         systems.fuse()
 
 
+def test_systems_that_scored_no_test_clip_are_refused(systems):
+    systems.change_each(lambda table: table[table["split"] == "train"])
+    with pytest.raises(ScoresError, match="a: holds no test clip; embed and score test/ folders"):
+        systems.fuse()
+
+
 def test_scores_that_are_not_numbers_are_refused(systems):
     path = scores_path(systems.run("b"), "dcase2025")
     lines = path.read_text().splitlines()
@@ -76,7 +82,7 @@ def test_scores_that_are_not_numbers_are_refused(systems):
 @pytest.mark.parametrize(
     ("names", "error", "message"),
     [
-        (("a", "x"), DataError, r"x: no such run folder \(choose from a, b, c\)"),
+        (("a", "x"), DataError, "x: no such run folder; make one with `dcase-asd embed"),
         (("a", "../runs/a"), DataError, "is given twice, as .*a before; name each system once"),
         (("a", "file"), DataError, "file: a file"),
     ],
@@ -102,6 +108,7 @@ def test_the_newest_edition_that_all_systems_have_is_the_default(systems, make_e
     assert newest_common_edition(systems.runs) == "dcase2025"
     Systems(systems.folder, "dcase2024", make_entry("dcase2024").scores, {"a": 1.0, "b": 1.0})
     shutil.rmtree(systems.run("b") / "scores")
+    (systems.run("b") / "embeddings").mkdir()
     with pytest.raises(ScoresError, match=r"no edition that all systems have scores of .*b: none"):
         newest_common_edition(systems.runs)
     Systems(systems.folder, "dcase2024", make_entry("dcase2024").scores, {"b": 1.0})

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -5,8 +6,9 @@ import pytest
 import soundfile
 
 from dcase_asd.artifacts.manifest import read_manifest
-from dcase_asd.errors import DataError
-from dcase_asd.steps.prepare import prepare
+from dcase_asd.errors import BusyError, DataError
+from dcase_asd.progress import Silent
+from dcase_asd.steps.prepare import is_as_prepared, prepare, prepare_when_free
 
 FAN = "dcase2025t2/dev_data/raw/fan"
 
@@ -45,16 +47,21 @@ def test_broken_files_are_left_out_each_with_its_reason(small_tree, write_clip):
     (train / name.format(102)).write_bytes(whole[:5000])
     write_clip(train / "my recording.wav")
     (train / "notes.txt").write_text("hello")
+    (train / name.format(103)).write_bytes(b"<!DOCTYPE html><html>429 Too Many Requests</html>")
+    broken = np.full(100, np.nan, dtype=np.float32)
+    soundfile.write(train / name.format(104), broken, 16000, subtype="FLOAT")
     found = prepare(small_tree)
     assert len(found.clips) == 15
     reasons = dict(found.problems.itertuples(index=False))
-    assert len(reasons) == 5
+    assert len(reasons) == 7
     assert "the file is empty" in reasons[f"{FAN}/train/{name.format(100)}"]
     assert "not readable as audio" in reasons[f"{FAN}/train/{name.format(101)}"]
     assert "truncated, 4956 of 16000 bytes" in reasons[f"{FAN}/train/{name.format(102)}"]
+    assert "no audio but a web page" in reasons[f"{FAN}/train/{name.format(103)}"]
+    assert "not finite numbers" in reasons[f"{FAN}/train/{name.format(104)}"]
     assert "no file-name grammar" in reasons[f"{FAN}/train/my recording.wav"]
     assert "not a .wav or .flac file" in reasons[f"{FAN}/train/notes.txt"]
-    assert (small_tree / "clips.problems.csv").read_text().count("\n") == 6
+    assert (small_tree / "clips.problems.csv").read_text().count("\n") == 8
 
 
 def test_two_clips_of_one_name_are_both_left_out(small_tree, write_clip):
@@ -83,6 +90,83 @@ def test_only_what_changed_is_read_again(small_tree, write_clip):
     assert (found.read, found.changed, len(found.clips)) == (1, True, 14)
     frames = found.clips.set_index("path")["frames"]
     assert frames[changed.relative_to(small_tree).as_posix()] == 11200
+
+
+def test_new_other_and_gone_clips_are_counted(small_tree, write_clip):
+    assert str(prepare(small_tree).changes) == ""
+    train = small_tree / FAN / "train"
+    name = "section_00_source_train_normal_{:04d}_m-n_W.wav"
+    write_clip(train / name.format(0), seed=50)
+    (train / name.format(1)).unlink()
+    write_clip(train / name.format(7), seed=51)
+    (train / name.format(2)).write_bytes(b"")
+    (train / name.format(3)).touch()
+    changes = prepare(small_tree).changes
+    assert (changes.new, changes.changed) == (
+        [f"{FAN}/train/{name.format(7)}"], [f"{FAN}/train/{name.format(0)}"]
+    )  # fmt: skip
+    assert sorted(changes.gone) == [f"{FAN}/train/{name.format(index)}" for index in (1, 2)]
+    assert str(prepare(small_tree).changes) == ""
+
+
+def test_a_file_put_in_the_place_of_another_of_its_size_and_time_is_read_again(
+    small_tree, write_clip
+):
+    path = small_tree / FAN / "train" / "section_00_source_train_normal_0000_m-n_W.wav"
+    prepare(small_tree)
+    before = path.stat()
+    write_clip(path.with_suffix(".new"), seed=60, format="WAV").replace(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    found = prepare(small_tree)
+    assert (found.read, found.changes.changed) == (1, [path.relative_to(small_tree).as_posix()])
+
+
+def test_whether_anything_changed_is_seen_without_reading(small_tree, write_clip, monkeypatch):
+    other = write_clip(small_tree / "own/dev_data/raw/pump/train/a.wav")
+    (small_tree / FAN / "train" / "notes.txt").write_text("hello")
+    assert not is_as_prepared(small_tree)
+    prepare(small_tree)
+    monkeypatch.setattr("dcase_asd.steps.prepare.inspect_recording", pytest.fail)
+    assert is_as_prepared(small_tree)
+    assert is_as_prepared(small_tree, "dcase2025")
+    other.touch()
+    assert not is_as_prepared(small_tree)
+    assert is_as_prepared(small_tree, "dcase2025")
+    (small_tree / FAN / "test" / "new.txt").write_text("hello")
+    assert not is_as_prepared(small_tree, "dcase2025")
+
+
+def test_what_was_assumed_of_a_file_is_noted(small_tree):
+    train = small_tree / FAN / "train"
+    path = train / "section_00_source_train_normal_0000_m-n_W.wav"
+    content = bytearray(path.read_bytes())
+    content[40:44] = bytes(4)
+    path.write_bytes(content)
+    assert len(prepare(small_tree).notes) == 1
+    again = prepare(small_tree)  # from the cache
+    note = "its length is not given, as in a stream: read to the end of the file"
+    assert again.notes.to_dict("records") == [
+        {"path": path.relative_to(small_tree).as_posix(), "note": note}
+    ]
+    assert again.clips["frames"].unique().tolist() == [8000]
+    assert (small_tree / "clips.notes.csv").read_text().count("\n") == 2
+
+
+def test_a_data_folder_that_another_process_writes_is_waited_for(small_tree, monkeypatch):
+    attempts = []
+
+    def busy(*_):
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise BusyError("another dcase-asd is writing this folder")
+        return "done"
+
+    monkeypatch.setattr("dcase_asd.steps.prepare.prepare", busy)
+    monkeypatch.setattr("dcase_asd.steps.prepare.SECONDS_BETWEEN_ATTEMPTS", 0)
+    progress = Silent()
+    assert prepare_when_free(small_tree, progress) == "done"
+    assert progress.notes == ["another dcase-asd is writing this folder: waiting for it"]
 
 
 def test_a_damaged_cache_is_read_anew(small_tree):

@@ -54,7 +54,7 @@ def test_progress_counts_the_machine_sections(make_entry, tmp_path):
         (["runs/smal"], {}, DataError, r"smal: no such run folder \(did you mean 'small'\?\)"),
         (["clips.txt"], {}, DataError, "clips.txt: a file, not a run folder"),
         (["runs/small", "runs/../runs/small"], {}, DataError, "is given twice"),
-        (["runs"], {}, ScoresError, "no finished scores of dcase2025"),
+        (["runs"], {}, DataError, "runs: not a run folder, but it holds some; give one, such as"),
         (["runs/small"], {"edition": "dcase2019"}, EditionError, "there is no edition 'dcase2019'"),
         (["runs/small"], {"edition": "dcase2024"}, ScoresError, "no finished scores of dcase2024"),
         (["runs/small"], {"quantile": 1.0}, ScoresError, "the quantile 1.0 must lie between"),

@@ -144,7 +144,8 @@ def test_recordings_of_one_s_own_are_shown_with_what_is_defined(tmp_path):
     text = words(done.page)
     assert "<h1>Wärmepumpe &lt;1&gt; $x$</h1>" in text
     assert "ポンプ</h4>" in text
-    assert "no normal clip of the target domain" in text
+    assert "mean of AUC and pAUC" in text
+    assert "fficial" not in text
     assert "2 unlabelled" in text
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in done.pictures)
     assert all(path.name.isprintable() and " " not in path.name for path in done.pictures)

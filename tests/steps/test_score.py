@@ -6,13 +6,21 @@ import pandas as pd
 import pytest
 
 from dcase_asd.artifacts.atomic import write_text
-from dcase_asd.artifacts.embeddings import finish, machine_marker, write_plan, writing_vectors
+from dcase_asd.artifacts.embeddings import (
+    finish,
+    machine_marker,
+    read_embeddings,
+    write_plan,
+    writing_vectors,
+)
 from dcase_asd.artifacts.scores import read_provenance, read_scores
 from dcase_asd.detection.anomaly_scores import Detector
 from dcase_asd.detection.neighbors import leave_one_out, nearest
-from dcase_asd.errors import ArtifactError, RecipeError, ScoresError, TooFewClipsError
+from dcase_asd.errors import ArtifactError, DataError, RecipeError, ScoresError, TooFewClipsError
 from dcase_asd.progress import Silent
 from dcase_asd.recipe import recipe_text
+from dcase_asd.steps.embed import embed
+from dcase_asd.steps.prepare import prepare
 from dcase_asd.steps.score import _average, changed_detector, score
 from dcase_asd.system import Embedding, System, read_system
 
@@ -117,14 +125,15 @@ def test_embeddings_that_are_not_finite_are_refused(run):
     vectors[4, 2] = np.nan
     np.save(path, vectors)
     with pytest.raises(
-        ScoresError, match=r"the embedding of section_00_train_0003\.wav is not finite"
+        ScoresError,
+        match=r"section_00_train_0003\.wav is not finite; remove .*/dev/fan\.json and embed again",
     ):
         score(run, "dcase2025")
 
 
 def test_missing_and_damaged_embeddings_are_told(run):
     run.mkdir()
-    with pytest.raises(ArtifactError, match="not a run folder"):
+    with pytest.raises(DataError, match="not a run folder"):
         score(run, "dcase2025")
     write_machine(run, "fan", {"00": (5, 3)})
     with pytest.raises(
@@ -177,7 +186,7 @@ def test_wrong_values_of_the_detector_are_told(run, changes, message):
             "the column score holds a value",
         ),
         (lambda rows: rows[1:], "the header must be"),
-        (lambda rows: [*rows, "a,b"], "made|names|names more|not a readable|the column score"),
+        (lambda rows: [*rows, "a,b"], "line 10: 2 fields instead of 6"),
     ],
 )
 def test_tampered_scores_are_refused(run, change, message):
@@ -240,3 +249,89 @@ def test_checkpoints_that_embedded_different_clips_are_refused(tmp_path):
     other = table(np.arange(10)).iloc[::-1].reset_index(drop=True)
     with pytest.raises(ScoresError, match="its checkpoints embedded different clips"):
         _average([table(np.arange(10)), other], tmp_path, Silent())
+
+
+@pytest.fixture
+def embedded(small_tree, run):
+    """A run that was embedded, with its recordings."""
+    prepare(small_tree)
+    embed(small_tree, run, "dcase2025", System("run", Embedding("spectral")))
+    return small_tree
+
+
+FAN = "dcase2025t2/dev_data/raw/fan"
+AGAIN = (
+    "scored as it was, embed it again with `dcase-asd embed --data {} --edition dcase2025 --run {}`"
+)
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_recordings_that_changed_since_they_were_embedded_are_told(
+    embedded, run, write_clip, prepared
+):
+    progress = Silent()
+    before = score(run, "dcase2025", progress=progress)
+    assert progress.notes == []
+    changed = embedded / FAN / "test" / "section_00_source_test_normal_0000_m-n_W.wav"
+    write_clip(changed, seed=90)
+    gone = embedded / FAN / "train" / "section_00_source_train_normal_0001_m-n_W.wav"
+    gone.unlink()
+    write_clip(embedded / FAN / "test" / "section_00_source_test_normal_0008_m-n_W.wav", 91)
+    write_clip(
+        embedded / "dcase2025t2/dev_data/raw/valve/train/section_00_source_train_normal_0000_x.wav"
+    )
+    write_clip(embedded / "own/dev_data/raw/pump/train/of another edition.wav")
+    (embedded / FAN / "test" / "notes.txt").write_text("no clip")
+    manifest = (embedded / "clips.csv").read_bytes()
+    if prepared:
+        prepare(embedded)
+    assert score(run, "dcase2025", progress=progress) == dataclasses.replace(before, changed=False)
+    assert progress.notes == [
+        f"{run}: since it was embedded, 2 new (section_00_source_test_normal_0008_m-n_W.wav, "
+        f"section_00_source_train_normal_0000_x.wav), 1 changed ({changed.name}), "
+        f"1 gone or left out ({gone.name}); {AGAIN.format(embedded, run)}"
+    ]
+    if not prepared:  # `score` writes nothing into the data folder
+        assert (embedded / "clips.csv").read_bytes() == manifest
+
+
+def test_recordings_that_were_only_touched_are_not_told(embedded, run):
+    for path in (embedded / FAN).rglob("*.wav"):
+        path.touch()
+    progress = Silent()
+    score(run, "dcase2025", progress=progress)
+    assert progress.notes == []
+
+
+def test_recordings_that_are_elsewhere_now_are_told(embedded, run, tmp_path):
+    embedded.rename(tmp_path / "moved")
+    progress = Silent()
+    assert score(run, "dcase2025", progress=progress).test == 8
+    assert progress.notes == [
+        f"{run}: there are no recordings in {embedded} now, so that it is not known whether those "
+        "that were embedded changed"
+    ]
+    embed(tmp_path / "moved", run, "dcase2025", read_system(run))
+    progress = Silent()
+    score(run, "dcase2025", progress=progress)
+    assert progress.notes == []
+
+
+def test_equal_embeddings_of_a_section_are_told(run):
+    write_machine(run, "fan", {"00": (5, 3), "01": (4, 2)})
+    path = machine_marker(run, "dcase2025", "dev", "fan").with_suffix(".npy")
+    vectors = np.load(path)
+    vectors[:8] = vectors[0] * (1 + 1e-7 * np.arange(8)[:, None])
+    np.save(path, vectors)
+    progress = Silent()
+    score(run, "dcase2025", progress=progress)
+    assert progress.notes == [
+        "dev fan section 00: all embeddings are the same, so that its scores say nothing"
+    ]
+
+
+def test_a_checkpoint_that_is_not_embedded_is_made_with_its_run(run):
+    member = run / "members" / "step_0000100"
+    with pytest.raises(ArtifactError, match="no embeddings of dcase2025") as raised:
+        read_embeddings(member, "dcase2025")
+    assert f"`dcase-asd embed --data data --edition dcase2025 --run {run}`" in str(raised.value)

@@ -13,6 +13,7 @@ from folder_contents import tree
 
 from dcase_asd.artifacts import folders
 from dcase_asd.artifacts.atomic import only_writer
+from dcase_asd.artifacts.scores import write_scores
 from dcase_asd.challenge.metrics import evaluate
 from dcase_asd.detection.threshold import empirical_threshold, gamma_threshold
 from dcase_asd.errors import (
@@ -22,8 +23,10 @@ from dcase_asd.errors import (
     SubmissionError,
     TooFewClipsError,
 )
+from dcase_asd.fused_system import Fusion
 from dcase_asd.progress import Silent
 from dcase_asd.steps import submit as module
+from dcase_asd.steps.fuse import fuse
 from dcase_asd.steps.submit import submit
 
 LABEL = "Lastname_INST_task2_1"
@@ -118,6 +121,70 @@ def test_meta_file_is_filled_in_from_run_and_form(make_entry, out):
     assert table["valve"] == {"auc_source": None, "auc_target": None, "pauc": None}
 
 
+def test_the_networks_of_a_fusion_are_counted(make_entry, trained_with, out, tmp_path):
+    entry = make_entry("dcase2025")
+    runs = []
+    for name, count in (("a", 3), ("b", 2), ("c", 3)):
+        run = entry.run.with_name(name)
+        trained_with(run, "dcase2025", checkpoints=count)
+        noise = np.random.default_rng(count).normal(size=len(entry.scores))
+        made = {"backbone": "x", "parameters": 100 * count, "sample_rate": 16000}
+        scores = entry.scores.assign(score=entry.scores["score"] + noise)
+        write_scores(run, "dcase2025", scores, made | {"fingerprint": name})
+        runs.append(run)
+    fusion = Fusion(("a", "b", "c"), "weights", (0.5, 0.5, 0.0), resamples=0)
+    fuse(runs, entry.run.with_name("fused"), "dcase2025", fusion)
+    fused = entry.run.with_name("fused")
+    done = submit(fused, "dcase2025", LABEL, out, form=FORM)
+    system = yaml.safe_load((done.folder / f"{LABEL}.meta.yaml").read_text())["system"]
+    assert system["description"]["ensemble_method_subsystem_count"] == 3 + 2
+    assert system["complexity"]["total_parameters"] == 500
+    form = tmp_path / "form.toml"
+    form.write_text("[description]\nensemble_method_subsystem_count = 36\n")
+    progress = Silent()
+    done = submit(fused, "dcase2025", LABEL, tmp_path / "stated", form=form, progress=progress)
+    system = yaml.safe_load((done.folder / f"{LABEL}.meta.yaml").read_text())["system"]
+    assert system["description"]["ensemble_method_subsystem_count"] == 36
+    assert any("the form says 36" in note and "made of 5" in note for note in progress.notes)
+
+
+def test_a_run_that_was_trained_with_what_the_rules_forbid_is_refused(
+    make_entry, trained_with, out
+):
+    entry = make_entry("dcase2026")
+    trained_with(entry.run, "dcase2025", "dcase2026")
+    with pytest.raises(SubmissionError) as caught:
+        submit(entry.run, "dcase2026", LABEL, out)
+    assert "uses what dcase2026 does not allow: train clips of dcase2025" in str(caught.value)
+    assert "--editions dcase2026" in str(caught.value)
+    assert not out.exists()
+    trained_with(entry.run, "dcase2026")
+    assert submit(entry.run, "dcase2026", LABEL, out).changed
+
+
+def test_what_the_rules_may_not_allow_is_said_and_packed(make_entry, trained_with, out):
+    entry = make_entry("dcase2024")
+    trained_with(entry.run, "dcase2023", "workshop")
+    progress = Silent()
+    submit(entry.run, "dcase2024", LABEL, out, progress=progress)
+    notes = [note for note in progress.notes if str(entry.run) in note]
+    assert [
+        "may not allow: train clips of dcase2023" in notes[0],
+        "external data to dcase2024: train clips of workshop" in notes[1],
+    ] == [True, True]
+
+
+def test_2026_gets_no_macs(make_entry, out):
+    entry = make_entry("dcase2026")
+    done = submit(entry.run, "dcase2026", LABEL, out, form=FORM)
+    meta = yaml.safe_load((done.folder / f"{LABEL}.meta.yaml").read_text())
+    assert meta["system"]["complexity"] == {"total_parameters": 1234}
+    assert list(meta["system"]["description"])[-2:] == [
+        "external_data_usage",
+        "development_data_usage",
+    ]
+
+
 def test_what_stays_empty_is_said(make_entry, out):
     entry = make_entry("dcase2025")
     entry.write(entry.scores.query("stage == 'eval'"))
@@ -177,6 +244,7 @@ def test_a_report_is_packed_and_kept_by_later_systems(make_entry, out, tmp_path)
     name = "task2/Lastname_INST_task2.technical_report.pdf"
     with zipfile.ZipFile(done.archive) as archive:
         assert archive.read(name) == b"%PDF-1.7\n"
+    assert not submit(entry.run, "dcase2024", LABEL, out, report=pdf).changed  # the same again
     pdf.write_bytes(b"%PDF-1.7\nnew")
     with pytest.raises(SubmissionError, match=r"technical_report\.pdf: is there already"):
         submit(entry.run, "dcase2024", LABEL, out, report=pdf)

@@ -40,7 +40,7 @@ def errors(found):
 
 @pytest.mark.parametrize(
     ("edition", "clips"),
-    [("dcase2020", 36), ("dcase2021", 72), ("dcase2022", 36), ("dcase2024", 12), ("dcase2025", 12)],
+    [("dcase2020", 36), ("dcase2021", 72), ("dcase2022", 36), ("dcase2024", 12), ("dcase2026", 12)],
 )
 def test_what_submit_makes_is_valid_as_zip_and_as_folder(make_entry, tmp_path, pdf, edition, clips):
     entry = make_entry(edition)
@@ -82,8 +82,81 @@ def test_noise_and_training_clips_need_no_score(entry, packed):
 def test_results_are_compared_with_the_run(entry, packed):
     entry.write(entry.scores.assign(score=-entry.scores["score"]))
     found = validate(packed.archive, "dcase2024", entry.data, [str(entry.run)])
-    assert len(errors(found)) == 6
-    assert all("but the run's scores give" in line for line in errors(found))
+    results = [line for line in errors(found) if "but the run's scores give" in line]
+    assert len(results) == 6
+    turned = "6 of 6 scores are not the run's: their signs are turned"
+    assert sum(turned in line for line in errors(found)) == 2
+
+
+FILES = [
+    f"anomaly_score_{machine}_section_00_test.csv" for machine in ("3DPrinter", "AirCompressor")
+]
+
+
+def permuted(files):
+    clips, values = zip(*(line.split(",") for line in files[FILES[0]].splitlines()), strict=True)
+    moved = zip(clips, values[1:] + values[:1], strict=True)
+    return {FILES[0]: "".join(f"{clip},{value}\n" for clip, value in moved)}
+
+
+def constant(files):
+    clips = [line.split(",")[0] for line in files[FILES[0]].splitlines()]
+    return {FILES[0]: "".join(f"{clip},0.5\n" for clip in clips)}
+
+
+def swapped(files):
+    names = [FILES, [name.replace("anomaly_score", "decision_result") for name in FILES]]
+    return {a: files[b] for pair in names for a, b in (pair, pair[::-1])}
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "words"),
+    [
+        (permuted, "the same numbers stand at other clips"),
+        (swapped, f"they are those of {FILES[1]}"),
+        (constant, "all are 0.5"),
+    ],
+)
+def test_scores_that_are_not_the_runs_are_found(entry, packed, corrupt, words):
+    files = {path.name: path.read_text() for path in packed.folder.iterdir()}
+    for name, text in corrupt(files).items():
+        (packed.folder / name).write_text(text)
+    folder = packed.folder.parents[1]
+    found = validate(folder, "dcase2024", entry.data, [str(entry.run)])
+    assert not found.accepted()
+    assert any(FILES[0] in line and words in line for line in errors(found))
+
+
+def test_decisions_are_compared_at_the_quantile_that_they_were_submitted_with(entry, tmp_path, pdf):
+    done = submit(
+        entry.run, "dcase2024", LABEL, tmp_path / "q", form=FORM, report=pdf, quantile=0.5
+    )
+    runs = [str(entry.run)]
+    assert errors(validate(done.archive, "dcase2024", entry.data, runs, quantile=0.5)) == []
+    found = errors(validate(done.archive, "dcase2024", entry.data, runs))
+    assert found
+    assert all("another --quantile" in line for line in found)
+
+
+def test_a_package_without_its_folder_is_told_and_not_its_runs(entry, packed, tmp_path):
+    nested = tmp_path / "nested.zip"
+    with zipfile.ZipFile(packed.archive) as old, zipfile.ZipFile(nested, "w") as new:
+        for name in old.namelist():
+            new.writestr(f"outer/{name}", old.read(name))
+    found = validate(nested, "dcase2024", entry.data, [f"{LABEL}={entry.run}"])
+    assert "task2: there is no system; add one with `submit`" in errors(found)
+
+
+def test_training_with_what_the_rules_forbid_is_an_error(make_entry, trained_with, tmp_path, pdf):
+    entry = make_entry("dcase2026")
+    done = submit(entry.run, "dcase2026", LABEL, tmp_path / "dist", form=FORM, report=pdf)
+    trained_with(entry.run, "dcase2020", "dcase2026")
+    found = validate(done.archive, "dcase2026", entry.data, [str(entry.run)])
+    (line,) = errors(found)
+    assert line.startswith(f"task2/{LABEL}: {entry.run} uses what dcase2026 does not allow")
+    assert "train clips of dcase2020" in line
+    trained_with(entry.run, "dcase2026")
+    assert errors(validate(done.archive, "dcase2026", entry.data, [str(entry.run)])) == []
 
 
 def test_runs_go_to_systems_in_order_or_by_label(entry, packed, tmp_path):
@@ -112,8 +185,11 @@ def test_a_run_of_a_label_that_is_not_in_the_package_is_refused(entry, packed):
 
 
 def test_a_run_without_scores_is_refused(entry, packed, tmp_path):
-    with pytest.raises(ScoresError, match="no finished scores of dcase2024"):
+    with pytest.raises(DataError, match="none: no such run folder"):
         validate(packed.archive, "dcase2024", entry.data, [str(tmp_path / "none")])
+    (tmp_path / "new" / "embeddings").mkdir(parents=True)
+    with pytest.raises(ScoresError, match="new: no finished scores of dcase2024"):
+        validate(packed.archive, "dcase2024", entry.data, [tmp_path / "new"])
 
 
 def test_a_package_of_another_edition_fails(make_entry, packed):
@@ -149,5 +225,8 @@ def test_missing_package_or_data_is_one_line(entry, packed, tmp_path):
     with pytest.raises(DataError, match="no such data folder"):
         validate(packed.archive, "dcase2024", tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ArtifactError, match="dcase-asd prepare"):
+    with pytest.raises(DataError, match="empty: no recordings here"):
+        validate(packed.archive, "dcase2024", tmp_path / "empty")
+    (tmp_path / "empty/dcase2024t2/eval_data").mkdir(parents=True)
+    with pytest.raises(ArtifactError, match=f"dcase-asd prepare --data {tmp_path}/empty`"):
         validate(packed.archive, "dcase2024", tmp_path / "empty")

@@ -4,8 +4,8 @@ import sys
 import pytest
 from loopback import Fault
 
-from dcase_asd.checkpoints import cache_folder, find_checkpoint
 from dcase_asd.errors import BackboneError, DownloadError, RecipeError
+from dcase_asd.registry import cache_folder, find_checkpoint
 from dcase_asd.steps.weights import fetch_weights, list_weights
 from dcase_asd.transfer.connection import Patience
 
@@ -132,6 +132,8 @@ def test_without_a_network_it_is_said_which_file_goes_where(loud, tmp_path):
 def test_a_file_that_can_only_be_had_by_hand_is_checked_when_it_is_there(loud, tmp_path):
     with pytest.raises(BackboneError, match=r"put old.pt into .* \(the authors' link is dead\)"):
         fetch_weights("loud", "loud_old", patience=PATIENT)
+    with pytest.raises(BackboneError, match=r"dead\); `dcase-asd weights loud .*_old` then checks"):
+        find_checkpoint("loud", "loud_old")
     place = tmp_path / "cache" / "loud" / "loud_old" / "old.pt"
     place.write_bytes(WEIGHTS)
     assert fetch_weights("loud", "loud_old", patience=PATIENT) == place

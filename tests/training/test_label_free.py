@@ -57,7 +57,7 @@ def test_the_commands_that_a_fusion_names_give_the_estimate_with_last_checkpoint
         last = read_kept(run).checkpoints[-1].file
         for command in (without, scoring):
             own = re.sub(r"step_\d+\.safetensors", last, command)
-            own = own.replace(str(runs[0]), str(run)).replace("DATA", str(data))
+            own = own.replace(str(runs[0]), str(run)).replace("--data data", f"--data {data}")
             call(*shlex.split(own))
         assert (run / "last/scores/dcase2025.csv").is_file()
         assert is_chosen(run)

@@ -1,7 +1,9 @@
 """Whole fine-tunings of a tiny backbone: what they leave behind and how they go on."""
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dcase_asd.artifacts.checkpoints import checkpoints_folder, read_kept
+from dcase_asd.artifacts.checkpoints import checkpoints_folder, read_kept, write_kept
 from dcase_asd.artifacts.scores import read_provenance, read_scores
 from dcase_asd.backbone import read_tensors
 from dcase_asd.errors import ArtifactError, AudioError, BackboneError, TrainingError
+from dcase_asd.progress import Silent
 from dcase_asd.recipe import recipe_text
 from dcase_asd.registry import load_backbone
 from dcase_asd.steps.embed import embed
@@ -72,6 +75,8 @@ def test_a_checkpoint_carries_classes_recipe_and_batch_norm_statistics(data, fin
     chosen = read_training_set(data, short)
     assert json.loads(metadata["classes"]) == {each.label: 1 for each in chosen.classes}
     assert metadata["recipe"] == recipe_text(short)
+    of_2025 = ["dcase2025"]
+    assert json.loads(metadata["editions"]) == {"train": of_2025, "noise": of_2025, "dev": of_2025}
     assert (metadata["plugin"], metadata["step"]) == ("tiny", "16")
     assert tensors["classifier.weight"].shape == (len(chosen.classes), short.embedding)
     for norm in ("norm", "output_norm"):
@@ -282,6 +287,91 @@ def test_other_clips_than_a_finished_run_has_seen_are_refused(
     monkeypatch.setattr(TrainingSet, "fingerprint", lambda _: "others")
     with pytest.raises(TrainingError, match="fine-tuned on other clips"):
         tune(data, finished[0], make_system())
+
+
+def replace_beginning(data):
+    """Other audio in a train clip, with the same name, header, middle and size."""
+    path = next((data / "dcase2025t2/dev_data/raw/fan/train").iterdir())
+    content = bytearray(path.read_bytes())
+    content[100:4000] = bytes(3900)
+    path.write_bytes(content)
+
+
+def test_other_audio_than_a_run_was_begun_with_is_refused(data, tmp_path, make_system, monkeypatch):
+    copy, run = shutil.copytree(data, tmp_path / "data"), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFiles, "finish", lambda *_: pytest.fail("stop"))
+        with pytest.raises(pytest.fail.Exception):
+            tune(copy, run, make_system())
+    replace_beginning(copy)
+    with pytest.raises(TrainingError, match="begun with other clips"):
+        tune(copy, run, make_system())
+
+
+def test_other_audio_than_a_finished_run_has_seen_is_refused(data, finished, tmp_path, make_system):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    copy = shutil.copytree(data, tmp_path / "data")
+    assert not tune(copy, run, make_system()).changed
+    replace_beginning(copy)
+    progress = Silent()
+    with pytest.raises(TrainingError, match="fine-tuned on other clips"):
+        tune(copy, run, make_system(), progress=progress)
+    assert "brought up to date, 1 changed" in progress.notes[0]
+
+
+def test_a_run_that_knows_only_the_names_of_its_clips_is_still_taken_up(
+    data, finished, tmp_path, make_system
+):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    kept = read_kept(run)
+    write_kept(run, dataclasses.replace(kept, inputs=kept.inputs[:32]))
+    assert not tune(data, run, make_system()).changed
+    write_kept(run, dataclasses.replace(kept, inputs=kept.inputs[:31] + "x"))
+    with pytest.raises(TrainingError, match="fine-tuned on other clips"):
+        tune(data, run, make_system())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_told_before_anything_is_written(
+    data, tmp_path, make_system, value
+):
+    broken = load_backbone("tiny")
+    with torch.no_grad():
+        broken.k_proj.weight[3, 5] = value
+    checkpoint = tmp_path / "broken.safetensors"
+    broken.save(checkpoint)
+    run, start = tmp_path / "run", make_system(checkpoint=str(checkpoint))
+    told = rf"{checkpoint}: the weight k_proj\.weight is not finite, .*give another --checkpoint"
+    with pytest.raises(BackboneError, match=told):
+        tune(data, run, start)
+    system = System("plain", Embedding("tiny", str(checkpoint)))
+    told = (
+        rf"{checkpoint}: the embedding of .*/section_00_source_test_anomaly_000\d_v_1\.wav is "
+        r"not finite, as the weight k_proj\.weight is not; give another --checkpoint"
+    )
+    for _ in range(2):  # nothing is left that is taken for complete
+        with pytest.raises(BackboneError, match=told):
+            embed(data, tmp_path / "plain", "dcase2025", system, "cpu")
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_an_embedding_that_is_not_finite_though_the_weights_are_names_its_clip(
+    data, tmp_path, plugin_path, monkeypatch
+):
+    tiny = type(load_backbone("tiny"))
+    whole = tiny.embed
+
+    def spoilt(self, waveforms, lengths=None, sample_rate=None):
+        vectors = whole(self, waveforms, lengths, sample_rate)
+        vectors[2] = torch.nan
+        return vectors
+
+    monkeypatch.setattr(tiny, "embed", spoilt)
+    # The third of the test clips, which come first.
+    told = r"tiny: the embedding of .*_test_normal_0000_v_0\.wav is not finite though the weights"
+    with pytest.raises(BackboneError, match=told):
+        embed(data, tmp_path / "run", "dcase2025", System("run", Embedding("tiny")), "cpu")
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 def test_a_damaged_state_is_told(data, tmp_path, make_system):

@@ -44,6 +44,11 @@ class Request:
     keep_archives: bool = False
     patience: Patience = field(default_factory=Patience)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", Path(self.data))
+        if self.source is not None:
+            object.__setattr__(self, "source", Path(self.source))
+
 
 @dataclass(frozen=True)
 class PlannedFile:

@@ -33,7 +33,7 @@ class LabelPlan:
     there: bool
 
 
-def plan_labels(data: Path, editions: Iterable[str]) -> list[LabelPlan]:
+def plan_labels(data: str | Path, editions: Iterable[str]) -> list[LabelPlan]:
     """Find out which labels are wanted and which are there.
 
     Raises:
@@ -43,7 +43,7 @@ def plan_labels(data: Path, editions: Iterable[str]) -> list[LabelPlan]:
     for edition in {edition.name: edition for edition in map(official, editions)}.values():
         if edition.ground_truth is None:
             raise EditionError(f"{edition.name}: no labels of its evaluation set are published")
-        folder = data / "ground_truth" / edition.name
+        folder = Path(data) / "ground_truth" / edition.name
         plans.append(LabelPlan(edition.name, edition.ground_truth, folder, folder.exists()))
     return plans
 
@@ -51,7 +51,7 @@ def plan_labels(data: Path, editions: Iterable[str]) -> list[LabelPlan]:
 def fetch_labels(
     plan: LabelPlan,
     *,
-    checkout: Path | None = None,
+    checkout: str | Path | None = None,
     mirror: str = "",
     patience: Patience | None = None,
     progress: Progress | None = None,
@@ -80,7 +80,7 @@ def fetch_labels(
         temporary.mkdir()
         try:
             if checkout is not None:
-                _copy(plan.source, checkout, plan.edition, temporary)
+                _copy(plan.source, Path(checkout), plan.edition, temporary)
                 progress.note(f"{checkout}: taken as it is; its commit was not checked")
             else:
                 with Connection(mirror, patience) as connection:
@@ -168,7 +168,7 @@ def _require_all(source: LabelSource, folder: Path, where: str) -> None:
             raise DownloadError(f"{where}: holds no labels in {path}; nothing was changed")
 
 
-def _provenance(source: LabelSource, checkout: Path | None) -> dict[str, str]:
+def _provenance(source: LabelSource, checkout: str | Path | None) -> dict[str, str]:
     origin = (
         source.page if checkout is None else f"a folder of the user's, said to be {source.page}"
     )

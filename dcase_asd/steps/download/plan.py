@@ -62,7 +62,7 @@ def plan_download(request: Request) -> Plan:
         DataError: `request.source` is no folder.
     """
     if request.source is not None and not request.source.is_dir():
-        raise DataError(f"{request.source}: no such folder; --from names the folder of your zips")
+        raise DataError(f"{request.source}: no folder; --from names the folder of your zips")
     wanted = [inspect(file, request) for file in select(request)]
     notes: list[str] = []
     records: dict[int, ZenodoRecord] = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from shlex import quote
 
 from dcase_asd.artifacts.checkpoints import checkpoints_folder, read_kept
 from dcase_asd.artifacts.scores import scores_path
 from dcase_asd.challenge.problems import some
 from dcase_asd.detection.anomaly_scores import Detector
+from dcase_asd.errors import command
 from dcase_asd.fused_system import is_fused, member_runs, read_fused_system
 from dcase_asd.system import Embedding, read_system, recipe_path
 
@@ -65,21 +65,23 @@ def chosen_note(
         return f"{what}for an estimate without that, fuse the systems that they are made of"
     run, kept, system = single[0], read_kept(single[0]), read_system(single[0])
     file = kept.checkpoints[-1].file if kept and kept.checkpoints else "FILE"
-    checkpoint, last = (quote(str(path)) for path in (checkpoints_folder(run) / file, run / LAST))
-    embedding = f"--plugin {system.embed.plugin} --checkpoint {checkpoint} {_flags(system.embed)}"
+    embed = command(
+        "embed", "--plugin", system.embed.plugin, "--checkpoint", checkpoints_folder(run) / file,
+        *_flags(system.embed), "--data", "data", "--edition", edition, "--run", run / LAST,
+    )  # fmt: skip
+    score = command("score", run / LAST, *_flags(system.score), "--edition", edition)
     return (
         f"{what}for an estimate with their last checkpoints, which no label chose, embed and score "
-        f"each below its run, `dcase-asd embed {embedding}--data DATA --edition {edition} "
-        f"--run {last}` and `dcase-asd score {last} {_flags(system.score)}--edition {edition}`, "
-        "then fuse again"
+        f"each below its run, {embed} and {score}, then fuse again"
     )
 
 
-def _flags(values: Embedding | Detector) -> str:
+def _flags(values: Embedding | Detector) -> list[str]:
     """What differs from the defaults, as it is typed; not what a checkpoint brings."""
     told = ((each.name, getattr(values, each.name), each.default) for each in fields(values))
-    return "".join(
-        f"--{name.replace('_', '-')} {value} "
+    return [
+        word
         for name, value, default in told
         if value != default and name not in {"plugin", "checkpoint", "options"}
-    )
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]

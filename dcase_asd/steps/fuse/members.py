@@ -76,14 +76,14 @@ class Members:
         )
 
 
-def newest_common_edition(runs: Sequence[Path]) -> str:
+def newest_common_edition(runs: Sequence[str | Path]) -> str:
     """The newest edition that all runs have finished scores of.
 
     Raises:
         DataError: A run is no folder.
         ScoresError: There is no such edition, or there are several folders of one's own.
     """
-    check_runs(runs)
+    runs = check_runs(runs)
     have = [
         {
             name

@@ -51,11 +51,11 @@ class Fused:
 
 
 def fuse(
-    runs: Sequence[Path],
-    run: Path,
+    runs: Sequence[str | Path],
+    run: str | Path,
     edition: str,
     fusion: Fusion,
-    ground_truth: Path | None = None,
+    ground_truth: str | Path | None = None,
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -87,9 +87,10 @@ def fuse(
         GroundTruthError: Labels that are needed are missing.
         ArtifactError: The run folder holds something else, or another process writes it.
     """
-    progress = progress or Silent()
+    run, progress = Path(run), progress or Silent()
+    ground_truth = None if ground_truth is None else Path(ground_truth)
     rules = load_edition(edition)
-    _check(runs, run, rules, fusion)
+    runs = _check(runs, run, rules, fusion)
     system = settled(fusion, runs, run)
     truth = None if ground_truth is None else read_ground_truth(ground_truth, rules)
     made_of = fingerprint(
@@ -139,7 +140,7 @@ def fuse(
     return Fused(scores_path(run, rules.name), **counts, changed=True, result=result)
 
 
-def fuse_again(run: Path, edition: str, progress: Progress | None = None) -> Fused:
+def fuse_again(run: str | Path, edition: str, progress: Progress | None = None) -> Fused:
     """Apply a run folder's fusion to an edition, as its recipe says, after its systems changed.
 
     Raises:
@@ -152,17 +153,18 @@ def fuse_again(run: Path, edition: str, progress: Progress | None = None) -> Fus
     return fuse(member_runs(run, fusion), run, edition, fusion, ground_truth, progress=progress)
 
 
-def _check(runs: Sequence[Path], run: Path, edition: Edition, fusion: Fusion) -> None:
+def _check(runs: Sequence[str | Path], run: Path, edition: Edition, fusion: Fusion) -> list[Path]:
     if len(runs) != len(fusion.systems):
         raise ValueError(f"{len(runs)} run folders for {len(fusion.systems)} systems")
-    check_runs(runs)
-    if run.resolve() in {member.resolve() for member in runs}:
+    members = check_runs(runs)
+    if run.resolve() in {member.resolve() for member in members}:
         raise ArtifactError(f"{run}: cannot be fused into itself; give another --run")
     if fusion.standardize == "test" and not edition.transductive:
         raise EditionError(
             f"{edition.name} forbids what is transductive, such as to standardise by the "
             "statistics of test clips; standardise by train"
         )
+    return members
 
 
 def _finished(run: Path, edition: str, made_of: str) -> Fused | None:

@@ -30,8 +30,10 @@ def fusion_parts(fusion: FusionResult, gallery: Gallery, folder: str) -> list[Ht
             "weights were fitted to; and on machines that were left out of the fit"
             f"{_how_honest(fusion)}."
         )
-        alt = f"Official scores in percent: {listed}."
-        figure = standings_figure(standings)
+        official = fusion.metric != "2020"  # which had no such score, nor have one's own machines
+        alt = f"{'Official scores' if official else 'Means of AUC and pAUC'} in percent: {listed}."
+        word = "official score" if official else "mean of AUC and pAUC"
+        figure = standings_figure(standings, word)
         figures.append(gallery.show(figure, folder, "fusion_scores", alt, caption))
     parts = [page.facts(_facts(fusion)), page.notes(fusion.notes)]
     parts += [page.pictures(figures) if figures else Html("")]

@@ -87,7 +87,7 @@ def score_of(evaluation: Evaluation) -> float:
 
 
 def stage_results(systems: Sequence[ReportedSystem], name: str, gallery: Gallery) -> Html:
-    """Official results of a stage: the report's Table 1 and a picture of it; empty without it."""
+    """Results of a stage: the report's Table 1 and a picture of it; empty without it."""
     stages = {system.name: stage for system in systems if (stage := system.stage(name))}
     if not stages:
         return Html("")
@@ -97,7 +97,7 @@ def stage_results(systems: Sequence[ReportedSystem], name: str, gallery: Gallery
     }
     if not found:
         why = (
-            "No official result: the labels of these clips are not known. The report shows them "
+            "No result: the labels of these clips are not known. The report shows one "
             "once it is given the ground truth with --ground-truth."
         )
         reasons = [note for stage in stages.values() for note in stage.notes]
@@ -144,7 +144,7 @@ def _picture(found: Mapping[str, Evaluation], name: str, gallery: Gallery) -> Ht
             for key, word in metrics.items()
             if any(key in evaluation.machines[each] for each in machines)
         }
-        alt = f"Official results of {system} for each machine type, as in the table beside."
+        alt = f"Results of {system} for each machine type, as in the table beside."
         figure = results_figure(machines, values)
         return gallery.show(figure, "", f"{name}_results", alt, "Dotted: chance.")
     *_, (key, word) = metrics.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 import dcase_asd
+from dcase_asd.artifacts.runs import check_runs
 from dcase_asd.artifacts.scores import read_scores
 from dcase_asd.challenge.edition import Edition, load_edition
 from dcase_asd.challenge.ground_truth import read_ground_truth
@@ -37,12 +38,19 @@ from dcase_asd.steps.report.systems import (
 PAGE = "report.html"
 BESIDE = 4
 """Systems whose tables of both stages have room beside each other."""
-HOW_TO_READ = (
+AREAS = (
     "Anomaly scores are larger for clips that are more anomalous. AUC is the area under the ROC "
-    "curve, pAUC that up to a false-alarm rate of 10 %, standardised to 50 % at chance. Results "
-    "are computed as the official evaluator of the edition does.",
+    "curve, pAUC that up to a false-alarm rate of 10 %, standardised to 50 % at chance. "
+)
+OFFICIAL = (
+    f"{AREAS}Results are computed as the official evaluator of the edition does.",
     "From 2022 on the AUC of a domain sets its normal clips against the anomalous clips of both "
     "domains, and the pAUC is over all clips; the official score is the harmonic mean of all.",
+)
+OWN = (
+    f"{AREAS}Both are over all clips of a section; a machine's are the means over its sections.",
+)
+HOW_TO_READ = (
     "Train scores are leave-one-out: each train clip is scored by the others. The threshold is "
     "set by them alone and marks what is decided to be anomalous.",
     "Scores beyond the ends of a histogram are counted in its outermost bars.",
@@ -59,10 +67,10 @@ class Reported:
 
 
 def report(
-    runs: Sequence[Path],
+    runs: Sequence[str | Path],
     edition: str,
-    ground_truth: Path | None = None,
-    out: Path | None = None,
+    ground_truth: str | Path | None = None,
+    out: str | Path | None = None,
     *,
     form: PictureFormat = "svg",
     machines: Sequence[str] = (),
@@ -102,23 +110,24 @@ def report(
     if not 0 < quantile < 1:
         raise ScoresError(f"the quantile {quantile} must lie between 0 and 1, such as 0.9")
     rules = load_edition(edition)
+    folders = check_runs(runs)
     truth = None
     if ground_truth is not None:
         labels = read_ground_truth(ground_truth, rules)
         if machines:
             labels = labels[labels["machine"].isin(machines)]
-        truth = Truth(labels, ground_truth)
+        truth = Truth(labels, Path(ground_truth))
     systems = []
     with progress.bar("Reading", len(runs), "runs") as advance:
-        for run, name in zip(runs, names_of(runs), strict=True):
+        for run, name in zip(folders, names_of(folders), strict=True):
             systems.append(
                 read_reported_system(
                     run, name, rules, truth, machines=machines, resamples=resamples
                 )
             )
             advance(1)
-    if out is None:
-        out = (runs[0] if len(runs) == 1 else Path()) / "report" / rules.name
+    default = (folders[0] if len(folders) == 1 else Path()) / "report" / rules.name
+    out = default if out is None else Path(out)
     gallery = Gallery(form)
     total = sum(len(stage.sections) for system in systems for stage in system.stages)
     with progress.bar("Drawing", total, "machine sections") as advance, drawing():
@@ -146,7 +155,8 @@ def _page(
         ]
     )
     contents = [("results", "Results")]
-    body = [page.section("results", "Official results", _results(systems, gallery))]
+    results = "Official results" if edition.official else "Results"
+    body = [page.section("results", results, _results(systems, gallery))]
     together = _comparison(systems, gallery)
     if together:
         contents.append(("comparison", "Comparison"))
@@ -161,7 +171,8 @@ def _page(
         heading = "Machine by machine" if len(systems) == 1 else system.name
         body.append(page.section(anchor, heading, parts))
     contents.append(("reading", "How to read this"))
-    body.append(page.section("reading", "How to read this", map(page.paragraph, HOW_TO_READ)))
+    how_to = (*(OFFICIAL if edition.official else OWN), *HOW_TO_READ)
+    body.append(page.section("reading", "How to read this", map(page.paragraph, how_to)))
     foot = f"Made by dcase-asd {dcase_asd.__version__} of {', '.join(names)}."
     return page.page(f"{title}, {edition.name}", lead, contents, page.join(body), foot)
 

@@ -136,7 +136,7 @@ def training(system: ReportedSystem, gallery: Gallery, folder: str) -> Html:
         figure = checkpoints_figure(steps, values, chosen)
         said = f" Scored: steps {', '.join(map(str, sorted(chosen)))}." if chosen else ""
         alt = (
-            f"Official dev score of {len(values)} checkpoints of {system.name}: best "
+            f"Dev score of {len(values)} checkpoints of {system.name}: best "
             f"{100 * values.max():.2f} % at step {steps[values.argmax()]:.0f}.{said}"
         )
         shown.append(gallery.show(figure, folder, "training_dev_score", alt))

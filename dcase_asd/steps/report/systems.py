@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from dcase_asd.artifacts.checkpoints import KeptCheckpoints, read_kept
 from dcase_asd.artifacts.fusion import FusionResult, read_fusion
-from dcase_asd.artifacts.runs import check_runs
 from dcase_asd.artifacts.scores import of_machines, of_tests, read_provenance, read_scores
 from dcase_asd.challenge.bootstrap import Interval, confidence_interval
 from dcase_asd.challenge.edition import Edition
@@ -172,12 +171,7 @@ def read_reported_system(
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
-    """What to call runs: by their folders, with those above where these would be the same.
-
-    Raises:
-        DataError: One is no folder, or given twice.
-    """
-    check_runs(runs)
+    """What to call runs: by their folders, with those above where these would be the same."""
     whole = [run.resolve() for run in runs]
     for parts in range(1, max(len(path.parts) for path in whole)):
         names = ["/".join(path.parts[-parts:]) for path in whole]
@@ -234,7 +228,7 @@ def _evaluated(
                     known, edition.metric, resamples=resamples, strict=strict
                 )
         except GroundTruthError as error:
-            notes = [*notes, f"No official result: {error}"]
+            notes = [*notes, f"No {'official ' * strict}result: {error}"]
     results = evaluation.sections if evaluation is not None else ()
     of_train = dict(list(train.groupby(["machine", "section"])))
     sections = [

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dcase_asd.backbone import Backbone, read_checkpoint
-from dcase_asd.checkpoints import find_checkpoint
 from dcase_asd.errors import AudioError, BackboneError, nearest_name
+from dcase_asd.registry import find_checkpoint
 from dcase_asd.weight_files import WeightsFile, fit_tensors, is_safetensors
 from dcase_asd_beats.checkpoint import (
     Config,
@@ -116,7 +116,7 @@ class Beats(Backbone):
     @classmethod
     def from_checkpoint(
         cls,
-        path: Path | None = None,
+        path: str | Path | None = None,
         *,
         representation: Representation | None = None,
         layers: Sequence[int] | None = None,
@@ -266,19 +266,19 @@ def _drawn(config: Config, seed: int) -> Network:
     return network
 
 
-def _published(path: Path) -> tuple[Network, dict[str, Any]]:
+def _published(path: str | Path) -> tuple[Network, dict[str, Any]]:
     config, weights = read_published(path)
     network = _empty(config)
     load_published(network, weights)
     return network, {}
 
 
-def _saved(path: Path) -> tuple[Network, dict[str, Any]]:
+def _saved(path: str | Path) -> tuple[Network, dict[str, Any]]:
     tensors, options = read_checkpoint(path, Beats.name)
     network = _empty(Config(**options.pop("architecture")))
     network.cut(max(options["layers"]), predictor=options["representation"] == "classes")
     found = {name.removeprefix(NETWORK_PREFIX): value for name, value in tensors.items()}
     expected = {name: value.shape for name, value in network.state_dict().items()}
-    fitted = fit_tensors(WeightsFile(path, {}, found), expected, lambda key: key)
+    fitted = fit_tensors(WeightsFile(Path(path), {}, found), expected, lambda key: key)
     network.load_state_dict(fitted, assign=True)
     return network, options

@@ -114,7 +114,7 @@ RELEASED: dict[str, Any] = {
 """Where the released models differ from the defaults."""
 
 
-def read_published(path: Path) -> tuple[Config, WeightsFile]:
+def read_published(path: str | Path) -> tuple[Config, WeightsFile]:
     """Read a file as its authors publish it, ``{'cfg', 'model'}``; no code in it is executed.
 
     Returns:

@@ -11,9 +11,8 @@ from dcase_asd_beats.checkpoint import SHARED_TABLE, Config
 from safetensors.torch import load_file, save_file
 
 from dcase_asd.backbone import CHECKPOINT_FORMAT, write_tensors
-from dcase_asd.checkpoints import CACHE_VARIABLE, choose_checkpoint
 from dcase_asd.errors import BackboneError
-from dcase_asd.registry import load_backbone
+from dcase_asd.registry import CACHE_VARIABLE, choose_checkpoint, load_backbone
 
 DATA = Path(__file__).parent / "data"
 PRETRAINED, FINETUNED = DATA / "beats_tiny_pretrain.pt", DATA / "beats_tiny_finetuned.pt"
@@ -193,10 +192,10 @@ def test_code_in_a_file_is_not_executed(tmp_path, monkeypatch, zipped):
 
 def test_files_that_are_no_checkpoint_at_all_are_refused(tmp_path):
     (tmp_path / "page.pt").write_text("<html>This link has expired</html>")
-    assert "not a readable torch file" in refused(tmp_path / "page.pt")
+    assert "a web page (HTML), not weights" in refused(tmp_path / "page.pt")
     (tmp_path / "empty.pt").touch()
     assert "not a readable torch file" in refused(tmp_path / "empty.pt")
-    assert "cannot be read (Is a directory)" in refused(tmp_path)
+    assert "a folder; give the file of weights in it" in refused(tmp_path)
     with pytest.raises(BackboneError, match="no such checkpoint"):
         load_backbone("beats", tmp_path / "nothing.pt")
 
@@ -228,6 +227,15 @@ def test_tensors_of_a_saved_file_are_accounted_for_as_well(tmp_path):
     backbone.network.layer_norm.bias = None
     backbone.save(path)
     assert "missing key 'layer_norm.bias'" in refused(path)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "_orig_mod.", "module.net."])
+def test_a_prefix_that_a_wrapper_put_before_every_key_is_taken_off(tmp_path, prefix):
+    def wrap(content):
+        content["model"] = {prefix + key: value for key, value in content["model"].items()}
+
+    found = Beats.from_checkpoint(changed(tmp_path, wrap)).eval()
+    assert torch.equal(found.embed(CLIP), Beats.from_checkpoint(PRETRAINED).eval().embed(CLIP))
 
 
 def test_files_of_other_plugins_are_refused(tmp_path):

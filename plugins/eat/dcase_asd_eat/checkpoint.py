@@ -63,7 +63,7 @@ class Weights:
     options: dict[str, Any]
 
 
-def read_weights(path: Path, options: Mapping[str, Any]) -> Weights:
+def read_weights(path: str | Path, options: Mapping[str, Any]) -> Weights:
     """Read a checkpoint of any form; nothing in it is executed.
 
     Args:
@@ -74,6 +74,7 @@ def read_weights(path: Path, options: Mapping[str, Any]) -> Weights:
     Raises:
         BackboneError: It is damaged, of another model, or does not fit key by key.
     """
+    path = Path(path)
     if is_hugging_face(path):
         return _read_hugging_face(read_hugging_face_folder(path), options)
     if is_safetensors(path):

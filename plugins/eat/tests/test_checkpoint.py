@@ -96,6 +96,13 @@ def test_an_older_name_of_the_positions_is_known(tmp_path):
     )
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "_orig_mod.", "module.net."])
+def test_a_prefix_that_a_wrapper_put_before_every_key_is_taken_off(tmp_path, prefix):
+    changed = content()
+    changed["model"] = {prefix + key: value for key, value in changed["model"].items()}
+    assert unchanged(tmp_path, changed)
+
+
 def test_the_target_length_of_the_checkpoint_is_the_default(tmp_path):
     assert Eat.from_checkpoint(PRETRAINED).options["target_length"] == 1024
     short = Eat.from_checkpoint(write_folder(tmp_path, img_size=[512, 128]))

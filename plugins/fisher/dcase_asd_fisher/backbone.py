@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dcase_asd.backbone import Backbone
-from dcase_asd.checkpoints import find_checkpoint
 from dcase_asd.errors import AudioError, BackboneError, nearest_name
+from dcase_asd.registry import find_checkpoint
 from dcase_asd.vision_transformer import PATCH
 from dcase_asd_fisher.checkpoint import NAME, read_weights
 from dcase_asd_fisher.front_end import LOWEST_RATE, FrontEnd
@@ -111,7 +111,7 @@ class Fisher(Backbone):
     @classmethod
     def from_checkpoint(
         cls,
-        path: Path | None = None,
+        path: str | Path | None = None,
         *,
         representation: Representation | None = None,
         bands: Bands | None = None,

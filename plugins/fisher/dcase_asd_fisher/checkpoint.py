@@ -37,8 +37,6 @@ IMAGE = {
 }  # fmt: skip
 """Settings of which only one value was ever published."""
 
-CLS = "modality_encoders.IMAGE.extra_tokens"
-"""A key that every form has, perhaps after a prefix that all keys share."""
 STEM = "modality_encoders.IMAGE."
 
 
@@ -51,7 +49,7 @@ class Weights:
     options: dict[str, Any]
 
 
-def read_weights(path: Path, options: Mapping[str, Any]) -> Weights:
+def read_weights(path: str | Path, options: Mapping[str, Any]) -> Weights:
     """Read a checkpoint of any form; nothing in it is executed.
 
     Args:
@@ -61,6 +59,7 @@ def read_weights(path: Path, options: Mapping[str, Any]) -> Weights:
     Raises:
         BackboneError: It is damaged, of another model, or does not fit key by key.
     """
+    path = Path(path)
     if is_hugging_face(path):
         return _read_hugging_face(read_hugging_face_folder(path), options)
     if is_safetensors(path):
@@ -103,14 +102,12 @@ def _read_torch(weights: WeightsFile, options: Mapping[str, Any]) -> Weights:
 
 
 def _fit(weights: WeightsFile, sizes: dict[str, Any], options: Mapping[str, Any]) -> Weights:
-    ends = (key.removesuffix(CLS) for key in weights.tensors if key.endswith(CLS))
-    prefix = next(ends, "")
     architecture = _architecture(weights.path, sizes)
     shapes = tensor_shapes(architecture)
     fitted = fit_tensors(
         weights,
         {_published(name): shape for name, shape in shapes.items()},
-        lambda key: key.removeprefix(prefix).removeprefix(STEM),
+        lambda key: key.removeprefix(STEM),
     )
     own = {name: fitted[_published(name)] for name in shapes}
     return Weights(architecture, own, dict(options))

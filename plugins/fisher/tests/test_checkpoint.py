@@ -65,6 +65,14 @@ def test_both_published_forms_are_one_network_whatever_prefix_the_keys_have(tmp_
         assert same(Fisher.from_checkpoint(PRETRAINED), Fisher.from_checkpoint(path))
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "_orig_mod.", "module.net."])
+def test_a_prefix_that_a_wrapper_put_before_every_key_is_taken_off(tmp_path, prefix):
+    changed = content()
+    changed["model"] = {prefix + key: value for key, value in changed["model"].items()}
+    found = Fisher.from_checkpoint(write(tmp_path / "x.pt", changed))
+    assert same(found, Fisher.from_checkpoint(PRETRAINED))
+
+
 def test_settings_that_are_left_out_have_the_published_defaults(tmp_path):
     backbone = Fisher.from_checkpoint(random_weights=0, architecture={"max_freq": 50})
     tensors = {

@@ -90,7 +90,7 @@ class HuggingFace(Backbone):
     @classmethod
     def from_checkpoint(
         cls,
-        path: Path | None = None,
+        path: str | Path | None = None,
         *,
         representation: Representation | None = None,
         layers: Sequence[int] | None = None,

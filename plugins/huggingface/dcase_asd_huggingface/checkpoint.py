@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.models.auto.feature_extraction_auto import feature_extractor_class_from_name
 
-from dcase_asd.backbone import read_checkpoint
+from dcase_asd.backbone import in_place_of_weights, read_checkpoint
 from dcase_asd.errors import BackboneError
 from dcase_asd.weight_files import CONFIG, TENSORS
 from dcase_asd_huggingface.network import UNUSED
@@ -99,12 +99,13 @@ def fetch(name: str) -> Path:
         raise BackboneError(f"{name}: cannot be fetched ({reason(error)}); {by_hand}") from error
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: str | Path) -> Weights:
     """Read a model's folder or a file that `Backbone.save` wrote; nothing in it is executed.
 
     Raises:
         BackboneError: It is damaged, or holds no audio encoder that transformers knows.
     """
+    path = Path(path)
     if path.name == TENSORS and (path.parent / CONFIG).is_file():
         path = path.parent
     return _read_folder(path) if path.is_dir() else _read_saved(path)
@@ -138,9 +139,11 @@ def _read_folder(folder: Path) -> Weights:
         key for key in found["missing_keys"] if key in names and not key.endswith(UNUSED)
     )
     if missing:
+        others = sorted(found["unexpected_keys"])
+        instead = f", and others are there, as {others[0]!r}" if others else ""
         raise BackboneError(
             f"{folder}: its weights are not those of the model that {CONFIG} describes "
-            f"({len(missing)} tensors are missing, as {missing[0]!r}); fetch both again"
+            f"({len(missing)} tensors are missing, as {missing[0]!r}{instead}); fetch both again"
         )
     return Weights(encoder, extractor, _plain(config), _plain(extractor), {})
 
@@ -169,6 +172,10 @@ def _is_complete(folder: Path) -> bool:
 
 def _check_folder(folder: Path) -> dict[str, Any]:
     """Settings of a model whose folder has all that is needed."""
+    for pattern in WANTED:
+        for file in folder.glob(pattern):
+            if reason := in_place_of_weights(file):
+                raise BackboneError(f"{file}: {reason}")
     try:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -185,6 +185,10 @@ def test_weights_of_another_model_are_refused(tmp_path, copied):
     tensors = load_file(folder / TENSORS)
     for changed, message in [
         ({"other": torch.ones(3)}, "tensors are missing, as '"),
+        (
+            {f"module.{name}": value for name, value in tensors.items()},
+            "and others are there, as 'module.encoder.layer_norm.bias'",
+        ),
         ({n: v for n, v in tensors.items() if ".layers.2." not in n}, "encoder.layers.2"),
         (tensors | {"feature_projection.projection.weight": torch.ones(2, 2)}, "cannot be loaded"),
     ]:

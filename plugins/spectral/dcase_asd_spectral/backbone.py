@@ -64,7 +64,7 @@ class Spectral(Backbone):
     @classmethod
     def from_checkpoint(
         cls,
-        path: Path | None = None,
+        path: str | Path | None = None,
         sample_rate: int | None = None,
         mel_bins: int | None = None,
         statistics: tuple[str, ...] | str | None = None,
