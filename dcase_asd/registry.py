@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcase_asd.errors import BackboneError, DcaseAsdError, command, nearest_name
-from dcase_asd.recipe import read_recipe
+from dcase_asd.recipe.toml import read_recipe
 
 if TYPE_CHECKING:
     from dcase_asd.backbone import Backbone
@@ -152,7 +152,7 @@ def load_backbone(name: str, checkpoint: str | Path | None = None, **options: An
         )
     try:
         if finetuned:
-            from dcase_asd.finetuned import Finetuned
+            from dcase_asd.backbone.finetuned import Finetuned
 
             return Finetuned.from_checkpoint(path, kind, **options).eval()
         return kind.from_checkpoint(path, **options).eval()

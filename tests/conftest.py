@@ -12,18 +12,18 @@ import pytest
 import soundfile
 from loopback import Loopback
 
-from dcase_asd.artifacts.checkpoints import (
+from dcase_asd.clips.manifest import manifest_path, write_manifest
+from dcase_asd.editions.edition import Edition, load_edition
+from dcase_asd.embeddings.kept import (
     KeptCheckpoint,
     KeptCheckpoints,
     checkpoints_folder,
     write_kept,
 )
-from dcase_asd.artifacts.manifest import manifest_path, write_manifest
-from dcase_asd.artifacts.scores import write_scores
-from dcase_asd.challenge.edition import Edition, load_edition
-from dcase_asd.recipe import recipe_text
-from dcase_asd.system import Embedding, System, recipe_path
-from dcase_asd.training.settings import Training
+from dcase_asd.recipe.system import Embedding, System, recipe_path
+from dcase_asd.recipe.toml import recipe_text
+from dcase_asd.recipe.training import Training
+from dcase_asd.scores.table import write_scores
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

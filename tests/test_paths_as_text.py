@@ -9,95 +9,90 @@ from pathlib import Path
 
 import pytest
 
-from dcase_asd.artifacts.checkpoints import embedding_folders, read_kept, scored_checkpoints
-from dcase_asd.artifacts.embeddings import planned_markers, read_embeddings
-from dcase_asd.artifacts.fusion import read_fusion
-from dcase_asd.artifacts.manifest import read_manifest
-from dcase_asd.artifacts.scores import read_provenance, read_scores, scored_editions
-from dcase_asd.challenge.edition import load_edition
-from dcase_asd.challenge.files import read_official_file
-from dcase_asd.challenge.ground_truth import read_ground_truth
-from dcase_asd.challenge.miniature import write_miniature
-from dcase_asd.challenge.miniature_plan import ClipCounts
-from dcase_asd.challenge.official_scores import read_official_scores
-from dcase_asd.challenge.package import read_package
-from dcase_asd.fused_system import Fusion, is_fused, member_runs, read_fused_system
-from dcase_asd.pipeline import (
-    Setup,
-    check_recipes,
-    finetune_recipe,
-    is_submission,
-    run_recipe,
-    run_submissions,
-)
-from dcase_asd.pipeline.overlay import read_overlay
-from dcase_asd.pipeline.plan import plan_recipes
-from dcase_asd.recipe import read_recipe
+from dcase_asd.clips.manifest import read_manifest
+from dcase_asd.clips.prepare import prepare
+from dcase_asd.downloads.ground_truth import fetch_labels, plan_labels
+from dcase_asd.downloads.plan import plan_download
+from dcase_asd.downloads.request import Request
+from dcase_asd.editions.edition import load_edition
+from dcase_asd.embeddings.embed import embed
+from dcase_asd.embeddings.kept import embedding_folders, read_kept, scored_checkpoints
+from dcase_asd.embeddings.store import planned_markers, read_embeddings
+from dcase_asd.fusion.fuse import fuse, fuse_again
+from dcase_asd.fusion.members import newest_common_edition
+from dcase_asd.fusion.result import read_fusion
+from dcase_asd.metrics.evaluate import evaluate_run_or_folder, read_official_scores, write_results
+from dcase_asd.metrics.labels import read_ground_truth
+from dcase_asd.metrics.official_files import read_official_file
+from dcase_asd.miniature.machines import ClipCounts
+from dcase_asd.miniature.miniature import write_miniature
+from dcase_asd.recipe.fusion import Fusion, is_fused, member_runs, read_fused_system
+from dcase_asd.recipe.system import Embedding, System, read_system
+from dcase_asd.recipe.toml import read_recipe
+from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
-from dcase_asd.steps.download import Request, fetch_labels, plan_download, plan_labels
-from dcase_asd.steps.embed import embed
-from dcase_asd.steps.evaluate import evaluate_run_or_folder, write_results
-from dcase_asd.steps.finetune import finetune, planned_system
-from dcase_asd.steps.fuse import fuse, fuse_again, newest_common_edition
-from dcase_asd.steps.prepare import prepare
-from dcase_asd.steps.report import report
-from dcase_asd.steps.score import changed_detector, score
-from dcase_asd.steps.submit import submit
-from dcase_asd.steps.validate import validate
-from dcase_asd.system import Embedding, System, read_system
+from dcase_asd.reports.report import report
+from dcase_asd.runs.dry_run import plan_recipes
+from dcase_asd.runs.overlay import read_overlay
+from dcase_asd.runs.recipes import is_submission
+from dcase_asd.runs.runner import Setup, finetune_recipe, run_recipe
+from dcase_asd.runs.submissions import check_recipes, run_submissions
+from dcase_asd.scores.score import changed_detector, score
+from dcase_asd.scores.table import read_provenance, read_scores, scored_editions
+from dcase_asd.submission.package import read_package
+from dcase_asd.submission.submit import submit
+from dcase_asd.submission.validate import validate
 from dcase_asd.testing import check_backbone
-from dcase_asd.training.dataset import read_training_set
-from dcase_asd.training.evaluation import read_development_set
+from dcase_asd.training.data import read_training_set
+from dcase_asd.training.dev_score import read_development_set
+from dcase_asd.training.finetune import finetune, planned_system
 from dcase_asd.training.journal import read_journal
-from dcase_asd.training.settings import Training
 
 ROOT = Path(__file__).parents[1]
 YEAR = "dcase2025"
 
 PUBLIC = [
     "audio",
-    "backbone",
-    "finetuned",
-    "fused_system",
-    "recipe",
+    "backbone.contract",
+    "backbone.finetuned",
+    "backbone.published",
+    "clips.manifest",
+    "clips.prepare",
+    "clips.tree",
+    "downloads.ground_truth",
+    "downloads.weights",
+    "embeddings.embed",
+    "embeddings.kept",
+    "embeddings.store",
+    "files",
+    "folders",
+    "fusion.fuse",
+    "fusion.result",
+    "metrics.evaluate",
+    "metrics.ground_truth",
+    "metrics.labels",
+    "metrics.official_files",
+    "miniature.miniature",
+    "recipe.fusion",
+    "recipe.system",
+    "recipe.toml",
     "registry",
-    "system",
+    "reports.report",
+    "runs.demo",
+    "runs.dry_run",
+    "runs.overlay",
+    "runs.recipes",
+    "runs.runner",
+    "runs.submissions",
+    "scores.score",
+    "scores.table",
+    "submission.package",
+    "submission.submit",
+    "submission.validate",
     "testing",
-    "weight_files",
-    "artifacts.atomic",
-    "artifacts.checkpoints",
-    "artifacts.embeddings",
-    "artifacts.fusion",
-    "artifacts.manifest",
-    "artifacts.runs",
-    "artifacts.scores",
-    "artifacts.tables",
-    "challenge.files",
-    "challenge.ground_truth",
-    "challenge.ground_truth_files",
-    "challenge.miniature",
-    "challenge.official_scores",
-    "challenge.package",
-    "challenge.tree",
-    "pipeline.demo",
-    "pipeline.overlay",
-    "pipeline.plan",
-    "pipeline.recipes",
-    "pipeline.submission",
-    "pipeline.systems",
-    "steps.download.labels",
-    "steps.embed",
-    "steps.evaluate",
-    "steps.finetune",
-    "steps.fuse.run",
-    "steps.prepare",
-    "steps.report.run",
-    "steps.score",
-    "steps.submit",
-    "steps.validate",
-    "steps.weights",
-    "training.dataset",
-    "training.evaluation",
+    "training.data",
+    "training.dev_score",
+    "training.finetune",
     "training.journal",
 ]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dcase_asd.challenge.edition import load_edition
-from dcase_asd.challenge.miniature_plan import EDITIONS as MINIATURE
-from dcase_asd.pipeline.overlay import read_overlay
-from dcase_asd.pipeline.recipes import read_forms, read_nodes
+from dcase_asd.editions.edition import load_edition
+from dcase_asd.embeddings.rules import objections, uses_of
+from dcase_asd.miniature.machines import EDITIONS as MINIATURE
+from dcase_asd.recipe.training import Training
 from dcase_asd.registry import choose_checkpoint
-from dcase_asd.training.settings import Training
-from dcase_asd.training_rules import objections, uses_of
+from dcase_asd.runs.overlay import read_overlay
+from dcase_asd.runs.recipes import read_forms, read_nodes
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
 YEARS = tuple(f"dcase{year}" for year in range(2020, 2026))

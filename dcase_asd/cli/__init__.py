@@ -9,24 +9,14 @@ import os
 import sys
 from contextlib import suppress
 
-from dcase_asd.cli import (
-    data,
-    download,
-    evaluation,
-    fusion,
-    report,
-    runs,
-    submission,
-    systems,
-    training,
-)
+from dcase_asd.cli import download, embed, evaluate, finetune, fuse, prepare, report, run, submit
 from dcase_asd.cli.app import app
 from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
 from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
-    "app", "data", "download", "evaluation", "fusion", "main", "report", "runs", "submission",
-    "systems", "training",
+    "app", "download", "embed", "evaluate", "finetune", "fuse", "main",
+    "prepare", "report", "run", "submit",
 ]  # fmt: skip
 
 PIPELINE = (

@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 class Rule(StrEnum):
-    """How a threshold is set; the values of `detection.threshold.ThresholdRule`."""
+    """How a threshold is set; the values of `scores.threshold.ThresholdRule`."""
 
     empirical = "empirical"
     target = "target"

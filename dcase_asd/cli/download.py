@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcase_asd.cli.app import app
-from dcase_asd.cli.console import say, show_table
+from dcase_asd.cli.display import say, show_table
 from dcase_asd.errors import command
 
 if TYPE_CHECKING:
-    from dcase_asd.steps.download import LabelPlan, Plan, PlannedFile
+    from dcase_asd.downloads.ground_truth import LabelPlan
+    from dcase_asd.downloads.plan import Plan
+    from dcase_asd.downloads.request import PlannedFile
 
 Mirror = Annotated[
     str, typer.Option("--mirror", metavar="URL", help="Host that takes the place of the original.")
@@ -23,7 +25,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 
 
 class Split(StrEnum):
-    """Parts of an edition; the values of `challenge.publication.Part`."""
+    """Parts of an edition; the values of `editions.publication.Part`."""
 
     dev = "dev"
     add = "add"
@@ -82,7 +84,7 @@ def download(
 
     Example: dcase-asd download 2025 --split dev --machine fan --machine valve
     """
-    from dcase_asd.challenge.edition import official_editions
+    from dcase_asd.editions.edition import official_editions
 
     if bool(editions) == everything:
         raise typer.BadParameter(
@@ -102,9 +104,10 @@ def download(
             quiet=quiet,
         )
         return
-    from dcase_asd.cli.transfers import TransferDisplay
-    from dcase_asd.steps.download import Request, plan_download
-    from dcase_asd.steps.download import download as step
+    from dcase_asd.cli.display import TransferDisplay
+    from dcase_asd.downloads.download import download as step
+    from dcase_asd.downloads.plan import plan_download
+    from dcase_asd.downloads.request import Request
 
     request = Request(
         data=data,
@@ -157,8 +160,8 @@ def weights(
 
     Example: dcase-asd weights beats
     """
-    from dcase_asd.cli.transfers import TransferDisplay
-    from dcase_asd.steps.weights import fetch_weights, list_weights
+    from dcase_asd.cli.display import TransferDisplay
+    from dcase_asd.downloads.weights import fetch_weights, list_weights
 
     if plugin is not None:
         path = fetch_weights(
@@ -185,7 +188,7 @@ def weights(
 
 
 def _show_plan(plan: Plan) -> None:
-    from dcase_asd.transfer.disk import size_text
+    from dcase_asd.downloads.archive import size_text
 
     rows = [
         (
@@ -213,7 +216,7 @@ def _show_plan(plan: Plan) -> None:
 
 
 def _state_text(file: PlannedFile) -> str:
-    from dcase_asd.transfer.disk import size_text
+    from dcase_asd.downloads.archive import size_text
 
     if file.problem:
         return "cannot be had"
@@ -238,8 +241,8 @@ def _labels(
     dry_run: bool,
     quiet: bool,
 ) -> None:
-    from dcase_asd.cli.transfers import TransferDisplay
-    from dcase_asd.steps.download import fetch_labels, plan_labels
+    from dcase_asd.cli.display import TransferDisplay
+    from dcase_asd.downloads.ground_truth import fetch_labels, plan_labels
 
     plans = plan_labels(data, editions)
     wanted = [plan for plan in plans if not plan.there]

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from dcase_asd.cli.app import AsJson, EditionName, Quantile, Rule, ThresholdRule, app
-from dcase_asd.cli.console import Display, say, show_json
+from dcase_asd.cli.display import Display, say, show_json
 
 
 class Form(StrEnum):
-    """Format of single pictures; the values of `pictures.style.PictureFormat`."""
+    """Format of single pictures; the values of `reports.figures.style.PictureFormat`."""
 
     png = "png"
     svg = "svg"
@@ -64,7 +64,7 @@ def report(
 
     Example: dcase-asd report runs/spectral --edition dcase2025 --out report
     """
-    from dcase_asd.steps.report import report as step
+    from dcase_asd.reports.report import report as step
 
     done = step(
         runs,

@@ -1,1 +1,1 @@
-"""Fine-tuning: data, augmentation, losses, the loop and its checkpoints."""
+"""Recordings -> fine-tuned checkpoints."""

@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from dcase_asd.audio import Waveform, read_span
 from dcase_asd.errors import AudioError, DcaseAsdError, TrainingError, command
-from dcase_asd.training.dataset import TrainingSet
-from dcase_asd.training.settings import Training
+from dcase_asd.recipe.training import Training
+from dcase_asd.training.data import TrainingSet
 
 BATCHES_AHEAD = 4
 """Batches that each worker process reads before they are needed."""

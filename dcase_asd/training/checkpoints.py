@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from dcase_asd.artifacts.atomic import replacing
-from dcase_asd.artifacts.checkpoints import (
+from dcase_asd.backbone import read_tensors
+from dcase_asd.backbone.finetuned import write_finetuned
+from dcase_asd.clips.classes import TrainingClass
+from dcase_asd.embeddings.kept import (
     AVERAGE,
     KeptCheckpoint,
     KeptCheckpoints,
@@ -26,13 +28,11 @@ from dcase_asd.artifacts.checkpoints import (
     choose,
     write_kept,
 )
-from dcase_asd.backbone import read_tensors
-from dcase_asd.challenge.labels import TrainingClass
 from dcase_asd.errors import TrainingError
-from dcase_asd.finetuned import write_finetuned
-from dcase_asd.recipe import recipe_text
+from dcase_asd.files import replacing
+from dcase_asd.recipe.toml import recipe_text
+from dcase_asd.recipe.training import Training
 from dcase_asd.training.model import Trainee
-from dcase_asd.training.settings import Training
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -18,11 +19,32 @@ from torch import Tensor
 from torch.utils import deterministic
 
 from dcase_asd.errors import TrainingError
+from dcase_asd.recipe.training import Training
 from dcase_asd.training.augment import draw_mixup, mask_spectrogram, mix_at_snr
 from dcase_asd.training.batches import TrainingBatch
 from dcase_asd.training.model import Trainee
-from dcase_asd.training.schedule import learning_rate_share
-from dcase_asd.training.settings import Training
+
+
+def learning_rate_share(update: int, settings: Training) -> float:
+    """Linear warm-up, then cosine cycles down to `final_share`, or constant.
+
+    Args:
+        update: Which update, from 0.
+        settings: The recipe; a warm-up as long as the training or longer never ends.
+
+    Returns:
+        Share of the largest learning rate, in (0, 1].
+    """
+    if update < settings.warmup:
+        return (update + 1) / settings.warmup
+    if settings.schedule == "constant":
+        return 1.0
+    length = (settings.updates - settings.warmup) / settings.cycles
+    position = ((update - settings.warmup) % length) / length
+    return settings.final_share + (1 - settings.final_share) * 0.5 * (
+        1 + math.cos(math.pi * position)
+    )
+
 
 FILES_TOLD = 4
 """Files of a batch that an error message names; the others are counted."""

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcase_asd.artifacts.atomic import write_text
 from dcase_asd.errors import ArtifactError, TrainingError
+from dcase_asd.files import write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from accelerate.utils import gather_object
 
-from dcase_asd.artifacts.checkpoints import KeptCheckpoint, KeptCheckpoints
-from dcase_asd.detection.anomaly_scores import Detector
+from dcase_asd.embeddings.kept import KeptCheckpoint, KeptCheckpoints
 from dcase_asd.progress import Progress
+from dcase_asd.recipe.training import Training
+from dcase_asd.scores.detector import Detector
 from dcase_asd.training.batches import (
     TrainingBatch,
     TrainingBatches,
@@ -17,10 +18,9 @@ from dcase_asd.training.batches import (
     names_lost_workers,
 )
 from dcase_asd.training.checkpoints import CheckpointFiles, SavedState
+from dcase_asd.training.dev_score import DevelopmentSet, dev_score, embed_share
 from dcase_asd.training.engine import Engine, UpdateReport, training
-from dcase_asd.training.evaluation import DevelopmentSet, dev_score, embed_share
 from dcase_asd.training.journal import Journal
-from dcase_asd.training.settings import Training
 
 SMOOTHING = 0.9
 """How much of the shown loss and accuracy is that of the updates before."""

@@ -10,7 +10,7 @@ from authors_beats import GFLOP, SAMPLES, authors_tokens
 from dcase_asd_beats import Beats
 from matrix_products import multiply, plainly, seconds
 
-from dcase_asd.dense import Linear
+from dcase_asd.backbone.dense import Linear
 
 BATCHES = {1: (7, 1.2), 8: (3, 1.5)}  # clips: rounds, target
 TOLERANCE = 1e-3  # of tokens whose features have a variance of 1

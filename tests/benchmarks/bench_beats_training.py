@@ -13,10 +13,10 @@ from dcase_asd_beats import Beats
 from matrix_products import multiply, seconds
 from torch import nn
 
+from dcase_asd.recipe.training import Training
 from dcase_asd.training.batches import TrainingBatch
 from dcase_asd.training.engine import Engine, make_accelerator, training
 from dcase_asd.training.model import Trainee
-from dcase_asd.training.settings import Training
 
 CLIPS, ROUNDS, CLASSES = 4, 3, 16
 TOLERANCE = 1e-2  # of losses after updates that are equal but for rounding

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from dcase_asd.transfer.connection import Connection
-from dcase_asd.transfer.fetch import fetch
-from dcase_asd.transfer.partial import RemoteFile
+from dcase_asd.downloads.fetch import fetch
+from dcase_asd.downloads.http import Connection
+from dcase_asd.downloads.partial import RemoteFile
 
 MEBIBYTES = 256
 ROUNDS = 15

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from dcase_asd.batches import Recording, read_batches
+from dcase_asd.embeddings.reading import Recording, read_batches
 
 SECONDS = 10
 DELAY = 0.02  # seconds that reading a clip and computing a clip each are made to take
@@ -18,9 +18,9 @@ DELAY = 0.02  # seconds that reading a clip and computing a clip each are made t
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-from dcase_asd.steps.embed import embed
-from dcase_asd.steps.prepare import prepare
-from dcase_asd.system import Embedding, System
+from dcase_asd.embeddings.embed import embed
+from dcase_asd.clips.prepare import prepare
+from dcase_asd.recipe.system import Embedding, System
 data = Path(sys.argv[1])
 prepare(data)
 embed(data, data / "run", "dcase2025", System("spectral", Embedding("spectral")))

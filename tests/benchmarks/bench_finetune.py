@@ -18,15 +18,15 @@ from pathlib import Path
 
 import torch
 
-from dcase_asd.artifacts.manifest import read_manifest
-from dcase_asd.challenge.miniature import write_miniature
-from dcase_asd.detection.anomaly_scores import Detector
+from dcase_asd.clips.manifest import read_manifest
+from dcase_asd.clips.prepare import prepare
+from dcase_asd.miniature.miniature import write_miniature
+from dcase_asd.recipe.system import Embedding, System
+from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
-from dcase_asd.steps.finetune import finetune
-from dcase_asd.steps.prepare import prepare
-from dcase_asd.system import Embedding, System
-from dcase_asd.training.evaluation import dev_score, embed_share, read_development_set
-from dcase_asd.training.settings import Training
+from dcase_asd.scores.detector import Detector
+from dcase_asd.training.dev_score import dev_score, embed_share, read_development_set
+from dcase_asd.training.finetune import finetune
 
 SEEDS = (0, 1, 2)
 SMALL = {

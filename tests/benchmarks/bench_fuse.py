@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from dcase_asd.challenge.official_objective import OfficialObjective
-from dcase_asd.detection.bayesian_search import bayesian_search
-from dcase_asd.detection.lattice import lattice_points, lattice_size
-from dcase_asd.detection.weight_search import lattice_search, lattice_searches
-from dcase_asd.detection.weight_spread import weight_spread
+from dcase_asd.fusion.bayesian import bayesian_search
+from dcase_asd.fusion.objective import OfficialObjective
+from dcase_asd.fusion.search import lattice_points, lattice_search, lattice_searches, lattice_size
+from dcase_asd.fusion.spread import weight_spread
 
 MACHINES = ("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve")
 SYSTEMS = 13

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from dcase_asd.challenge.bootstrap import confidence_interval
-from dcase_asd.challenge.metrics import evaluate
+from dcase_asd.metrics.bootstrap import confidence_interval
+from dcase_asd.metrics.official import evaluate
 
 MACHINES = ("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve")
 CLIPS = 200

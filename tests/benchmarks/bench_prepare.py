@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from dcase_asd.steps.prepare import prepare
+from dcase_asd.clips.prepare import prepare
 
 CLIPS = 100_000
 MACHINES = 10

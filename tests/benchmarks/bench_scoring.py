@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from dcase_asd.detection.neighbors import nearest
+from dcase_asd.scores.neighbors import nearest
 
 ROUNDS = 15
 TARGET_MS = 30

@@ -10,7 +10,7 @@ import torch
 from matrix_products import multiply, plainly, seconds
 from torch.nn import functional
 
-from dcase_asd.dense import Linear
+from dcase_asd.backbone.dense import Linear
 
 TOLERANCE = 1e-4  # of embeddings whose features have a variance of 1
 BATCHES = {1: 7, 8: 3}  # clips: rounds

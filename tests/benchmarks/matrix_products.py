@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from dcase_asd.dense import Linear
+from dcase_asd.backbone.dense import Linear
 
 
 @contextmanager

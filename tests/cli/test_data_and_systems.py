@@ -7,13 +7,13 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from dcase_asd.cli import app
+from dcase_asd.cli.app import app
+from dcase_asd.embeddings import embed as module
+from dcase_asd.embeddings.embed import Embedded
 from dcase_asd.errors import DcaseAsdError
-from dcase_asd.recipe import recipe_text
-from dcase_asd.steps import embed as module
-from dcase_asd.steps.embed import Embedded
-from dcase_asd.system import Embedding, System
-from dcase_asd.training.settings import Training
+from dcase_asd.recipe.system import Embedding, System
+from dcase_asd.recipe.toml import recipe_text
+from dcase_asd.recipe.training import Training
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from loopback import Fault
 from published import machine_clips, machines_of, publish_edition, tree_below, zipped
 
-from dcase_asd.challenge.edition import load_edition
-from dcase_asd.cli.transfers import TransferDisplay
+from dcase_asd.cli.display import TransferDisplay
+from dcase_asd.editions.edition import load_edition
 
 DEV = "/records/15097779/files/dev_ToyCar.zip"
 
@@ -272,7 +272,7 @@ def test_weights_are_fetched_and_their_path_printed(server, dcase_asd, tmp_path)
     ("modules", "heavy"),
     [
         ("dcase_asd.cli", {"httpx", "pandas", "torch", "rich.progress"}),
-        ("dcase_asd.steps.download, dcase_asd.steps.weights", {"numpy", "pandas", "torch"}),
+        ("dcase_asd.downloads.download, dcase_asd.downloads.weights", {"numpy", "pandas", "torch"}),
     ],
 )
 def test_what_is_not_needed_is_not_imported(modules, heavy):
@@ -309,7 +309,7 @@ def test_on_a_terminal_bars_of_all_files_are_shown_at_once(server, tmp_path):
 
 
 def test_notes_and_lines_go_to_standard_error(capsys, monkeypatch):
-    monkeypatch.setattr("dcase_asd.cli.transfers.SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr("dcase_asd.cli.display.SECONDS_BETWEEN_LINES", 0)
     display = TransferDisplay()
     with display.bar("fan.zip", 4000, "bytes") as advance:
         advance(1000)

@@ -10,7 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dcase_asd.cli import PIPELINE, app
+from dcase_asd.cli import PIPELINE
+from dcase_asd.cli.app import app
 from dcase_asd.errors import DcaseAsdError, command
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ import torch
 from dcase_asd_spectral import Spectral
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
+from dcase_asd.clips.prepare import prepare
+from dcase_asd.embeddings.embed import embed
 from dcase_asd.errors import AudioError, BackboneError, DcaseAsdError
+from dcase_asd.recipe.system import Embedding, System
 from dcase_asd.registry import load_backbone, load_class
-from dcase_asd.steps.embed import embed
-from dcase_asd.steps.prepare import prepare
-from dcase_asd.system import Embedding, System
 
 PLUGINS = ("beats", "eat", "fisher", "huggingface")
 SMALL = {

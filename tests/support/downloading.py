@@ -1,6 +1,7 @@
 """Downloads of a published edition, and one machine of it to look at."""
 
-from dcase_asd.steps.download import download, plan_download
+from dcase_asd.downloads.download import download
+from dcase_asd.downloads.plan import plan_download
 
 DEV = "/records/15097779/files/dev_ToyCar.zip"
 """Address, on a server, of the one machine's archive of development clips."""

@@ -60,7 +60,9 @@ class Template:
 
 
 def main() -> None:
-    from dcase_asd.steps.download import Request, download, plan_download
+    from dcase_asd.downloads.download import download
+    from dcase_asd.downloads.plan import plan_download
+    from dcase_asd.downloads.request import Request
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children leave no zombies
     for line in sys.stdin:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loopback import Loopback
 
-from dcase_asd.challenge.edition import load_edition
+from dcase_asd.editions.edition import load_edition
 
 
 def clip(seed: int, frames: int = 400) -> bytes:

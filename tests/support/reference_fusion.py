@@ -6,12 +6,12 @@ import itertools
 
 import numpy as np
 
-from dcase_asd.artifacts.scores import read_scores, write_scores
-from dcase_asd.challenge.edition import load_edition
-from dcase_asd.challenge.ground_truth import labels_from_names
-from dcase_asd.challenge.metrics import aggregate, evaluate
-from dcase_asd.fused_system import Fusion
-from dcase_asd.steps.fuse import fuse
+from dcase_asd.editions.edition import load_edition
+from dcase_asd.fusion.fuse import fuse
+from dcase_asd.metrics.labels import labels_from_names
+from dcase_asd.metrics.official import aggregate, evaluate
+from dcase_asd.recipe.fusion import Fusion
+from dcase_asd.scores.table import read_scores, write_scores
 
 CLIP = ["stage", "machine", "section", "split", "file"]
 """What names a clip in a table of scores."""

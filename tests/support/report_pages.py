@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dcase_asd.steps.report import report as step
+from dcase_asd.reports.report import report as step
 
 
 def report(runs, edition, ground_truth=None, out=None, **options):

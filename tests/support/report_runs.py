@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dcase_asd.artifacts.atomic import write_text
-from dcase_asd.artifacts.fusion import (
+from dcase_asd.files import write_text
+from dcase_asd.fusion.result import (
     FusionResult,
     LeaveOneMachineOut,
     LeftOutMachine,
@@ -13,9 +13,9 @@ from dcase_asd.artifacts.fusion import (
     WeightSpread,
     write_fusion,
 )
-from dcase_asd.artifacts.scores import write_scores
-from dcase_asd.fused_system import FusedSystem, Fusion
-from dcase_asd.recipe import recipe_text
+from dcase_asd.recipe.fusion import FusedSystem, Fusion
+from dcase_asd.recipe.toml import recipe_text
+from dcase_asd.scores.table import write_scores
 
 PROVENANCE = {"backbone": "spectral", "parameters": 1234567, "sample_rate": 16000}
 

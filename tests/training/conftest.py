@@ -10,9 +10,9 @@ import pytest
 import soundfile
 import torch
 
-from dcase_asd.steps.prepare import prepare
-from dcase_asd.system import Embedding, System
-from dcase_asd.training.settings import Training
+from dcase_asd.clips.prepare import prepare
+from dcase_asd.recipe.system import Embedding, System
+from dcase_asd.recipe.training import Training
 
 TINY = Path(__file__).parents[1] / "support" / "tiny_backbone.py"
 MACHINES = {"fan": (300, 450), "gearbox": (800, 1200), "valve": (2000, 3000)}

@@ -11,20 +11,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.utils import deterministic
 
-from dcase_asd import backbone
-from dcase_asd.artifacts.checkpoints import checkpoints_folder
-from dcase_asd.backbone import Backbone
+from dcase_asd.backbone import Backbone, contract
+from dcase_asd.embeddings.embed import embed
+from dcase_asd.embeddings.kept import checkpoints_folder
 from dcase_asd.errors import TrainingError
+from dcase_asd.metrics.evaluate import evaluate_run_or_folder
+from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
-from dcase_asd.steps.embed import embed
-from dcase_asd.steps.evaluate import evaluate_run_or_folder
-from dcase_asd.steps.finetune import finetune
-from dcase_asd.steps.score import score
+from dcase_asd.scores.score import score
 from dcase_asd.training import loop
-from dcase_asd.training.adapters import choose_parameters
 from dcase_asd.training.engine import Engine, make_accelerator
-from dcase_asd.training.model import Trainee
-from dcase_asd.training.settings import Training
+from dcase_asd.training.finetune import finetune
+from dcase_asd.training.model import Trainee, choose_parameters
 
 
 def tune(data, run, system, **options):
@@ -151,7 +149,7 @@ def test_a_full_disk_is_told_with_the_file_and_nothing_half_written_stays(
     def full(*_, **__):
         raise error("No space left on device\nmore")
 
-    monkeypatch.setattr(backbone if name == "save_file" else torch, name, full)
+    monkeypatch.setattr(contract if name == "save_file" else torch, name, full)
     run = tmp_path / "run"
     said = rf"{file}.*: cannot be written \(No space left on device\); mend that and run the same"
     with pytest.raises(TrainingError, match=said):

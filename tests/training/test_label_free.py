@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dcase_asd.artifacts.checkpoints import read_kept
-from dcase_asd.artifacts.fusion import read_fusion
-from dcase_asd.cli import app
-from dcase_asd.detection.anomaly_scores import Detector
+from dcase_asd.cli.app import app
+from dcase_asd.embeddings.embed import embed
+from dcase_asd.embeddings.kept import read_kept
 from dcase_asd.errors import DcaseAsdError
-from dcase_asd.fused_system import Fusion
-from dcase_asd.steps.embed import embed
-from dcase_asd.steps.finetune import finetune
-from dcase_asd.steps.fuse import fuse
-from dcase_asd.steps.fuse.label_free import is_chosen
-from dcase_asd.steps.score import score
+from dcase_asd.fusion.fuse import fuse
+from dcase_asd.fusion.label_free import is_chosen
+from dcase_asd.fusion.result import read_fusion
+from dcase_asd.recipe.fusion import Fusion
+from dcase_asd.scores.detector import Detector
+from dcase_asd.scores.score import score
+from dcase_asd.training.finetune import finetune
 
 
 def call(*arguments):
@@ -86,7 +86,7 @@ def test_the_commands_that_a_fusion_names_give_the_estimate_with_last_checkpoint
 def test_checkpoints_that_no_label_chose_are_no_reason_for_a_caveat(
     make_system, tmp_path, settings
 ):
-    from dcase_asd.system import keep_recipe
+    from dcase_asd.recipe.system import keep_recipe
 
     keep_recipe(tmp_path, make_system(**{"steps": 8, "eval_every": 2, "keep": 1} | settings))
     assert not is_chosen(tmp_path)

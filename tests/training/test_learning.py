@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from dcase_asd.challenge.miniature import write_miniature
-from dcase_asd.challenge.miniature_plan import ClipCounts
-from dcase_asd.steps.finetune import finetune
-from dcase_asd.steps.prepare import prepare
+from dcase_asd.clips.prepare import prepare
+from dcase_asd.miniature.machines import ClipCounts
+from dcase_asd.miniature.miniature import write_miniature
+from dcase_asd.training.finetune import finetune
 
 UPDATES, SHOWN = 500, 50
 

@@ -13,22 +13,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dcase_asd.artifacts.checkpoints import checkpoints_folder, read_kept, write_kept
-from dcase_asd.artifacts.scores import read_provenance, read_scores
 from dcase_asd.backbone import read_tensors
+from dcase_asd.embeddings.embed import embed
+from dcase_asd.embeddings.kept import checkpoints_folder, read_kept, write_kept
 from dcase_asd.errors import ArtifactError, AudioError, BackboneError, TrainingError
+from dcase_asd.metrics.evaluate import evaluate_run_or_folder
 from dcase_asd.progress import Silent
-from dcase_asd.recipe import recipe_text
+from dcase_asd.recipe.system import Embedding, System
+from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.registry import load_backbone
-from dcase_asd.steps.embed import embed
-from dcase_asd.steps.evaluate import evaluate_run_or_folder
-from dcase_asd.steps.finetune import finetune
-from dcase_asd.steps.score import score
-from dcase_asd.system import Embedding, System
+from dcase_asd.scores.score import score
+from dcase_asd.scores.table import read_provenance, read_scores
 from dcase_asd.training import batches, engine
 from dcase_asd.training.checkpoints import CheckpointFiles
-from dcase_asd.training.dataset import TrainingSet, read_training_set
+from dcase_asd.training.data import TrainingSet, read_training_set
 from dcase_asd.training.engine import Engine
+from dcase_asd.training.finetune import finetune
 from dcase_asd.training.model import Trainee
 
 
@@ -223,8 +223,8 @@ def test_a_run_that_was_stopped_anywhere_ends_as_an_undisturbed_one(
 PROGRAM = """
 import sys
 from pathlib import Path
-from dcase_asd.steps.finetune import finetune
-from dcase_asd.system import read_system
+from dcase_asd.training.finetune import finetune
+from dcase_asd.recipe.system import read_system
 finetune(Path(sys.argv[1]), Path(sys.argv[2]), read_system(Path(sys.argv[3])),
          device="cpu", workers=int(sys.argv[4]))
 """

@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
-from dcase_asd.artifacts.checkpoints import embedding_folders
-from dcase_asd.artifacts.embeddings import read_embeddings
-from dcase_asd.artifacts.manifest import read_manifest
 from dcase_asd.audio import read_waveform
+from dcase_asd.clips.manifest import read_manifest
+from dcase_asd.embeddings.kept import embedding_folders
+from dcase_asd.embeddings.store import read_embeddings
 from dcase_asd.registry import load_backbone
 
 TRAINING = {

@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 from torch.distributed.run import get_args_parser as torchrun_parser
 
 from dcase_asd import cli
-from dcase_asd.artifacts.checkpoints import checkpoints_folder, read_kept
+from dcase_asd.embeddings.kept import checkpoints_folder, read_kept
 from dcase_asd.errors import TrainingError
-from dcase_asd.recipe import recipe_text
+from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.registry import load_backbone
-from dcase_asd.steps.finetune import finetune
-from dcase_asd.training.dataset import read_training_set
+from dcase_asd.training.data import read_training_set
 from dcase_asd.training.engine import names_lost_processes
+from dcase_asd.training.finetune import finetune
 from dcase_asd.training.model import Trainee
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +42,8 @@ def tell_threads():
 
 atexit.register(tell_threads)  # what is registered later runs before
 from dcase_asd.errors import TrainingError
-from dcase_asd.steps.finetune import finetune
-from dcase_asd.system import read_system
+from dcase_asd.training.finetune import finetune
+from dcase_asd.recipe.system import read_system
 from dcase_asd.training.engine import Engine
 
 update, calls = Engine.update, []

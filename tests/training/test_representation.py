@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from dcase_asd.artifacts.checkpoints import embedding_folders
-from dcase_asd.artifacts.embeddings import read_embeddings
 from dcase_asd.audio import read_waveform
+from dcase_asd.embeddings.embed import embed
+from dcase_asd.embeddings.kept import embedding_folders
+from dcase_asd.embeddings.store import read_embeddings
 from dcase_asd.errors import ArtifactError, BackboneError
-from dcase_asd.recipe import recipe_text
+from dcase_asd.metrics.evaluate import evaluate_run_or_folder
+from dcase_asd.recipe.system import read_system
+from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.registry import load_backbone
-from dcase_asd.steps.embed import embed
-from dcase_asd.steps.evaluate import evaluate_run_or_folder
-from dcase_asd.steps.finetune import finetune
-from dcase_asd.steps.score import score
-from dcase_asd.system import read_system
+from dcase_asd.scores.score import score
 from dcase_asd.training import loop
 from dcase_asd.training.checkpoints import CheckpointFiles
+from dcase_asd.training.finetune import finetune
 
 
 def tune(data, run, system):

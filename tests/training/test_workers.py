@@ -11,9 +11,9 @@ import pytest
 from torch import Tensor
 
 from dcase_asd.errors import TrainingError
-from dcase_asd.steps.finetune import finetune
 from dcase_asd.training import batches
 from dcase_asd.training.batches import names_lost_workers
+from dcase_asd.training.finetune import finetune
 
 WAY_OUT = r"1 worker processes read audio, .*/dev/shm.*with none by --workers 0$"
 

@@ -6,11 +6,11 @@ import shutil
 import pytest
 import soundfile
 
+from dcase_asd.clips.prepare import prepare
+from dcase_asd.embeddings.embed import embed
+from dcase_asd.embeddings.rules import uses_of_checkpoint, uses_of_run
 from dcase_asd.progress import Silent
-from dcase_asd.steps.embed import embed
-from dcase_asd.steps.finetune import finetune
-from dcase_asd.steps.prepare import prepare
-from dcase_asd.training_rules import uses_of_checkpoint, uses_of_run
+from dcase_asd.training.finetune import finetune
 
 SHORTEST = {"steps": 2, "eval_every": 0, "save_every": 0, "keep": 1}
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dcase_asd.backbone import Backbone, read_checkpoint
+from dcase_asd.backbone.published import WeightsFile, fit_tensors, is_safetensors
 from dcase_asd.errors import AudioError, BackboneError, nearest_name
 from dcase_asd.registry import find_checkpoint
-from dcase_asd.weight_files import WeightsFile, fit_tensors, is_safetensors
 from dcase_asd_beats.checkpoint import (
     Config,
     draw_weights,

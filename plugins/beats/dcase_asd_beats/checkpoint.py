@@ -10,8 +10,8 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from dcase_asd.backbone.published import WeightsFile, fit_tensors, read_torch_file
 from dcase_asd.errors import BackboneError, nearest_name
-from dcase_asd.weight_files import WeightsFile, fit_tensors, read_torch_file
 from dcase_asd_beats.front_end import MEL_BINS
 
 ACTIVATIONS = ("gelu", "gelu_accurate", "gelu_fast", "relu", "tanh", "linear", "glu")

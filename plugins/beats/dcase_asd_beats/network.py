@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from dcase_asd.dense import Linear
+from dcase_asd.backbone.dense import Linear
 from dcase_asd_beats.checkpoint import Config
 
 CPU_BLOCK_CLIPS = 2

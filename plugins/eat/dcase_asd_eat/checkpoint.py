@@ -10,9 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from dcase_asd.backbone import read_checkpoint
-from dcase_asd.errors import BackboneError
-from dcase_asd.vision_transformer import published_key
-from dcase_asd.weight_files import (
+from dcase_asd.backbone.published import (
     WeightsFile,
     fit_tensors,
     is_hugging_face,
@@ -24,6 +22,8 @@ from dcase_asd.weight_files import (
     require_values,
     required_values,
 )
+from dcase_asd.backbone.vision_transformer import published_key
+from dcase_asd.errors import BackboneError
 from dcase_asd_eat.network import Architecture, tensor_shapes
 
 NAME = "eat"

@@ -11,11 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dcase_asd.vision_transformer import (
-    PATCH,
-    TransformerSize,
-    VisionTransformer,
-)
+from dcase_asd.backbone.vision_transformer import PATCH, TransformerSize, VisionTransformer
 from dcase_asd_eat.front_end import MEL_BINS
 
 Representation = Literal["cls", "frame_mean", "mean", "logits"]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dcase_asd.backbone import Backbone
+from dcase_asd.backbone.vision_transformer import PATCH
 from dcase_asd.errors import AudioError, BackboneError, nearest_name
 from dcase_asd.registry import find_checkpoint
-from dcase_asd.vision_transformer import PATCH
 from dcase_asd_fisher.checkpoint import NAME, read_weights
 from dcase_asd_fisher.front_end import LOWEST_RATE, FrontEnd
 from dcase_asd_fisher.network import (

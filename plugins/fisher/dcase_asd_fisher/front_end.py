@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dcase_asd.backbone.vision_transformer import PATCH
 from dcase_asd.errors import AudioError
 from dcase_asd.features import Spectrogram, without_mean
-from dcase_asd.vision_transformer import PATCH
 
 LOWEST_RATE = 1000
 """In Hz; below, a frame holds hardly a sample for each bin that is made up."""

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dcase_asd.backbone.vision_transformer import PATCH, TransformerSize, VisionTransformer
 from dcase_asd.features import Spectrogram
-from dcase_asd.vision_transformer import PATCH, TransformerSize, VisionTransformer
 
 Representation = Literal["cls", "frame_mean", "mean"]
 

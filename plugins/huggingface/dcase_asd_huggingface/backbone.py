@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from dcase_asd.backbone import Backbone
+from dcase_asd.backbone.pooling import windows
 from dcase_asd.errors import AudioError, BackboneError, nearest_name
-from dcase_asd.pooling import windows
 from dcase_asd_huggingface.checkpoint import NAME, Weights, fetch, read_weights, reason
 from dcase_asd_huggingface.front_end import FrontEnd
 from dcase_asd_huggingface.network import Network, Output

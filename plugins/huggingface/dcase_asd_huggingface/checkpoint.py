@@ -21,8 +21,8 @@ from transformers import (
 from transformers.models.auto.feature_extraction_auto import feature_extractor_class_from_name
 
 from dcase_asd.backbone import in_place_of_weights, read_checkpoint
+from dcase_asd.backbone.published import CONFIG, TENSORS
 from dcase_asd.errors import BackboneError
-from dcase_asd.weight_files import CONFIG, TENSORS
 from dcase_asd_huggingface.network import UNUSED
 
 NAME = "huggingface"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dcase_asd.dense import exchange_linear_layers
+from dcase_asd.backbone.dense import exchange_linear_layers
 
 CLASS_TOKEN = "cls_token"  # noqa: S105 - a tensor's name
 CONVOLUTIONS = "feature_extractor"

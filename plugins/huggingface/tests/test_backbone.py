@@ -2,14 +2,13 @@ import pytest
 import torch
 from dcase_asd_huggingface import HuggingFace
 
+from dcase_asd.backbone.finetuned import Finetuned, HeadSizes, write_finetuned
 from dcase_asd.errors import AudioError, BackboneError
-from dcase_asd.finetuned import Finetuned, HeadSizes, write_finetuned
+from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
 from dcase_asd.testing import check_backbone
-from dcase_asd.training.adapters import merged_state
 from dcase_asd.training.augment import mask_spectrogram
-from dcase_asd.training.model import Trainee
-from dcase_asd.training.settings import Training
+from dcase_asd.training.model import Trainee, merged_state
 
 MODELS = (
     "ast", "clap", "clap_fusion", "data2vec", "hubert", "sew", "wav2vec2", "wav2vec2_layer_norm",

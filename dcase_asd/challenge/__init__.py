@@ -1,1 +1,0 @@
-"""The outside world's rules: names, labels, editions, metrics and official files."""

@@ -1,0 +1,118 @@
+"""Commands about recordings: prepare, labels."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dcase_asd.cli.app import AsJson, Data, app
+from dcase_asd.cli.display import Display, say, show_json, show_table
+
+PROBLEMS_SHOWN = 10
+"""Problems printed; all of them are in the table on disk."""
+
+
+@app.command()
+def prepare(
+    data: Data,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest",
+            help="Folder for the tables where the data folder is read-only; give it to the other "
+            "commands as --data.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the recordings below a data folder and write its manifest.
+
+    Reads headers only, and on a second run only those of files that changed. Writes clips.csv,
+    clips.problems.csv (files left out, with the reason), clips.notes.csv (what a header lacks and
+    was assumed) and clips.duplicates.csv.
+
+    Recordings on a read-only disk: --manifest DIR puts the tables and links to the recordings into
+    DIR, which is from then on the data folder.
+
+    Example: dcase-asd prepare --data data
+    """
+    from dcase_asd.clips.manifest import manifest_path, take_inventory
+    from dcase_asd.clips.prepare import prepare as run_step
+
+    found = run_step(data, Display(), manifest)
+    tables = manifest or data
+    rows = [asdict(each) for each in take_inventory(found.clips, list(found.problems["path"]))]
+    problems, groups = len(found.problems), found.duplicates["group"].nunique()
+    if as_json:
+        show_json(
+            {
+                "manifest": str(manifest_path(tables)),
+                "clips": len(found.clips),
+                "machines": rows,
+                "problems": found.problems.to_dict("records"),
+                "notes": found.notes.to_dict("records"),
+                "duplicates": found.duplicates.to_dict("records"),
+            }
+        )
+        return
+    columns = list(rows[0])
+    numbers = [column for column in columns if isinstance(rows[0][column], int)]
+    show_table(columns, [list(row.values()) for row in rows], numbers=numbers)
+    for path, reason in found.problems.head(PROBLEMS_SHOWN).itertuples(index=False):
+        say(f"left out: {path}: {reason}")
+    if problems > PROBLEMS_SHOWN:
+        say(f"left out: {problems - PROBLEMS_SHOWN} more; see {tables / 'clips.problems.csv'}")
+    if len(found.notes):
+        path, note = found.notes.iloc[0]
+        more = f" (and {len(found.notes) - 1} more such)" if len(found.notes) > 1 else ""
+        say(f"assumed: {path}: {note}{more}; see {tables / 'clips.notes.csv'}")
+    if groups:
+        say(
+            f"the same audio stands in several places: {len(found.duplicates)} clips, {groups} "
+            f"recordings; see {tables / 'clips.duplicates.csv'}"
+        )
+    if str(found.changes):
+        say(f"since the last time: {found.changes}")
+    state = "written" if found.changed else "unchanged"
+    say(f"{len(found.clips)} clips, {problems} left out, {found.read} files read; "
+        f"{manifest_path(tables)} {state}")  # fmt: skip
+    if manifest is not None:
+        say(f"give --data {shlex.quote(str(manifest))} to the other commands")
+
+
+@app.command()
+def labels(
+    data: Data,
+    edition: Annotated[
+        str | None, typer.Option("--edition", help="Only the classes of this edition.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the classes of the unified label space with their train clips and sub-centers.
+
+    Attributes name a class where the challenge gives them, else the section; classes without
+    attributes get several sub-centers by the edition's rule.
+
+    Example: dcase-asd labels --data data --edition dcase2025
+    """
+    from dcase_asd.clips.classes import training_classes
+    from dcase_asd.clips.manifest import clips_of_edition, read_manifest
+    from dcase_asd.editions.edition import load_edition
+
+    clips = read_manifest(data)
+    if edition is not None:
+        clips = clips_of_edition(clips, load_edition(edition).name, data)
+    classes = training_classes(clips)
+    if as_json:
+        show_json([asdict(each) for each in classes])
+        return
+    rows = [[each.label, each.clips, each.sub_centers] for each in classes]
+    show_table(["class", "clips", "sub-centers"], rows, numbers=["clips", "sub-centers"])
+    say(
+        f"{len(classes)} classes of {sum(each.clips for each in classes)} train clips, "
+        f"{sum(each.sub_centers for each in classes)} sub-centers"
+    )

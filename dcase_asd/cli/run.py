@@ -1,0 +1,314 @@
+"""How a plan is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dcase_asd.cli.app import AsJson, Data, app
+from dcase_asd.cli.display import Display, say, show_json, show_table
+from dcase_asd.cli.evaluate import show_report
+from dcase_asd.cli.submit import show_validation
+from dcase_asd.errors import command
+
+if TYPE_CHECKING:
+    from dcase_asd.runs.dry_run import Plan
+    from dcase_asd.runs.runner import Setup, SystemRun
+    from dcase_asd.runs.submissions import Submissions
+    from dcase_asd.submission.validate import Validation
+
+
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")]
+
+
+@app.command()
+def run(
+    recipes: Annotated[
+        list[Path],
+        typer.Argument(metavar="RECIPE", help="Recipes of systems, or forms of submissions."),
+    ],
+    *,
+    data: Data,
+    runs: Annotated[Path, typer.Option("--runs", help="Folder of the run folders.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for packages.")] = Path(
+        "submissions/dist"
+    ),
+    overlay: Annotated[
+        Path | None,
+        typer.Option("--overlay", help="A file of changes to all recipes: submissions/mini.toml."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace fusions and packaged systems that differ.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what is done, what is to do, what it takes."),
+    ] = False,
+    tflops: Annotated[
+        float | None,
+        typer.Option(
+            "--tflops", min=0.001, help="Sustained TFLOP/s of a GPU that --dry-run assumes (50)."
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only prepare, and check that nothing is missing.")
+    ] = False,
+    train_only: Annotated[
+        bool,
+        typer.Option(
+            "--train-only",
+            help="Only fine-tune, after `prepare`: what `accelerate launch` or torchrun start.",
+        ),
+    ] = False,
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="Do not look through the data folder again.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes that read audio for fine-tuning.")
+    ] = 2,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="One line for each result instead of tables.")
+    ] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Run all of a recipe: prepare, fine-tune, embed, score, fuse, evaluate.
+
+    The systems of submissions' forms are packaged and checked, too.
+    What is complete and unchanged is not done again: a stopped run goes on.
+
+    Example: dcase-asd run submissions/submission_1.toml --data data --dry-run
+    """
+    from dcase_asd.runs.recipes import is_submission
+    from dcase_asd.runs.runner import Setup, finetune_recipe, run_recipe
+    from dcase_asd.runs.submissions import check_recipes
+
+    setup = Setup(data, runs, device, workers, overlay, prepared, overwrite)
+    forms = [each for each in recipes if is_submission(each)]
+    systems = [each for each in recipes if each not in forms]
+    if dry_run:
+        show_plan(recipes, setup, out, tflops, as_json)
+        return
+    if check:
+        names = check_recipes(recipes, setup, Display())
+        say(f"{data}: nothing is missing for {', '.join(names)}")
+        return
+    if train_only:
+        if forms:
+            raise typer.BadParameter("takes recipes of systems, not forms", param_hint="RECIPE")
+        for recipe in systems:
+            _finetuned(recipe, finetune_recipe(recipe, setup, Display()))
+        return
+    done = [run_recipe(recipe, setup, Display()) for recipe in systems]
+    if as_json:
+        submitted = _run_forms(forms, setup, out) if forms else None
+        _show_json(done, submitted)
+    else:
+        for each in done:
+            _show_system(each, brief)
+        submitted = _run_forms(forms, setup, out) if forms else None
+        if submitted is not None:
+            _show_submissions(submitted, brief)
+    if submitted is not None and not all(each.accepted() for each in submitted.validations):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where data, runs and package go.")] = Path("demo"),
+    data_only: Annotated[
+        bool, typer.Option("--data-only", help="Only generate the recordings, into FOLDER itself.")
+    ] = False,
+) -> None:
+    """Run the whole pipeline on a generated miniature of the challenge.
+
+    The sounds are generated and stand for no real machine: the figures show that the pipeline
+    works, and nothing about a detector.
+
+    Example: dcase-asd demo
+    """
+    from dcase_asd.runs.demo import DEMO_EDITION, make_demo_data, run_demo
+
+    say("The sounds of this demo are generated; its figures say nothing about real machines.")
+    if data_only:
+        made = make_demo_data(folder, Display())
+        say(f"{folder}: {sum(made.clips.values())} clips of {', '.join(made.clips)}")
+        return
+    # That the miniature is a part of each edition needs no saying here.
+    done = run_demo(folder, Display(notes=False))
+    shown, *others = sorted(done.system.evaluations, key=lambda each: each.edition != DEMO_EDITION)
+    for report in others:
+        say(f"{report.edition}, labels from {report.labels}: {report.summary()}")
+    show_report(shown)
+    _finish(done.validation)
+
+
+def _run_forms(forms: list[Path], setup: Setup, out: Path) -> Submissions:
+    from dcase_asd.runs.submissions import run_submissions
+
+    return run_submissions(forms, setup, out, Display())
+
+
+def _finetuned(recipe: Path, changed: bool) -> None:
+    from dcase_asd.training.finetune import is_main_process
+
+    if is_main_process():
+        say(f"{recipe}: {'fine-tuned' if changed else 'nothing is left to fine-tune'}")
+
+
+def _show_system(done: SystemRun, brief: bool) -> None:
+    for report in done.evaluations:
+        if brief:
+            say(f"{done.run}: {report.edition}, labels from {report.labels}: {report.summary()}")
+        else:
+            show_report(report)
+    if not done.evaluations:
+        say(f"{done.run}: scored; no clip's condition is known, so there is nothing to evaluate")
+    if not done.changed:
+        say(f"{done.run}: all was done already; nothing has changed")
+
+
+def _show_submissions(done: Submissions, brief: bool) -> None:
+    if len(done.submissions) == 1:
+        _show_system(done.submissions[0].system, brief)
+    else:
+        _show_fitted(done)
+    for validation in done.validations:
+        show_validation(validation)
+    if done.tables:
+        shown = [path.name for path in done.tables if path.suffix == ".md"]
+        say(f"{done.tables[0].parent}: tables of results, {', '.join(shown)}")
+        _name_the_report([each.system for each in done.submissions])
+    if len(done.submissions) > 1 and not any(each.changed for each in done.submissions):
+        say("all was done already; nothing has changed")
+
+
+def _name_the_report(systems: list[SystemRun]) -> None:
+    runs: dict[str, list[str]] = {}
+    for done in systems:
+        for edition in sorted({report.edition for report in done.evaluations}):
+            runs.setdefault(edition, []).append(str(done.run))
+    for edition, of in runs.items():
+        say(f"pictures of all: {command('report', *of, '--edition', edition)}")
+
+
+def _show_fitted(done: Submissions) -> None:
+    from dcase_asd.runs.tables import fitted_rows
+
+    show_table(
+        ("submission", "dev score", "left-out machines", "equal weights"),
+        fitted_rows(done.results),
+        title="scores, percent; left-out machines: of weights fitted without them",
+        numbers=("dev score", "left-out machines", "equal weights"),
+    )
+
+
+def _show_json(systems: list[SystemRun], submitted: Submissions | None) -> None:
+    submissions = [] if submitted is None else submitted.submissions
+    show_json(
+        {
+            "systems": [_system_json(each) for each in systems],
+            "submissions": [
+                {
+                    "label": each.label,
+                    "package": str(each.submitted.archive),
+                    **_system_json(each.system),
+                    "changed": each.changed,
+                }
+                for each in submissions
+            ],
+            "packages": [
+                {"package": str(each.package), "errors": each.errors, "warnings": each.warnings}
+                for each in (submitted.validations if submitted is not None else [])
+            ],
+        }
+    )
+
+
+def _system_json(done: SystemRun) -> dict[str, object]:
+    return {
+        "run": str(done.run),
+        "changed": done.changed,
+        "evaluations": [report.to_json() for report in done.evaluations],
+    }
+
+
+def _finish(validation: Validation) -> None:
+    show_validation(validation)
+    if not validation.accepted():
+        raise typer.Exit(1)
+
+
+GIGABYTE = 1e9
+
+
+def show_plan(
+    recipes: Sequence[Path], setup: Setup, out: Path, tflops: float | None, as_json: bool
+) -> None:
+    """Make a plan and print it."""
+    from dcase_asd.runs.dry_run import TFLOPS, plan_recipes
+
+    plan = plan_recipes(recipes, setup, out, TFLOPS if tflops is None else tflops)
+    if as_json:
+        show_json(plan.to_json())
+        return
+    _show_systems(plan)
+    if plan.submissions:
+        show_table(
+            ("submission", "edition", "system", "package"),
+            [(each.label, each.edition, each.system, each.package) for each in plan.submissions],
+        )
+    single = [each for each in plan.systems if not each.fuses]
+    unknown = [each.name for each in single if each.hours is None]
+    if len(unknown) < len(single):
+        _show_totals(plan)
+    if unknown:
+        say(f"not estimated, as they start from no published weights: {', '.join(unknown)}")
+    for assumption in plan.assumptions:
+        say(f"based on: {assumption}")
+    for problem in plan.needed:
+        say(f"needed first: {problem}")
+
+
+def _show_totals(plan: Plan) -> None:
+    state = max(each.state or 0.0 for each in plan.systems) / GIGABYTE
+    hours, left, disk = (plan.total(name) for name in ("hours", "hours_left", "disk"))
+    say(
+        f"in all {hours:.1f} GPU hours, of which {left:.1f} are left; {disk / GIGABYTE:.1f} GB of "
+        f"disk, and up to {state:.1f} GB more for each system while it is fine-tuned"
+    )
+    say(
+        "GPU hours: (3 x seconds trained on + seconds evaluated and embedded) x operations of the "
+        "network in a second of audio / speed; disk: checkpoints and embeddings in float32"
+    )
+
+
+def _show_systems(plan: Plan) -> None:
+    numbers = ("train clips", "steps", "clips seen", "GPU h", "left", "GB")
+    rows = [
+        (
+            each.name,
+            each.stand.training if not each.fuses else f"fuses {len(each.fuses)}",
+            each.stand.embeddings,
+            each.stand.scores,
+            _count(each.clips),
+            _count(each.steps),
+            _count(each.seen),
+            _figure(each.hours),
+            _figure(each.hours_left),
+            _figure(None if each.disk is None else each.disk / GIGABYTE),
+        )
+        for each in plan.systems
+    ]
+    show_table(("system", "training", "embeddings", "scores", *numbers), rows, numbers=numbers)
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -1,1 +1,0 @@
-"""From embeddings to anomaly scores and decisions; numpy only."""

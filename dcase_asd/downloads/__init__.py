@@ -1,0 +1,1 @@
+"""What the challenge publishes -> the data tree, ground truth and weights."""

@@ -1,0 +1,1 @@
+"""The years of the challenge: what each publishes, allows and measures."""

@@ -1,0 +1,1 @@
+"""Recordings -> embeddings, machine by machine."""

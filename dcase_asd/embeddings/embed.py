@@ -1,0 +1,325 @@
+"""Clips -> embeddings of an edition, machine by machine, reading ahead while computing."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from dcase_asd.clips.cache import content_hashes
+from dcase_asd.clips.manifest import clips_of_edition
+from dcase_asd.clips.prepare import up_to_date_manifest
+from dcase_asd.editions.edition import load_edition
+from dcase_asd.embeddings.kept import embedding_folders, scored_checkpoints
+from dcase_asd.embeddings.reading import Batch, Recording, read_batches
+from dcase_asd.embeddings.rules import run_objections
+from dcase_asd.embeddings.store import (
+    finish,
+    is_complete,
+    machine_marker,
+    write_plan,
+    writing_vectors,
+)
+from dcase_asd.errors import AudioError, BackboneError, DataError
+from dcase_asd.files import fingerprint, only_writer
+from dcase_asd.progress import Advance, Progress, Silent
+from dcase_asd.recipe.system import Embedding, System, keep_recipe, read_system, recipe_path
+from dcase_asd.registry import installed_plugins, load_backbone, locate_checkpoint
+from dcase_asd.submission.package import some
+
+if TYPE_CHECKING:
+    from dcase_asd.backbone import Backbone
+
+
+READERS = 4
+"""Threads that read and resample audio while the backbone computes."""
+REPRESENTATION = "embedding"
+"""Option of a fine-tuned checkpoint (see `registry.load_backbone`)."""
+PROBLEMS_TOLD = 3
+"""Clips that an error message names; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What `embed` did: machines embedded now, machines that were complete, clips of both."""
+
+    made: int
+    kept: int
+    clips: int
+
+
+@dataclass(frozen=True)
+class _Machine:
+    stage: str
+    name: str
+    clips: pd.DataFrame
+    marker: Path
+    fingerprint: str
+    content: list[str]
+
+
+def embed(
+    data: str | Path,
+    run: str | Path,
+    edition: str,
+    system: System,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Embedded:
+    """Embed the train and test clips of an edition.
+
+    A machine whose embeddings are complete and whose clips have not changed is not done again, so
+    a run that was stopped goes on where it was. Where recordings are new, changed or gone since
+    `prepare`, the manifest is brought up to date first.
+
+    Args:
+        data: Data folder with a manifest.
+        run: Run folder to write to.
+        edition: Which edition.
+        system: What to embed with.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes a GPU where there is one.
+        progress: Where to tell how far it is.
+
+    Raises:
+        DataError: There is no manifest or no such clip.
+        BackboneError: The plugin or checkpoint cannot be used, or an embedding is not finite.
+        AudioError: Clips cannot be read or embedded; all others are embedded first.
+        ArtifactError: The run folder was made otherwise, is being written by another process, or
+            its fine-tuning is not finished.
+    """
+    data, run, progress = Path(data), Path(run), progress or Silent()
+    rules = load_edition(edition)
+    name = rules.name
+    clips = clips_of_edition(up_to_date_manifest(data, progress, name), name, data)
+    clips = clips[(clips["role"] == "machine") & clips["split"].isin(["train", "test"])]
+    if clips.empty:
+        raise DataError(f"{data}: no train or test clip of {name}; there is nothing to embed")
+    made = complete = 0
+    with only_writer(run):
+        parts = _parts(run, system)
+        if _is_represented_anew(run, system):
+            _load(parts[0][1], "cpu")  # what the backbone lacks is refused before a recipe says it
+        keep_recipe(run, system)
+        for each in run_objections(run, rules):
+            progress.note(f"{each.what}: its scores are for analysis, not for a submission")
+        keys = content_hashes(data, list(clips["path"]), progress)
+        for folder, recipe in parts:
+            machines = _machines(folder, name, clips, keys, recipe)
+            write_plan(folder, name, [(each.stage, each.name) for each in machines], data)
+            waiting = [each for each in machines if not is_complete(each.marker, each.fingerprint)]
+            if waiting:
+                _embed_machines(data, waiting, recipe, device, progress)
+            made += len(waiting)
+            complete += len(machines) - len(waiting)
+    return Embedded(made, complete, len(clips))
+
+
+def _parts(run: Path, system: System) -> list[tuple[Path, Embedding]]:
+    """What to embed with, and where to: one part, or one for each checkpoint that is scored."""
+    if system.train is None:
+        return [(run, system.embed)]
+    # A fine-tuned checkpoint holds the options of the backbone that it was made from, and gives the
+    # dense layer's output unless told otherwise.
+    representation = system.train.representation
+    options = {} if representation == "dense" else {REPRESENTATION: representation}
+    return [
+        (folder, replace(system.embed, checkpoint=str(path), options=options))
+        for folder, path in zip(embedding_folders(run), scored_checkpoints(run), strict=True)
+    ]
+
+
+def _is_represented_anew(run: Path, system: System) -> bool:
+    """Whether a fine-tuned run is to give another representation than its recipe says."""
+    if system.train is None or not recipe_path(run).is_file():
+        return False
+    before = read_system(run).train
+    return before is not None and before.representation != system.train.representation
+
+
+def _machines(
+    run: Path, edition: str, clips: pd.DataFrame, keys: dict[str, str], recipe: Embedding
+) -> list[_Machine]:
+    """The work, with a fingerprint of all that a machine's embeddings depend on."""
+    backbone = _backbone_fingerprint(recipe)
+    machines = []
+    for (stage, machine), rows in clips.groupby(["stage", "machine"], sort=True):
+        # Equal lengths together, so that a batch is padded as little as can be; one section's
+        # train clips together, so that they are one slice of the array.
+        order = ["section", "split", "sample_rate", "frames", "path"]
+        rows = rows.sort_values(order, kind="stable", ignore_index=True)  # noqa: PLW2901
+        paths = list(rows["path"])
+        content = [keys[path] for path in paths]
+        made_of = fingerprint(backbone, paths, content)
+        marker = machine_marker(run, edition, str(stage), str(machine))
+        machines.append(_Machine(str(stage), str(machine), rows, marker, made_of, content))
+    return machines
+
+
+def _backbone_fingerprint(recipe: Embedding) -> str:
+    versions = [plugin.version for plugin in installed_plugins() if plugin.name == recipe.plugin]
+    settings = asdict(recipe) | {"batch_size": None, "checkpoint": None}
+    weights: list[str] = []
+    if recipe.checkpoint is not None:
+        path = locate_checkpoint(recipe.plugin, recipe.checkpoint)
+        if path is None:  # a name that the plugin knows where to find
+            return fingerprint(versions, settings, [recipe.checkpoint])
+        files = [path] if path.is_file() else sorted(path.rglob("*"))
+        for file in (each for each in files if each.is_file()):
+            with file.open("rb") as content:
+                weights.append(hashlib.file_digest(content, "blake2b").hexdigest())
+    return fingerprint(versions, settings, weights)
+
+
+def _embed_machines(
+    data: Path, machines: list[_Machine], recipe: Embedding, device: str, progress: Progress
+) -> None:
+    backbone = _load(recipe, device)
+    provenance = {
+        "backbone": recipe.plugin,
+        "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
+        "sample_rate": backbone.sample_rate,
+        "dimension": backbone.dimension,
+    }
+    if REPRESENTATION in recipe.options:
+        provenance["representation"] = recipe.options[REPRESENTATION]
+    problems: list[AudioError] = []
+    with (
+        progress.bar("Embedding", sum(len(each.clips) for each in machines), "clips") as advance,
+        ThreadPoolExecutor(READERS) as readers,
+    ):
+        for machine in machines:
+            with suppress(_IncompleteError):
+                constant = _embed_machine(
+                    data, machine, backbone, recipe, readers, advance, problems
+                )
+                names = machine.clips["path"].str.rpartition("/")[2]
+                notes = _notes(machine, constant, recipe.channel)
+                for note in notes:
+                    progress.note(note)
+                marked = provenance | {
+                    "fingerprint": machine.fingerprint,
+                    "content": machine.content,
+                    "notes": notes,
+                    "silent": sorted(path.name for path in constant),
+                }
+                finish(machine.marker, machine.clips.assign(file=names), marked)
+    if problems:
+        told = "; ".join(str(problem) for problem in problems[:PROBLEMS_TOLD])
+        more = len(problems) - PROBLEMS_TOLD
+        raise AudioError(
+            f"{told}{f'; and {more} more' if more > 0 else ''}. The other machines are embedded; "
+            "mend or remove these files and run this command again"
+        )
+
+
+class _IncompleteError(Exception):
+    """Clips of a machine could not be embedded, so that its array must not be kept."""
+
+
+def _embed_machine(
+    data: Path,
+    machine: _Machine,
+    backbone: Backbone,
+    recipe: Embedding,
+    readers: Executor,
+    advance: Advance,
+    problems: list[AudioError],
+) -> dict[Path, list[int]]:
+    """Embed a machine; returns its clips without any sound, with the channels that have some."""
+    columns = machine.clips[["path", "frames", "sample_rate"]].itertuples(index=False)
+    recordings = (Recording(data / path, frames, rate) for path, frames, rate in columns)
+    batches = read_batches(
+        recordings, recipe.batch_size, readers, recipe.channel, backbone.sample_rate
+    )
+    before = len(problems)
+    constant: dict[Path, list[int]] = {}
+    with writing_vectors(machine.marker, len(machine.clips), backbone.dimension) as file:
+        for batch in batches:
+            problems += batch.problems
+            constant |= batch.constant
+            if batch.paths:
+                _embed_batch(batch, backbone, recipe, file, problems)
+            advance(len(batch.paths) + len(batch.problems))
+        if len(problems) > before:
+            raise _IncompleteError
+    return constant
+
+
+def _notes(machine: _Machine, constant: dict[Path, list[int]], channel: int) -> list[str]:
+    """What has to be known of recordings whose samples are all equal on the chosen channel."""
+    if not constant:
+        return []
+    note = (
+        f"{machine.stage} {machine.name}: {len(constant)} of {len(machine.clips)} recordings are "
+        f"silent or constant on channel {channel} ({some(path.name for path in constant)}; all "
+        f"are named in {machine.marker.name}), so that their scores say nothing"
+    )
+    sounding = sorted({other for channels in constant.values() for other in channels})
+    if sounding:
+        note += (
+            f"; channel {', '.join(map(str, sounding))} has sound: embed it with "
+            f"--channel {sounding[0]} into another --run"
+        )
+    return [note]
+
+
+def _embed_batch(
+    batch: Batch,
+    backbone: Backbone,
+    recipe: Embedding,
+    file: BinaryIO,
+    problems: list[AudioError],
+) -> None:
+    import torch
+
+    device = next((each.device for each in backbone.buffers()), torch.device("cpu"))
+    device = next((each.device for each in backbone.parameters()), device)
+    waveforms = torch.from_numpy(batch.waveforms).to(device)
+    lengths = torch.from_numpy(batch.lengths).to(device)
+    with torch.inference_mode():
+        try:
+            vectors = backbone.embed(waveforms, lengths, batch.sample_rate)
+        except AudioError:
+            # One clip that is too short spoils its batch: find out which.
+            for path, waveform, length in zip(batch.paths, waveforms, lengths, strict=True):
+                try:
+                    backbone.embed(waveform[None, : int(length)], None, batch.sample_rate)
+                except AudioError as error:
+                    problems.append(AudioError(f"{path}: {error}"))
+            return
+    rows = np.ascontiguousarray(vectors.float().cpu().numpy(), dtype="<f4")
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise BackboneError(_not_finite(backbone, recipe, batch.paths[int(np.argmin(finite))]))
+    file.write(rows.tobytes())
+
+
+def _not_finite(backbone: Backbone, recipe: Embedding, clip: Path) -> str:
+    from dcase_asd.backbone import broken_weight
+
+    weight = broken_weight(backbone)
+    return f"{recipe.checkpoint or recipe.plugin}: the embedding of {clip} is not finite" + (
+        f", as the weight {weight} is not; give another --checkpoint"
+        if weight
+        else " though the weights are; leave this clip out, or use another plugin or checkpoint"
+    )
+
+
+def _load(recipe: Embedding, device: str) -> Backbone:
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    backbone = load_backbone(recipe.plugin, recipe.checkpoint, **recipe.options)
+    try:
+        return backbone.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackboneError(f"cannot compute on the device {device!r} ({reason}); "
+                            "try --device cpu") from error  # fmt: skip

@@ -1,0 +1,130 @@
+"""Which checkpoints a fine-tuned run keeps, and which of them are scored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from dcase_asd.embeddings.store import MEMBERS
+from dcase_asd.errors import ArtifactError, command
+from dcase_asd.files import read_json, write_json
+
+AVERAGE = "average.safetensors"
+"""The mean of the best checkpoints' weights."""
+
+METADATA = "dcase_asd"
+"""As `backbone.METADATA`, which cannot be had without torch."""
+LARGEST_HEADER = 100 * 2**20
+"""Bytes; the safetensors format allows no more."""
+
+
+@dataclass(frozen=True)
+class KeptCheckpoint:
+    """A checkpoint file with its step and official dev score in [0, 1]; None: not evaluated."""
+
+    file: str
+    step: int
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class KeptCheckpoints:
+    """A fine-tuned run's checkpoints.
+
+    Attributes:
+        inputs: Fingerprint of what was trained on.
+        checkpoints: Those kept, by step; the last step's is always among them.
+        scored: Files that embeddings are made with.
+        finished: Whether training has come to its end.
+    """
+
+    inputs: str
+    checkpoints: tuple[KeptCheckpoint, ...] = ()
+    scored: tuple[str, ...] = ()
+    finished: bool = False
+
+
+def checkpoints_folder(run: str | Path) -> Path:
+    """Where a run's checkpoints lie."""
+    return Path(run) / "checkpoints"
+
+
+def embedding_folders(run: str | Path) -> list[Path]:
+    """Folders, each in the form of a run's, that hold the embeddings a run's scores are made of.
+
+    The run folder itself, or where several checkpoints are scored, one below it for each.
+
+    Raises:
+        ArtifactError: As `scored_checkpoints`.
+    """
+    run = Path(run)
+    paths = scored_checkpoints(run) if _marker(run).is_file() else []
+    return [run / MEMBERS / path.stem for path in paths] if len(paths) > 1 else [run]
+
+
+def write_kept(run: str | Path, kept: KeptCheckpoints) -> None:
+    """Write which checkpoints there are."""
+    write_json(_marker(run), asdict(kept))
+
+
+def read_kept(run: str | Path) -> KeptCheckpoints | None:
+    """Read which checkpoints there are; None where none has been kept yet."""
+    content = read_json(_marker(run))
+    if content is None:
+        return None
+    checkpoints = tuple(KeptCheckpoint(**each) for each in content["checkpoints"])
+    return KeptCheckpoints(
+        content["inputs"], checkpoints, tuple(content["scored"]), content["finished"]
+    )
+
+
+def choose(
+    checkpoints: tuple[KeptCheckpoint, ...],
+    ensemble: Literal["best", "last", "weights"],
+    count: int,
+) -> tuple[KeptCheckpoint, ...]:
+    """The checkpoints of an ensemble, by step.
+
+    Args:
+        checkpoints: All that there are, by step.
+        ensemble: ``last``, else the best by dev score; of equal scores the later.
+        count: How many.
+    """
+    if ensemble == "last":
+        return checkpoints[-count:]
+    ranked = sorted(checkpoints, key=lambda each: (each.score or 0.0, each.step))
+    return tuple(sorted(ranked[-count:], key=lambda each: each.step))
+
+
+def scored_checkpoints(run: str | Path) -> list[Path]:
+    """Checkpoints that a fine-tuned run is embedded with.
+
+    Raises:
+        ArtifactError: Fine-tuning has not come to its end, or a checkpoint is gone.
+    """
+    kept = read_kept(run)
+    if kept is None or not kept.finished:
+        finish = command("finetune", "--data", "data", "--run", run)
+        raise ArtifactError(f"{run}: fine-tuning is not finished; finish it with {finish}")
+    paths = [checkpoints_folder(run) / file for file in kept.scored]
+    for path in paths:
+        if not path.is_file():
+            raise ArtifactError(f"{path}: this checkpoint is gone; fine-tune again in another run")
+    return paths
+
+
+def checkpoint_metadata(path: str | Path) -> dict[str, str]:
+    """What a checkpoint says of itself, read without torch; nothing for a file of others."""
+    try:
+        with Path(path).open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size <= LARGEST_HEADER else {}
+        return dict(json.loads(header["__metadata__"][METADATA]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _marker(run: str | Path) -> Path:
+    return checkpoints_folder(run) / "kept.json"

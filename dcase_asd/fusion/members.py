@@ -1,0 +1,298 @@
+"""The systems that are fused: their scores of the same clips, checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dcase_asd.editions.edition import Edition, Metric, load_edition
+from dcase_asd.errors import GroundTruthError, ScoresError
+from dcase_asd.folders import check_runs
+from dcase_asd.fusion.objective import OfficialObjective
+from dcase_asd.metrics.labels import label_by_names, label_by_truth
+from dcase_asd.metrics.strata import draw_curves, find_strata
+from dcase_asd.recipe.fusion import Fusion
+from dcase_asd.scores.table import read_provenance, read_scores, scored_editions, scores_path
+
+
+@dataclass(frozen=True)
+class Development:
+    """Labelled test clips.
+
+    Attributes:
+        labelled: One row per clip, as `metrics.evaluate` takes them, without scores.
+        clips: Which of the systems' clips they are, (n,).
+        metric: The recipe of the edition.
+        strict: Whether each machine and section must have all its values.
+        machines: Machine types, in ASCII order.
+        source: Where the labels are from, in words.
+        notes: What is left out, or is otherwise to be known.
+    """
+
+    labelled: pd.DataFrame
+    clips: NDArray[np.intp]
+    metric: Metric
+    strict: bool
+    machines: tuple[str, ...]
+    source: str
+    notes: tuple[str, ...]
+
+    def objective(self, scores: Floats) -> OfficialObjective:
+        """The official score of weighted sums of scores, (systems, clips) of all clips."""
+        chosen = np.ascontiguousarray(scores[:, self.clips])
+        return OfficialObjective(self.labelled, chosen, self.metric, strict=self.strict)
+
+
+def read_development(
+    members: Members, edition: Edition, truth: pd.DataFrame | None, ground_truth: Path | None
+) -> Development:
+    """The development clips by their names, or what a ground truth has the labels of.
+
+    Args:
+        members: The systems.
+        edition: Whose rules are followed.
+        truth: Labels that are taken instead of those in the names of development clips.
+        ground_truth: Where they are from.
+
+    Raises:
+        GroundTruthError: There are no labels, or not enough for the edition's official score.
+        ScoresError: A clip belongs to another section than its row says.
+    """
+    tests = members.clips[members.of_split("test")].drop(columns="split")
+    if truth is not None and ground_truth is not None:
+        labelled, notes = label_by_truth(tests, truth, members.runs[0], ground_truth)
+        source = f"the ground truth {ground_truth.resolve().name}"
+    else:
+        tests = tests[tests["stage"] == "dev"]
+        if tests.empty:
+            raise GroundTruthError(
+                f"{members.runs[0]}: no scores of the development set of {edition.name}"
+            )
+        labelled, notes = label_by_names(tests, edition, members.runs[0])
+        source = "file names of the development set"
+    curves = draw_curves(find_strata(labelled), edition.metric, strict=edition.official)
+    return Development(
+        labelled=labelled.reset_index(drop=True),
+        clips=labelled.index.to_numpy(dtype=np.intp),
+        metric=edition.metric,
+        strict=edition.official,
+        machines=tuple(sorted({curve.machine for curve in curves.curves})),
+        source=source,
+        notes=(*notes, *curves.left_out),
+    )
+
+
+def find_development(
+    members: Members,
+    edition: Edition,
+    fusion: Fusion,
+    truth: pd.DataFrame | None,
+    ground_truth: Path | None,
+) -> tuple[Development | None, list[str]]:
+    """The labelled clips; without any, None and why, where the fusion can do without.
+
+    Arguments are those of `read_development`.
+
+    Raises:
+        GroundTruthError: There are no labels where they decide on the fusion, or a ground truth
+            does not fit.
+        ScoresError: As `read_development`.
+    """
+    try:
+        return read_development(members, edition, truth, ground_truth), []
+    except GroundTruthError as error:
+        if fusion.uses_labels:
+            raise GroundTruthError(
+                f"{error}; without labels fuse with --method mean, minimum or --weights"
+            ) from error
+        if ground_truth is not None:
+            raise
+        return None, [f"there are no figures: {error}"]
+
+
+CLIP = ["stage", "machine", "section", "split", "file"]
+"""What tells a scored clip, and the order of a fusion's rows."""
+GROUP = ["stage", "machine", "section"]
+"""Clips whose scores are standardised together."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Members:
+    """Several systems' scores of the same clips.
+
+    Attributes:
+        names: What to call the systems.
+        runs: Their run folders.
+        provenances: What made their scores.
+        clips: One row per clip with the columns of `CLIP`, sorted by them.
+        scores: Anomaly scores, (systems, clips).
+        notes: What was left out, in words.
+    """
+
+    names: tuple[str, ...]
+    runs: tuple[Path, ...]
+    provenances: tuple[dict[str, Any], ...]
+    clips: pd.DataFrame
+    scores: Floats
+    notes: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> NDArray[np.intp]:
+        """Number of each clip's stage, machine and section, (clips,)."""
+        return np.asarray(self.clips.groupby(GROUP, sort=True).ngroup(), dtype=np.intp)
+
+    def of_split(self, split: str) -> NDArray[np.bool_]:
+        """Which clips are of a split, (clips,)."""
+        chosen: NDArray[np.bool_] = (self.clips["split"] == split).to_numpy(dtype=bool)
+        return chosen
+
+    def where(self, group: int) -> str:
+        """A group in words."""
+        first = self.clips.iloc[int(np.argmax(self.groups == group))]
+        return f"{first['stage']} {first['machine']} section {first['section']}"
+
+    def chosen(self, systems: Sequence[int]) -> Members:
+        """Only some of the systems."""
+        return replace(
+            self,
+            names=tuple(self.names[index] for index in systems),
+            runs=tuple(self.runs[index] for index in systems),
+            provenances=tuple(self.provenances[index] for index in systems),
+            scores=self.scores[list(systems)],
+        )
+
+
+def newest_common_edition(runs: Sequence[str | Path]) -> str:
+    """The newest edition that all runs have finished scores of.
+
+    Raises:
+        DataError: A run is no folder.
+        ScoresError: There is no such edition, or there are several folders of one's own.
+    """
+    runs = check_runs(runs)
+    have = [
+        {
+            name
+            for name in scored_editions(run)
+            if scores_path(run, name).with_suffix(".json").exists()
+        }
+        for run in runs
+    ]
+    common = sorted(set.intersection(*have)) if have else []
+    official = [name for name in common if load_edition(name).official]
+    if official:
+        return official[-1]
+    if len(common) == 1:
+        return common[0]
+    listed = "; ".join(
+        f"{run}: {', '.join(sorted(names)) or 'none'}"
+        for run, names in zip(runs, have, strict=True)
+    )
+    if common:
+        raise ScoresError(
+            f"the systems share scores of {', '.join(common)}; say which by --edition"
+        )
+    raise ScoresError(
+        f"there is no edition that all systems have scores of ({listed}); "
+        "score the same edition with each"
+    )
+
+
+def content_hash(run: Path, edition: str) -> str:
+    """A hash of a run's scores as they stand on disk, with what made them.
+
+    Raises:
+        ScoresError: There are no finished scores.
+    """
+    made_of = read_provenance(run, edition)
+    path = scores_path(run, edition)
+    if not path.is_file():
+        raise ScoresError(f"{path}: not found; score again")
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"{made_of.get('fingerprint')} {made_of.get('parameters')} {content}"
+
+
+def read_members(runs: Sequence[Path], names: Sequence[str], edition: str) -> Members:
+    """Read the scores of several runs of an edition.
+
+    Train clips that some of the systems have no leave-one-out score of are left out and said.
+
+    Raises:
+        ScoresError: Scores are missing, not finite, or equal over a whole section; or the systems
+            scored different test clips.
+    """
+    provenances = tuple(read_provenance(run, edition) for run in runs)
+    tables = [read_scores(run, edition).set_index(CLIP)["score"].sort_index() for run in runs]
+    _check_same_tests(runs, [table.index for table in tables])
+    common = tables[0].index
+    for table in tables[1:]:
+        common = common.intersection(table.index, sort=True)
+    notes = []
+    for run, table in zip(runs, tables, strict=True):
+        alone = table.index.difference(common)
+        if len(alone):
+            notes.append(
+                f"{run}: {len(alone)} train clip(s) without a leave-one-out score of every system "
+                f"are left out, the first {_in_words(alone[0])}"
+            )
+    members = Members(
+        tuple(names),
+        tuple(runs),
+        provenances,
+        common.to_frame(index=False),
+        np.stack([table.loc[common].to_numpy(dtype=np.float64) for table in tables]),
+        tuple(notes),
+    )
+    _check_not_constant(members)
+    return members
+
+
+def _check_same_tests(runs: Sequence[Path], indexes: Sequence[pd.Index[Any]]) -> None:
+    """Refuse systems whose test clips differ, with both differences of each pair."""
+    tests = [index[index.get_level_values("split") == "test"] for index in indexes]
+    differences = []
+    for run, clips in zip(runs[1:], tests[1:], strict=True):
+        for only, missing, found in (
+            (runs[0], run, tests[0].difference(clips)),
+            (run, runs[0], clips.difference(tests[0])),
+        ):
+            if len(found):
+                differences.append(
+                    f"{len(found)} in {only} but not in {missing}, the first {_in_words(found[0])}"
+                )
+    if differences:
+        raise ScoresError(
+            f"the systems scored different test clips: {'; '.join(differences)}; "
+            "embed and score each system on the same data folder"
+        )
+    if not len(tests[0]):
+        raise ScoresError(f"{runs[0]}: holds no test clip; embed and score test/ folders")
+
+
+def _check_not_constant(members: Members) -> None:
+    """Refuse a system that scores all test clips of a section alike."""
+    groups, test = members.groups, members.of_split("test")
+    for group in np.unique(groups[test]):
+        scores = members.scores[:, test & (groups == group)]
+        constant = np.flatnonzero(np.ptp(scores, axis=1) == 0)
+        if scores.shape[1] > 1 and len(constant):
+            run = members.runs[constant[0]]
+            raise ScoresError(
+                f"{run}: all {scores.shape[1]} test clips of {members.where(int(group))} have the "
+                f"score {scores[constant[0], 0]:g}, which tells nothing; look at its embeddings, "
+                "or leave this system out"
+            )
+
+
+def _in_words(clip: tuple[Any, ...]) -> str:
+    stage, machine, section, _, file = clip
+    return f"{stage} {machine} section {section} {file}"

@@ -1,0 +1,1 @@
+"""Scores and labels -> the official result of a year."""

@@ -1,0 +1,293 @@
+"""The challenge's CSV files: their names, and one clip with its value on each line, no header.
+
+Fields may be quoted as in RFC 4180; a clip's name that holds a comma may also stand without quotes.
+
+2020 has `anomaly_score_<machine>_id_<section>.csv`; 2021 adds decisions and names the domain; from
+2022 on it is `anomaly_score_<machine>_section_<section>_test.csv`. Each edition's patterns stand in
+its TOML file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from dcase_asd.clips.name import AUDIO_SUFFIXES
+from dcase_asd.editions.edition import Edition
+from dcase_asd.errors import DcaseAsdError, EditionError, ScoresError
+from dcase_asd.files import find_below
+
+Kind = Literal["score", "decision"]
+
+OFFICIAL_SUFFIX = ".wav"
+"""Every clip is named so in official files, whatever the recording's own format."""
+
+_FIELD = re.compile(r'\s*"((?:[^"]|"")*)"\s*,|([^,]*),')
+_OTHER_SEPARATOR = re.compile(r"\.(?:wav|flac)\"?\s*?([;\t|])", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+(?:\.\d{3})*,\d+(?:e[+-]?\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """A score or decision file and what its name says; `domain` is empty except in 2021."""
+
+    path: Path
+    kind: Kind
+    machine: str
+    section: str
+    domain: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Machine, section and domain."""
+        return self.machine, self.section, self.domain
+
+
+def score_file_name(edition: Edition, machine: str, section: str, domain: str = "") -> str:
+    """Name of the score file of a machine and section (and, in 2021, domain)."""
+    return _file_name(edition.submission.score_file, machine, section, domain)
+
+
+def decision_file_name(edition: Edition, machine: str, section: str, domain: str = "") -> str:
+    """Name of the decision file of a machine and section (and, in 2021, domain).
+
+    Raises:
+        EditionError: The edition asks for no decisions (2020).
+    """
+    if not edition.submission.decision_file:
+        raise EditionError(f"{edition.name} asks for no decision files")
+    return _file_name(edition.submission.decision_file, machine, section, domain)
+
+
+def official_clip_name(name: str) -> str:
+    """A clip's name in official files: ``section_00_0000.flac`` -> ``section_00_0000.wav``."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem if f"{dot}{suffix}".lower() in AUDIO_SUFFIXES else name) + OFFICIAL_SUFFIX
+
+
+def official_text(values: Mapping[str, float], source: str) -> str:
+    """The content of a score or decision file.
+
+    Args:
+        values: Clip's file name -> anomaly score (float) or decision (int), in the lines' order.
+        source: What to name in a message: the file's path.
+
+    Returns:
+        Lines of ``<name>.wav,<value>``; floats in the shortest form that reads back the same.
+
+    Raises:
+        ScoresError: A score is not finite, or two clips have one official name.
+    """
+    lines: dict[str, str] = {}
+    for name, value in values.items():
+        clip = official_clip_name(name)
+        if not math.isfinite(value):
+            raise ScoresError(f"{source}: the score of {name} is {value}; score again")
+        if clip in lines:
+            raise ScoresError(f"{source}: two clips would be named {clip}; rename one of them")
+        # A numpy scalar would write itself as np.float64(0.5).
+        plain = int(value) if isinstance(value, (int, np.integer)) else float(value)
+        lines[clip] = f"{clip},{plain!r}\n"
+    return "".join(lines.values())
+
+
+def read_official_file(path: str | Path) -> pd.DataFrame:
+    """Read a score or decision file.
+
+    Returns:
+        Columns ``file`` (the clip's name as it stands there) and ``value`` (float64, finite), in
+        the order of the lines.
+
+    Raises:
+        ScoresError: The file is missing, unreadable or empty, a line is not ``<name>,<number>``
+            (other separators and decimal commas are named), a number is not finite, or a clip is
+            named twice; with the line's number.
+    """
+    values: dict[str, float] = {}
+    for number, name, text in official_lines(path):
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise ScoresError(
+                f"{path}, line {number}: {text.strip()!r} is no finite number; "
+                "every clip needs one score"
+            )
+        if name in values:
+            raise ScoresError(f"{path}, line {number}: {name} is named a second time; keep one")
+        values[name] = value
+    return pd.DataFrame({"file": pd.Series(list(values), dtype="str"), "value": values.values()})
+
+
+def official_lines(
+    path: str | Path, kind_of_error: type[DcaseAsdError] = ScoresError
+) -> list[tuple[int, str, str]]:
+    """Split a file into (line number from 1, clip's name, value's text); blank lines are skipped.
+
+    Raises:
+        DcaseAsdError: Of the given kind: the file is missing, unreadable or empty, or a line is
+            not one name and one value with a comma between them.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(path, kind_of_error), 1):
+        if not line.strip():
+            continue
+        *names, text = split_fields(line)
+        if fault := _find_fault(line, names, text):
+            raise kind_of_error(f"{path}, line {number}: {fault}")
+        rows.append((number, ",".join(names).strip(), text))
+    if not rows:
+        raise kind_of_error(f"{path}: the file is empty; it needs one line for each clip")
+    return rows
+
+
+def split_fields(line: str) -> list[str]:
+    """Fields of a CSV line, without the quotes around them; a stray quote stands for itself."""
+    return [
+        bare if quoted is None else quoted.replace('""', '"')
+        for quoted, bare in (match.group(1, 2) for match in _FIELD.finditer(line + ","))
+    ]
+
+
+def other_separator(line: str) -> str:
+    """Say that a line's fields are separated by something else than commas; empty if not so."""
+    match = _OTHER_SEPARATOR.search(line)
+    if match is None and "," not in line:
+        match = re.search(r"([;\t|])", line)
+    return f"the fields are separated by {match[1]!r}; separate them by commas" if match else ""
+
+
+def _find_fault(line: str, names: list[str], text: str) -> str:
+    """Why a line is not one clip and one value; empty if it is. A clip's name may hold commas."""
+    of_clip = bool(names) and names[-1].strip().lower().endswith(AUDIO_SUFFIXES)
+    if not of_clip and (separator := other_separator(line)):
+        return separator
+    value = text.strip() if of_clip or len(names) < 2 else f"{names[-1]},{text}".strip()  # noqa: PLR2004
+    if _DECIMAL_COMMA.fullmatch(value):
+        return f"{value!r} has a decimal comma; write it with a point"
+    others = any(name.strip().lower().endswith(AUDIO_SUFFIXES) for name in names)
+    if not "".join(names).strip() or (others and not of_clip):
+        return f"{line!r} is not <clip>.wav,<value>"
+    return ""
+
+
+def read_lines(path: str | Path, kind_of_error: type[DcaseAsdError]) -> list[str]:
+    """Lines of a text file of somebody else's, whatever its line ends.
+
+    Raises:
+        DcaseAsdError: Of the given kind: the file is missing or no text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise kind_of_error(f"{path}: cannot be read ({reason})") from error
+
+
+def find_official_files(folder: str | Path, edition: Edition) -> list[OfficialFile]:
+    """Score and decision files anywhere below a folder, by the edition's own name patterns.
+
+    Names that lack 2022's ``_test``, and the longer names with a seed that the evaluators of 2023
+    and later accept, are found too.
+
+    Returns:
+        The files, sorted by kind, machine, section and domain.
+
+    Raises:
+        ScoresError: The folder is missing or holds no score file, a file is named almost like
+            one, or two files stand for one machine and section.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ScoresError(f"{folder}: no such folder; give a run folder or one with score files")
+    paths = find_below(folder, "**/*.csv")
+    found: dict[tuple[str, ...], OfficialFile] = {}
+    for kind in get_args(Kind):
+        beginning, expressions = _name_patterns(edition, kind)
+        for path in paths:
+            matches = (expression.fullmatch(path.name) for expression in expressions)
+            match = next(filter(None, matches), None)
+            if match is not None:
+                file = _official_file(path, kind, match)
+                other = found.setdefault((kind, *file.key), file)
+                if other is not file:
+                    raise ScoresError(
+                        f"{folder}: {other.path} and {path} are both the {kind} file of "
+                        f"{' '.join(filter(None, file.key))}; give the folder of one system"
+                    )
+            elif beginning and path.name.startswith(beginning):
+                raise ScoresError(_misnamed(path, kind, edition))
+    if not any(file.kind == "score" for file in found.values()):
+        close = difflib.get_close_matches(
+            edition.submission.score_file, [path.name for path in paths], n=1
+        )
+        nearest = [path for path in paths if path.name in close]
+        raise ScoresError(
+            _misnamed(nearest[0], "score", edition)
+            if nearest
+            else f"{folder}: neither a run folder nor one with score files of {edition.name}, "
+            f"which are named {_shown(edition.submission.score_file)}"
+        )
+    return [found[key] for key in sorted(found)]
+
+
+def _name_patterns(edition: Edition, kind: Kind) -> tuple[str, list[re.Pattern[str]]]:
+    """How names of a kind begin, and the expressions for them, the strictest first."""
+    template = _template(edition, kind)
+    if not template:
+        return "", []
+    templates = [template.replace("_test.csv", "(_test)?.csv")]
+    if edition.metric == "2022" or not edition.official:
+        year = edition.year or r"\d{4}"
+        templates.append(
+            template.replace("{machine}", f"DCASE{year}T2{{machine}}").replace(
+                "_test.csv", r"_test_seed\d+.*_Eval.csv"
+            )
+        )
+    known = {name for machines in edition.machines.values() for name in machines}
+    # An edition's tree may hold machines of one's own beside the official ones.
+    machines = [*(["|".join(sorted(known))] if known else []), ".+?"]
+    return template.partition("{")[0], [
+        re.compile(
+            template.replace(".csv", r"\.csv")
+            .replace("{machine}", f"(?P<machine>{machine})")
+            .replace("{section}", r"(?P<section>\d{2})")
+            .replace("{domain}", "(?P<domain>source|target)")
+        )
+        for machine in machines
+        for template in templates
+    ]
+
+
+def _official_file(path: Path, kind: Kind, match: re.Match[str]) -> OfficialFile:
+    parts = match.groupdict()
+    return OfficialFile(path, kind, parts["machine"], parts["section"], parts.get("domain") or "")
+
+
+def _template(edition: Edition, kind: Kind) -> str:
+    rules = edition.submission
+    return rules.score_file if kind == "score" else rules.decision_file
+
+
+def _misnamed(path: Path, kind: Kind, edition: Edition) -> str:
+    return (
+        f"{path}: not the name of a {kind} file of {edition.name}, "
+        f"which is {_shown(_template(edition, kind))}"
+    )
+
+
+def _shown(template: str) -> str:
+    return re.sub(r"\{(\w+)\}", r"<\1>", template)
+
+
+def _file_name(pattern: str, machine: str, section: str, domain: str) -> str:
+    return pattern.format(machine=machine, section=section, domain=domain)

@@ -1,0 +1,243 @@
+"""An evaluation as the table that reports print: metrics of each machine type, then over all."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dcase_asd.editions.edition import Metric, load_edition
+from dcase_asd.metrics.bootstrap import LEVEL, Interval, Intervals
+from dcase_asd.metrics.official import Evaluation, official_means
+from dcase_asd.metrics.strata import CONDITIONS, Stratum
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """What `evaluate` found out about one system.
+
+    Attributes:
+        edition: Name of the edition.
+        target: Name of the run or of the folder with official files.
+        labels: Where the labels are from: ``file names``, or the ground truth by its name.
+        evaluation: The official result.
+        interval: Bootstrap interval of the official score (2020, and one's own machines: of the
+            mean of AUC and pAUC).
+        clips: Per machine, section, domain and condition how many clips were evaluated.
+        complete: Whether all machines and sections of the stage were evaluated.
+        notes: What the user should know of.
+        intervals: Of one's own machines, intervals of AUC and pAUC (see `own_intervals`).
+    """
+
+    edition: str
+    target: str
+    labels: str
+    evaluation: Evaluation
+    interval: Interval | None
+    clips: dict[Stratum, int]
+    complete: bool
+    notes: tuple[str, ...]
+    intervals: Intervals = field(default_factory=dict)
+
+    @property
+    def official(self) -> bool:
+        """Whether this is a result of a year of the challenge."""
+        return load_edition(self.edition).official
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values, in full precision; scores in [0, 1]."""
+        evaluation = self.evaluation
+        return {
+            "edition": self.edition,
+            "target": self.target,
+            "official_score": evaluation.official_score,
+            "confidence_interval": self._interval(),
+            **self._intervals(),
+            "metric": evaluation.metric,
+            "labels": self.labels,
+            "complete": self.complete,
+            "clips": self._count(),
+            "means": evaluation.means,
+            "machines": evaluation.machines,
+            "sections": [
+                {
+                    "machine": section.machine,
+                    "section": section.section,
+                    "domain": section.domain,
+                    "clips": self._count(section.machine, section.section, section.domain),
+                    **section.result,
+                }
+                for section in evaluation.sections
+            ],
+            "official_means": official_means(evaluation) if self.official else None,
+            "notes": list(self.notes),
+        }
+
+    def summary(self) -> str:
+        """The result in one line, in percent."""
+        evaluation, interval = self.evaluation, self.interval
+        if not self.official:
+            return self._own_summary()
+        if evaluation.official_score is None:
+            text = f"mean of AUC and pAUC {100 * evaluation.means['mean']:.2f} %"
+        else:
+            text = f"official score {100 * evaluation.official_score:.2f} %"
+        if interval is None:
+            return text
+        return (
+            f"{text} ({100 * interval.level:.0f} % interval {interval.percent}, "
+            f"{interval.resamples} resamples)"
+        )
+
+    def _interval(self) -> dict[str, Any] | None:
+        if self.interval is None:
+            return None
+        of = "means.mean" if self.evaluation.official_score is None else "official_score"
+        return {"of": of, **asdict(self.interval)}
+
+    def _intervals(self) -> dict[str, Any]:
+        if not self.intervals:
+            return {}
+        shown = {
+            name: {key: asdict(interval) for key, interval in of.items()}
+            for name, of in self.intervals.items()
+        }
+        return {"confidence_intervals": {"means": shown.pop(""), "machines": shown}}
+
+    def _own_summary(self) -> str:
+        """AUC and pAUC over all machines, each with its interval."""
+        intervals, parts = self.intervals.get("", {}), []
+        for key, name in (("auc", "AUC"), ("pauc", "pAUC")):
+            text = f"{name} {100 * self.evaluation.means[key]:.2f} %"
+            if key in intervals:
+                text += f" ({100 * intervals[key].level:.0f} % interval {intervals[key].percent})"
+            parts.append(text)
+        resamples = f", {self.interval.resamples} resamples" if self.interval else ""
+        return f"{' and '.join(parts)}{resamples}"
+
+    def _count(self, machine: str = "", section: str = "", domain: str = "") -> dict[str, int]:
+        """How many clips of each condition; an empty name stands for all."""
+        counts = dict.fromkeys(CONDITIONS, 0)
+        wanted = (machine, section, domain)
+        for (*names, condition), count in self.clips.items():
+            if all(name in ("", found) for name, found in zip(wanted, names, strict=True)):
+                counts[condition] += count
+        return counts
+
+
+METRICS: dict[Metric, dict[str, str]] = {
+    "2020": {
+        "auc": "AUC",
+        "pauc": "pAUC",
+        "auc_source": "AUC_s",
+        "auc_target": "AUC_t",
+        "mean": "mean",
+    },
+    "2021": {
+        "auc_source": "AUC_s",
+        "auc_target": "AUC_t",
+        "pauc_source": "pAUC_s",
+        "pauc_target": "pAUC_t",
+        "hmean": "hmean",
+    },
+    "2022": {"auc_source": "AUC_s", "auc_target": "AUC_t", "pauc": "pAUC", "hmean": "hmean"},
+}
+"""Key of a result -> what the table calls it, in the order of the rows; 2020 for one's own
+machines, too, where domains may be known."""
+
+INTERVAL = f"{100 * LEVEL:.0f} % interval"
+"""Heading of the intervals."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of the table, in [0, 1]; the last `machine` is ``hmean`` (2020: ``mean``).
+
+    `interval` is known of the AUC and pAUC of one's own machines.
+    """
+
+    machine: str
+    metric: str
+    value: float
+    interval: Interval | None = None
+
+    @property
+    def percent(self) -> str:
+        """The value as it is printed: percent with two decimals."""
+        return f"{100 * self.value:.2f}"
+
+
+def table_rows(evaluation: Evaluation, intervals: Intervals | None = None) -> list[Row]:
+    """The rows of the table: machine types in alphabetical order, then the means over all."""
+    names = METRICS[evaluation.metric]
+    machines = sorted(evaluation.machines, key=str.lower)
+    blocks = [(machine, machine, evaluation.machines[machine]) for machine in machines]
+    blocks.append((list(names)[-1], "", evaluation.means))
+    known: Mapping[str, Mapping[str, Interval]] = intervals or {}
+    return [
+        Row(machine, name, values[key], known.get(whose, {}).get(key))
+        for machine, whose, values in blocks
+        for key, name in names.items()
+        if key in values
+    ]
+
+
+def columns_of(system: str, intervals: Intervals | None) -> list[str]:
+    """The headings of the table; with intervals a last one for them."""
+    return ["Machine", "Metric", system, *([INTERVAL] if intervals else [])]
+
+
+def cells_of(row: Row, intervals: Intervals | None) -> list[str]:
+    """A row's cells below `columns_of`."""
+    shown = [row.interval.percent if row.interval else ""] if intervals else []
+    return [row.machine, row.metric, row.percent, *shown]
+
+
+def as_csv(evaluation: Evaluation, system: str, intervals: Intervals | None = None) -> str:
+    """The table as CSV, in percent with two decimals."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns_of(system, intervals))
+    writer.writerows(cells_of(row, intervals) for row in table_rows(evaluation, intervals))
+    return text.getvalue()
+
+
+def as_markdown(evaluation: Evaluation, system: str, intervals: Intervals | None = None) -> str:
+    """The table as Markdown; a machine's name stands in its first row."""
+    table = [columns_of(system, intervals), *_blocks(evaluation, intervals)]
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
+    rule = f"|---|---|{'---:|' * (len(table[0]) - 2)}"
+    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+
+
+def as_latex(evaluation: Evaluation, system: str, intervals: Intervals | None = None) -> str:
+    """The table as a LaTeX tabular that needs no package."""
+    columns = columns_of(system, intervals)
+    lines = [rf"\begin{{tabular}}{{ll{'r' * (len(columns) - 2)}}}", r"\hline"]
+    lines.append(rf"{' & '.join(map(_escaped, columns))} \\")
+    for cells in _blocks(evaluation, intervals):
+        if cells[0]:
+            lines.append(r"\hline")
+        lines.append(rf"{' & '.join(map(_escaped, cells))} \\")
+    return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
+
+
+def _blocks(evaluation: Evaluation, intervals: Intervals | None) -> list[list[str]]:
+    """The cells of each row; a machine's name is empty after its first row."""
+    rows = table_rows(evaluation, intervals)
+    before = ["", *(row.machine for row in rows)]
+    return [
+        ["" if row.machine == previous else row.machine, *cells_of(row, intervals)[1:]]
+        for row, previous in zip(rows, before, strict=False)
+    ]
+
+
+def _escaped(text: str) -> str:
+    """Text with LaTeX's special characters; ``AUC_s`` gets a subscript."""
+    name, underscore, index = text.partition("_")
+    if underscore and name in ("AUC", "pAUC"):
+        return f"{name}$_{index}$"
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)

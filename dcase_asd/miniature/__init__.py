@@ -1,0 +1,1 @@
+"""A generated miniature of the challenge."""

@@ -1,1 +1,0 @@
-"""Figures of scores, results, fusions and training, and the page that shows them."""

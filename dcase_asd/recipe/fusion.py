@@ -1,0 +1,302 @@
+"""A system that is a fusion of others: its recipe, in a file or inside a run folder."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import pandas as pd
+
+from dcase_asd.editions.edition import Edition
+from dcase_asd.embeddings.kept import read_kept
+from dcase_asd.errors import RecipeError, command, nearest_name
+from dcase_asd.fusion.result import read_fusion
+from dcase_asd.fusion.search import parts_of
+from dcase_asd.recipe.system import recipe_path
+from dcase_asd.recipe.toml import read_content, read_recipe
+from dcase_asd.scores.table import read_provenance
+from dcase_asd.submission.meta import SystemFacts, development_results
+
+Method = Literal["grid", "bayesian", "mean", "minimum", "weights"]
+Standardization = Literal["train", "test"]
+
+SEARCHES: tuple[Method, ...] = ("grid", "bayesian")
+"""Methods that fit weights to development labels; the others need none."""
+FEWEST_SYSTEMS = 2
+SUM_TOLERANCE = 1e-6
+"""How far weights in decimals may be off a sum of one, such as 0.333333, 0.333333, 0.333334."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How some of the systems are chosen: the `count` most robust, or the best by dev score."""
+
+    rule: Literal["robust", "best"]
+    count: int
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How systems become one.
+
+    Attributes:
+        systems: In a recipe file, recipes without ``.toml``, relative to the file's folder; in a
+            run folder's recipe, run folders relative to the folder that this run folder is in.
+        method: ``grid`` and ``bayesian`` search the weights with the highest official dev score;
+            ``mean`` weights all alike; ``minimum`` takes the smallest standardised score of a
+            clip; ``weights`` takes those given.
+        weights: One for each system, none negative, summing to one; with ``weights`` alone.
+        step: Between weights of the grid; one must be a multiple of it.
+        budget: Most weight vectors that ``bayesian`` tries.
+        patience: ``bayesian`` stops after as many vectors without a better one.
+        seed: Of every draw.
+        resamples: Bootstrap samples for the spread of the weights; 0 leaves it out.
+        select: ``robust:N`` or ``best:N`` fuses only N of the systems that are not in `always`;
+            empty fuses all.
+        always: Systems that a selection keeps in any case, as in `systems` or by their names.
+        standardize: Whether each system's scores are standardised by the statistics of train
+            clips (leave-one-out) or of test clips, which is transductive.
+    """
+
+    systems: tuple[str, ...]
+    method: Method = "grid"
+    weights: tuple[float, ...] = ()
+    step: float = 0.1
+    budget: int = 200
+    patience: int = 60
+    seed: int = 0
+    resamples: int = 200
+    select: str = ""
+    always: tuple[str, ...] = ()
+    standardize: Standardization = "train"
+
+    def __post_init__(self) -> None:
+        problems = [
+            *self._system_problems(),
+            *self._search_problems(),
+            *self._weight_problems(),
+            *self._selection_problems(),
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What to call the systems: their last parts, whole where these would be the same."""
+        last = [PurePosixPath(system).name for system in self.systems]
+        times = Counter(last)
+        return tuple(
+            system if times[name] > 1 else name
+            for system, name in zip(self.systems, last, strict=True)
+        )
+
+    @property
+    def kept(self) -> tuple[bool, ...]:
+        """Which of the systems a selection keeps in any case."""
+        return tuple(
+            bool({system, name} & set(self.always))
+            for system, name in zip(self.systems, self.names, strict=True)
+        )
+
+    @property
+    def selection(self) -> Selection | None:
+        """How systems are chosen; None where all are fused.
+
+        Raises:
+            ValueError: `select` is not of the form that it must have.
+        """
+        rule, _, count = self.select.partition(":")
+        match rule, count.isdecimal():
+            case "", _ if not self.select:
+                return None
+            case ("robust" | "best") as known, True:
+                return Selection(known, int(count))
+        raise ValueError(
+            f"select must be robust:N or best:N, such as robust:2, not {self.select!r}"
+        )
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether labels decide which systems are fused, or with which weights."""
+        return self.method in SEARCHES or self.select.startswith("best")
+
+    def _system_problems(self) -> list[str]:
+        problems = []
+        if len(self.systems) < FEWEST_SYSTEMS:
+            what = f"only {self.systems[0]!r}" if self.systems else "no system"
+            problems.append(f"{what} is given, and a fusion takes at least two systems")
+        twice = [system for system, times in Counter(self.systems).items() if times > 1]
+        if twice:
+            problems.append(f"{', '.join(map(repr, twice))} is given twice; name each system once")
+        return problems
+
+    def _search_problems(self) -> list[str]:
+        problems = []
+        try:
+            parts_of(self.step)
+        except ValueError as error:
+            problems.append(str(error))
+        least = {"budget": 1, "patience": 1, "seed": 0, "resamples": 0}
+        problems += [
+            f"{name} must be at least {limit}, not {getattr(self, name)}"
+            for name, limit in least.items()
+            if getattr(self, name) < limit
+        ]
+        return problems
+
+    def _weight_problems(self) -> list[str]:
+        if self.method != "weights":
+            return [f"weights are given, but the method is {self.method!r}"] if self.weights else []
+        if len(self.weights) != len(self.systems):
+            return [f"{len(self.weights)} weight(s) for {len(self.systems)} system(s)"]
+        problems = []
+        if not all(0 <= weight < math.inf for weight in self.weights):
+            problems.append(f"weights must be zero or more: {_text(self.weights)}")
+        elif abs(math.fsum(self.weights) - 1) > SUM_TOLERANCE:
+            problems.append(
+                f"weights must sum to 1: {_text(self.weights)} sum to {math.fsum(self.weights):.6g}"
+            )
+        return problems
+
+    def _selection_problems(self) -> list[str]:
+        try:
+            selection = self.selection
+        except ValueError as error:
+            return [str(error)]
+        if selection is None:
+            return ["always keeps systems in a selection; give select, too"] if self.always else []
+        problems = [
+            f"always names {name!r}, which is not among the systems "
+            f"({nearest_name(name, self.names)})"
+            for name in self.always
+            if name not in (*self.names, *self.systems)
+        ]
+        if self.method == "weights":
+            problems.append("weights by hand leave nothing to select: leave select or weights out")
+        others = self.kept.count(False)
+        if len(self.systems) < FEWEST_SYSTEMS:
+            return problems
+        if not 1 <= selection.count <= others:
+            problems.append(
+                f"select {self.select!r} asks for {selection.count} of {others} system(s)"
+            )
+        elif selection.count + self.kept.count(True) < FEWEST_SYSTEMS:
+            problems.append(f"select {self.select!r} leaves a single system")
+        return problems
+
+
+@dataclass(frozen=True)
+class FusedSystem:
+    """A system that is made of others' scores.
+
+    Attributes:
+        name: Name of its run folder.
+        fusion: How the others become one.
+        editions: Editions to run on; empty means all that the data folder holds.
+    """
+
+    name: str
+    fusion: Fusion
+    editions: tuple[str, ...] = ()
+
+
+def is_fused(path: str | Path) -> bool:
+    """Whether a recipe, or a run folder's, is that of a fusion; not so where there is no recipe.
+
+    Raises:
+        RecipeError: The recipe is no readable TOML file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = recipe_path(path)
+        if not path.is_file():
+            return False
+    return "fusion" in read_content(path)
+
+
+def read_fused_system(path: str | Path) -> FusedSystem:
+    """Read a fusion's recipe, or the one inside a run folder.
+
+    Raises:
+        RecipeError: The recipe is wrong (all mistakes are listed), missing, or of a single system.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = recipe_path(path)
+    if not is_fused(path):
+        raise RecipeError(
+            f"{path}: no recipe of a fusion (it has no [fusion]); "
+            f"make one with {command('fuse', '--systems', 'runs/a', 'runs/b')}"
+        )
+    return read_recipe(path, FusedSystem)
+
+
+def member_runs(run: str | Path, fusion: Fusion) -> list[Path]:
+    """The run folders that a fusion's run folder names."""
+    return [Path(os.path.normpath(Path(run).parent / system)) for system in fusion.systems]
+
+
+def single_runs(run: str | Path, edition: str) -> list[Path]:
+    """Run folders of the single systems that a run's scores of an edition are made of.
+
+    Systems that a fusion did not select or gave no weight are left out.
+
+    Raises:
+        RecipeError: A recipe is wrong.
+    """
+    run = Path(run)
+    if not (run.is_dir() and is_fused(run)):
+        return [run]
+    fusion = read_fused_system(run).fusion
+    runs = dict(zip(fusion.names, member_runs(run, fusion), strict=True))
+    found = read_fusion(run, edition)
+    names = fusion.names if found is None else found.systems
+    weights = found.weights if found is not None and found.weights else (1.0,) * len(names)
+    used = [runs[name] for name, weight in zip(names, weights, strict=True) if weight > 0]
+    return list(dict.fromkeys(single for member in used for single in single_runs(member, edition)))
+
+
+def subsystem_count(run: str | Path, edition: str) -> int | None:
+    """How many networks a run's scores of an edition are made of; None where one is gone.
+
+    Of a fine-tuned system each checkpoint that is scored counts.
+
+    Raises:
+        RecipeError: A recipe is wrong.
+    """
+    singles = single_runs(run, edition)
+    if not all(single.is_dir() for single in singles):
+        return None
+    kept = [read_kept(single) for single in singles]
+    return sum(max(1, len(each.scored)) if each is not None else 1 for each in kept)
+
+
+def system_facts(run: str | Path, scores: pd.DataFrame, edition: Edition) -> SystemFacts:
+    """What the meta file says of a run by itself.
+
+    Args:
+        run: Run folder.
+        scores: Its scores of the edition.
+        edition: Whose meta file.
+
+    Raises:
+        ScoresError: The scores were not finished.
+        RecipeError: A recipe is wrong.
+    """
+    provenance = read_provenance(run, edition.name)
+    return SystemFacts(
+        sample_rate=provenance.get("sample_rate"),
+        parameters=provenance.get("parameters"),
+        macs=provenance.get("macs"),
+        results=development_results(scores, edition),
+        subsystems=subsystem_count(run, edition.name),
+    )
+
+
+def _text(weights: Sequence[float]) -> str:
+    return ", ".join(f"{weight:g}" for weight in weights)

@@ -1,0 +1,1 @@
+"""Runs -> one page, and its pictures."""

@@ -1,0 +1,177 @@
+"""Pictures with one line for each name: weights of a fusion, official scores, shifts of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from dcase_asd.reports.figures.style import (
+    ANOMALY,
+    INK,
+    MUTED,
+    NORMAL,
+    SOURCE,
+    TARGET,
+    TEST,
+    TRAIN,
+    light_grid,
+    new_figure,
+    room_for,
+    shortened,
+)
+
+Floats = NDArray[np.float64]
+
+LINE = 0.24
+"""Inches from one name to the next."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+FARTHEST = 12.0
+"""Standard deviations that the picture of shifts shows at most."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where bootstrap samples put each weight: ends of the interval, (systems,) each."""
+
+    lower: Floats
+    upper: Floats
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One line of a comparison: a name, its official score in [0, 1], and how it is marked."""
+
+    name: str
+    score: float
+    kind: str = "single"
+
+
+MARKS = {
+    "single": ("o", MUTED),
+    "mean": ("D", NORMAL),
+    "fitted": ("s", ANOMALY),
+    "out": ("v", INK),
+}
+"""Kind of a standing -> marker and colour."""
+
+
+def weights_figure(systems: Sequence[str], weights: Floats, spread: Spread | None) -> Figure:
+    """Bars for the weights of a fusion, (systems,), with their intervals as thin lines."""
+    figure, axes = _lines(systems)
+    y = np.arange(len(systems))
+    axes.barh(y, 100 * weights, height=0.6, color=NORMAL, alpha=0.75)
+    reach = weights
+    if spread is not None:
+        axes.hlines(y, 100 * spread.lower, 100 * spread.upper, color=INK, linewidth=1.2)
+        for ends in (spread.lower, spread.upper):
+            axes.plot(100 * ends, y, "|", color=INK, markersize=6)
+        reach = np.maximum(weights, spread.upper)
+    axes.set_xlim(0, max(5.0, 104 * float(reach.max())))
+    axes.set_xlabel("weight, %")
+    return figure
+
+
+def standings_figure(standings: Sequence[Standing], word: str = "official score") -> Figure:
+    """Points for scores, called by a word, of single systems and of what they make together."""
+    figure, axes = _lines([each.name for each in standings])
+    scores = np.array([100 * each.score for each in standings])
+    for number, (each, score) in enumerate(zip(standings, scores, strict=True)):
+        marker, colour = MARKS[each.kind]
+        axes.plot(score, number, marker, color=colour, markersize=6)
+    room = max(1.0, 0.12 * float(np.ptp(scores)))
+    axes.set_xlim(scores.min() - room, scores.max() + room)
+    axes.set_xlabel(f"{word}, %")
+    return figure
+
+
+def results_figure(machines: Sequence[str], results: Mapping[str, Floats]) -> Figure:
+    """Points for the official values of machine types.
+
+    Args:
+        machines: Machine types.
+        results: Name of a metric as the table calls it -> values in [0, 1], (machines,); NaN where
+            one is not defined.
+    """
+    figure, axes = _lines(machines, line=0.3, top=0.32)
+    axes.axvline(50, color=MUTED, linewidth=0.9, linestyle=":")
+    for metric, values in results.items():
+        marker, colour, size = METRIC_MARKS[metric]
+        axes.plot(
+            100 * values, range(len(machines)), marker, color=colour, markersize=size, alpha=0.9,
+            markeredgewidth=2.2 if marker == "|" else 0.0, linestyle="", label=metric,
+        )  # fmt: skip
+    axes.set_xlabel("percent")
+    figure.legend(
+        loc="upper left", ncols=5, borderaxespad=0.2, handlelength=0.8, handletextpad=0.3,
+        columnspacing=0.9,
+    )  # fmt: skip
+    return figure
+
+
+METRIC_MARKS = {
+    "AUC": ("o", SOURCE, 6),
+    "AUC_s": ("o", SOURCE, 6),
+    "AUC_t": ("D", TARGET, 5.5),
+    "pAUC": ("^", NORMAL, 6.5),
+    "pAUC_s": ("^", SOURCE, 6.5),
+    "pAUC_t": ("v", TARGET, 6.5),
+    "mean": ("|", INK, 13),
+    "hmean": ("|", INK, 13),
+}
+"""Metric -> marker, colour and size in points."""
+
+
+def shift_figure(names: Sequence[str], train: Sequence[Floats], test: Sequence[Floats]) -> Figure:
+    """Where test scores lie beside leave-one-out train scores, standardised by the train scores.
+
+    Args:
+        names: Of machines, perhaps with their sections.
+        train: Standardised scores of each one's train clips.
+        test: Standardised scores of each one's test clips.
+    """
+    figure, axes = _lines(names, line=0.36, top=0.3)
+    reach = [0.0]
+    for number, pair in enumerate(zip(train, test, strict=True)):
+        for offset, scores, colour in zip((-0.16, 0.16), pair, (TRAIN, TEST), strict=True):
+            at = np.clip(np.quantile(scores, QUANTILES), -FARTHEST, FARTHEST)
+            y = number + offset
+            axes.hlines(y, at[0], at[-1], color=colour, linewidth=1.1)
+            axes.hlines(y, at[1], at[-2], color=colour, linewidth=5.5, alpha=0.6)
+            axes.plot(at[2], y, "|", color=INK, markersize=7, markeredgewidth=1.6)
+            reach.extend(at.tolist())
+    axes.axvline(0, color=MUTED, linewidth=0.8, zorder=0)
+    axes.set_xlim(min(-2.5, min(reach) - 0.3), max(2.5, max(reach) + 0.3))
+    axes.set_xlabel("score, standard deviations of train clips", loc="right")
+    figure.legend(
+        handles=[
+            Line2D([], [], color=TRAIN, linewidth=5.5, alpha=0.6, label="train, leave-one-out"),
+            Line2D([], [], color=TEST, linewidth=5.5, alpha=0.6, label="test"),
+        ],
+        loc="upper left",
+        ncols=2,
+        borderaxespad=0.2,
+        handlelength=1.3,
+    )
+    return figure
+
+
+def _lines(names: Sequence[str], line: float = LINE, top: float = 0.1) -> tuple[Figure, Axes]:
+    """A figure with a line for each name, the first on top."""
+    labels = [shortened(name, 20) for name in names]
+    figure = new_figure(
+        top + 0.48 + line * len(labels), left=room_for(labels), top=top, bottom=0.48
+    )
+    axes = figure.subplots()
+    light_grid(axes, "x")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=5)
+    return figure, axes

@@ -1,0 +1,261 @@
+"""What a report tells of a system: read from its run folder, and evaluated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dcase_asd.editions.edition import Edition
+from dcase_asd.embeddings.kept import KeptCheckpoints, read_kept
+from dcase_asd.errors import GroundTruthError
+from dcase_asd.fusion.result import FusionResult, read_fusion
+from dcase_asd.metrics.bootstrap import Interval, confidence_interval
+from dcase_asd.metrics.labels import in_words, label_by_truth, labels_from_names, sections_of
+from dcase_asd.metrics.official import Evaluation, SectionResult
+from dcase_asd.metrics.official import evaluate as official_result
+from dcase_asd.metrics.roc import RocCurve, roc_curves
+from dcase_asd.recipe.system import recipe_path
+from dcase_asd.scores.table import of_machines, of_tests, read_provenance, read_scores
+from dcase_asd.training.journal import read_journal
+
+Floats = NDArray[np.float64]
+
+STAGES = {"dev": "Development set", "eval": "Evaluation set"}
+ORDER = ["machine", "section", "file"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels of an evaluation set, and where they are from."""
+
+    labels: pd.DataFrame
+    path: Path
+
+
+@dataclass(frozen=True)
+class MachineSection:
+    """The scores of one section of a machine.
+
+    Attributes:
+        machine: Machine type.
+        section: Section.
+        train: Leave-one-out scores of its train clips, (n,).
+        train_domains: Their domains, (n,); empty where unknown.
+        tests: One row per test clip: ``domain``, ``condition`` (empty where unknown), ``score``.
+        results: Its official values; of each domain in 2021; none without labels.
+        curves: Its ROC curves; none without labels.
+    """
+
+    machine: str
+    section: str
+    train: Floats
+    train_domains: NDArray[np.str_]
+    tests: pd.DataFrame
+    results: tuple[SectionResult, ...]
+    curves: tuple[RocCurve, ...]
+
+    def scores(self, condition: str | None = None, domain: str | None = None) -> Floats:
+        """Scores of test clips of a condition and domain; None stands for any."""
+        rows = self.tests
+        if condition is not None:
+            rows = rows[rows["condition"] == condition]
+        if domain is not None:
+            rows = rows[rows["domain"] == domain]
+        return rows["score"].to_numpy(dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A system's scores of the development or of the evaluation set.
+
+    Attributes:
+        name: ``dev`` or ``eval``.
+        labels: Where the labels are from; empty where there are none.
+        sections: Each machine type and section, by name.
+        evaluation: The official result; None without labels.
+        interval: Its bootstrap interval.
+        notes: What the reader should know of.
+    """
+
+    name: str
+    labels: str
+    sections: tuple[MachineSection, ...]
+    evaluation: Evaluation | None
+    interval: Interval | None
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The stage in words."""
+        return STAGES[self.name]
+
+    def label(self, section: MachineSection) -> str:
+        """What to call a section: by its machine alone where that has no other."""
+        machines = Counter(each.machine for each in self.sections)
+        several = machines[section.machine] > 1
+        return f"{section.machine}, section {section.section}" if several else section.machine
+
+
+@dataclass(frozen=True)
+class ReportedSystem:
+    """All that is known of a system.
+
+    Attributes:
+        name: What the report calls it.
+        run: Its run folder.
+        provenance: What made its scores.
+        tests: Its test scores as they stand in the file.
+        stages: What it has scored.
+        fusion: Where it is a fusion, what that found out.
+        course: Where it was fine-tuned, the entries of its journal.
+        kept: Where it was fine-tuned, its checkpoints.
+        recipe: The text of its recipe; empty where there is none.
+    """
+
+    name: str
+    run: Path
+    provenance: dict[str, Any]
+    tests: pd.DataFrame
+    stages: tuple[Stage, ...]
+    fusion: FusionResult | None
+    course: tuple[dict[str, float], ...]
+    kept: KeptCheckpoints | None
+    recipe: str
+
+    def stage(self, name: str) -> Stage | None:
+        """One of its stages; None where it has no scores of it."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+
+def read_reported_system(
+    run: Path,
+    name: str,
+    edition: Edition,
+    truth: Truth | None,
+    *,
+    machines: Sequence[str],
+    resamples: int,
+) -> ReportedSystem:
+    """Read what a run folder holds of an edition, and evaluate what has labels.
+
+    Raises:
+        ScoresError: There are no scores, or none of a machine that is asked for.
+        GroundTruthError: The ground truth names other clips.
+        ClipNameError: A test clip's name follows no grammar of the edition.
+        ArtifactError: A file is damaged.
+    """
+    provenance = read_provenance(run, edition.name)
+    scores = read_scores(run, edition.name)
+    scores = of_machines(scores, machines, run)
+    tests = of_tests(scores, run, edition.name)
+    recipe = recipe_path(run)
+    return ReportedSystem(
+        name=name,
+        run=run,
+        provenance=provenance,
+        tests=tests,
+        stages=tuple(_stages(run, scores, edition, truth, resamples)),
+        fusion=read_fusion(run, edition.name),
+        course=read_journal(run),
+        kept=read_kept(run),
+        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+    )
+
+
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """What to call runs: by their folders, with those above where these would be the same."""
+    whole = [run.resolve() for run in runs]
+    for parts in range(1, max(len(path.parts) for path in whole)):
+        names = ["/".join(path.parts[-parts:]) for path in whole]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in whole]
+
+
+def _stages(
+    run: Path, scores: pd.DataFrame, edition: Edition, truth: Truth | None, resamples: int
+) -> Iterator[Stage]:
+    covered = sections_of(truth.labels) if truth is not None else set()
+    tests = scores[scores["split"] == "test"]
+    if truth is not None and not covered & sections_of(tests):
+        label_by_truth(tests, truth.labels, run, truth.path)  # says what does not fit
+    for name in STAGES:
+        of_stage = scores[scores["stage"] == name]
+        mine = of_stage[of_stage["split"] == "test"]
+        if mine.empty:
+            continue
+        labelled = labels_from_names(mine, edition)
+        labels, notes = "file names", list[str]()
+        blind = labelled[labelled["condition"] == ""]
+        if truth is not None and covered & sections_of(blind):
+            true, notes = label_by_truth(mine, truth.labels, run, truth.path)
+            others = labelled.loc[labelled.index.difference(true.index)]
+            labelled = pd.concat([true, others.assign(condition="")])
+            labels = f"ground truth {truth.path.resolve().name}"
+        labelled = labelled.sort_values(ORDER, ignore_index=True)
+        train = labels_from_names(of_stage[of_stage["split"] == "train"], edition, "train")
+        yield _evaluated(name, labels, labelled, train, edition, notes, resamples)
+
+
+def _evaluated(
+    name: str,
+    labels: str,
+    tests: pd.DataFrame,
+    train: pd.DataFrame,
+    edition: Edition,
+    notes: list[str],
+    resamples: int,
+) -> Stage:
+    known = tests[tests["condition"] != ""].reset_index(drop=True)
+    evaluation, interval, curves = None, None, list[RocCurve]()
+    strict = edition.official
+    if known.empty:
+        labels = ""
+    else:
+        try:
+            evaluation = official_result(known, edition.metric, strict=strict)
+            curves = roc_curves(known, edition.metric, strict=strict)
+            if resamples:
+                interval = confidence_interval(
+                    known, edition.metric, resamples=resamples, strict=strict
+                )
+        except GroundTruthError as error:
+            notes = [*notes, f"No {'official ' * strict}result: {error}"]
+    results = evaluation.sections if evaluation is not None else ()
+    of_train = dict(list(train.groupby(["machine", "section"])))
+    sections = [
+        MachineSection(
+            str(key[0]),
+            str(key[1]),
+            of_train.get(key, train[:0])["score"].to_numpy(dtype=np.float64),
+            of_train.get(key, train[:0])["domain"].to_numpy(dtype=str),
+            rows,
+            tuple(each for each in results if (each.machine, each.section) == key),
+            tuple(each for each in curves if (each.machine, each.section) == key),
+        )
+        for key, rows in tests.groupby(["machine", "section"], sort=True)
+    ]
+    sections.sort(key=lambda each: (each.machine.lower(), each.section))
+    left_out = () if evaluation is None else evaluation.left_out
+    notes = [*notes, *left_out, *_missing(name, known, edition)]
+    return Stage(name, labels, tuple(sections), evaluation, interval, tuple(notes))
+
+
+def _missing(name: str, known: pd.DataFrame, edition: Edition) -> list[str]:
+    """What a result lacks to be that of the whole set, in words."""
+    machines = edition.machines["dev" if name == "dev" else "eval"]
+    whole = {(machine, section) for machine, of in machines.items() for section in of}
+    missing = whole - sections_of(known)
+    if known.empty or not missing:
+        return []
+    return [
+        f"The result is of {len(whole) - len(missing)} of the {len(whole)} machine sections of "
+        f"{edition.name}; without {in_words(missing)}."
+    ]

@@ -1,0 +1,169 @@
+"""Recipes and the recipes that they name, read and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcase_asd.errors import DcaseAsdError, EditionError, RecipeError
+from dcase_asd.recipe.fusion import FusedSystem
+from dcase_asd.recipe.system import System
+from dcase_asd.recipe.toml import read_content, read_recipe, recipe_from
+from dcase_asd.runs.overlay import Overlay
+from dcase_asd.submission.meta import SubmissionForm
+
+
+@dataclass(frozen=True)
+class Node:
+    """A system's recipe, with those of the systems that it fuses.
+
+    Attributes:
+        path: The recipe file.
+        recipe: What it says, with the overlay.
+        members: Of a fusion, in its order.
+    """
+
+    path: Path
+    recipe: System | FusedSystem
+    members: tuple[Node, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the run folder."""
+        return self.recipe.name
+
+    def walk(self) -> Iterator[Node]:
+        """This node after all that it is made of, each once."""
+        seen: set[str] = set()
+        for member in self.members:
+            for each in member.walk():
+                if each.name not in seen:
+                    seen.add(each.name)
+                    yield each
+        yield self
+
+
+@dataclass(frozen=True)
+class Form:
+    """A submission's form and the system that it submits."""
+
+    path: Path
+    form: SubmissionForm
+    node: Node
+
+    @property
+    def report(self) -> Path | None:
+        """The technical report."""
+        return self.path.parent / self.form.report if self.form.report else None
+
+
+def is_submission(recipe: str | Path) -> bool:
+    """Whether a TOML file is a submission's form rather than a system's recipe.
+
+    Raises:
+        RecipeError: It is no readable TOML file.
+    """
+    return "system" in read_content(recipe)
+
+
+def read_nodes(paths: Sequence[str | Path], overlay: Overlay | None = None) -> list[Node]:
+    """Read recipes and all that they name.
+
+    Raises:
+        RecipeError: What is wrong with any of them: mistakes in a recipe, a recipe that is not
+            there, a fusion of itself, two systems of the same name.
+    """
+    reader = _Reader(overlay or Overlay())
+    nodes = [reader.read(Path(path)) for path in paths]
+    reader.refuse()
+    return [node for node in nodes if node is not None]
+
+
+def read_forms(paths: Sequence[str | Path], overlay: Overlay | None = None) -> list[Form]:
+    """Read forms with the recipes of their systems.
+
+    Raises:
+        RecipeError: As `read_nodes`; or a form is wrong or lacks what running it needs, or two
+            have the same label.
+    """
+    reader = _Reader(overlay or Overlay())
+    forms: list[Form] = []
+    for path in map(Path, paths):
+        form = reader.read_form(path)
+        node = None if form is None else reader.read(path.parent / form.system, str(path))
+        if form is not None and node is not None:
+            same = [str(each.path) for each in forms if each.form.label == form.label]
+            if same:
+                reader.problems.append(f"{path}: has the label {form.label} of {same[0]}")
+            forms.append(Form(path, form, node))
+    reader.refuse()
+    return forms
+
+
+class _Reader:
+    """Reads recipes, each once, and collects what is wrong with them."""
+
+    def __init__(self, overlay: Overlay) -> None:
+        self.overlay = overlay
+        self.problems: list[str] = []
+        self.nodes: dict[Path, Node | None] = {}
+        self.names: dict[str, Path] = {}
+        self.open: list[Path] = []
+
+    def refuse(self) -> None:
+        """Raise all problems as one error."""
+        if self.problems:
+            raise RecipeError("; ".join(dict.fromkeys(self.problems)))
+
+    def read_form(self, path: Path) -> SubmissionForm | None:
+        """Read a form; None where it cannot be run."""
+        try:
+            form = read_recipe(path, SubmissionForm)
+        except DcaseAsdError as error:
+            self.problems.append(str(error))
+            return None
+        lacking = [name for name in ("label", "edition", "system") if not getattr(form, name)]
+        if lacking:
+            self.problems.append(
+                f"{path}: to run a submission its form must say {', '.join(lacking)}"
+            )
+            return None
+        return form
+
+    def read(self, path: Path, named_by: str = "") -> Node | None:
+        """Read a recipe and those that it names; None where one of them is wrong."""
+        key = path.resolve()
+        if key in self.open:
+            self.problems.append(f"{path}: is a fusion of itself, through {named_by}")
+            return None
+        if key not in self.nodes:
+            self.open.append(key)
+            self.nodes[key] = self._read(path, named_by)
+            self.open.pop()
+        return self.nodes[key]
+
+    def _read(self, path: Path, named_by: str) -> Node | None:
+        if not path.is_file():
+            by = f", which {named_by} names" if named_by else ""
+            self.problems.append(f"{path}: no such recipe file{by}")
+            return None
+        try:
+            content = self.overlay.over(read_content(path))
+            source = f"{path} with {self.overlay.source}" if self.overlay.source else str(path)
+            kind: type[System | FusedSystem] = FusedSystem if "fusion" in content else System
+            recipe = recipe_from(content, kind, source)
+        except (RecipeError, EditionError) as error:
+            self.problems.append(str(error))
+            return None
+        first = self.names.setdefault(recipe.name, path)
+        if first is not path:
+            self.problems.append(
+                f"{path}: has the name {recipe.name!r} of {first}; their run folders would be one"
+            )
+        members: list[Node | None] = []
+        if isinstance(recipe, FusedSystem):
+            files = [path.parent / f"{system}.toml" for system in recipe.fusion.systems]
+            members = [self.read(file, str(path)) for file in files]
+        found = tuple(node for node in members if node is not None)
+        return Node(path, recipe, found) if len(found) == len(members) else None

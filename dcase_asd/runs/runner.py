@@ -1,0 +1,230 @@
+"""A system from recordings to results, with all the systems that it is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dcase_asd.clips.manifest import clips_of_edition, read_manifest
+from dcase_asd.clips.prepare import prepare_when_free
+from dcase_asd.editions.edition import load_edition
+from dcase_asd.embeddings.embed import embed
+from dcase_asd.fusion.fuse import fuse
+from dcase_asd.metrics.evaluate import evaluate_run_or_folder
+from dcase_asd.metrics.result import EvaluationReport
+from dcase_asd.progress import Advance, Progress, Silent
+from dcase_asd.recipe.fusion import FusedSystem, Fusion
+from dcase_asd.recipe.system import System
+from dcase_asd.runs.overlay import read_overlay
+from dcase_asd.runs.recipes import Node, read_nodes
+from dcase_asd.runs.requirements import check_requirements
+from dcase_asd.scores.score import score
+from dcase_asd.training.finetune import finetune
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where to read, to write and to compute.
+
+    Attributes:
+        data: Data folder.
+        runs: Folder of the run folders.
+        device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
+        workers: Processes that read audio while fine-tuning.
+        overlay: A file of changes to every recipe (see `runs.overlay`).
+        prepared: Take the manifest as it is, without looking through the data folder.
+        overwrite: Replace a fusion, or a system in a package, that was made otherwise.
+    """
+
+    data: Path
+    runs: Path
+    device: str = "auto"
+    workers: int = 2
+    overlay: Path | None = None
+    prepared: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("data", "runs", "overlay"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
+
+
+@dataclass(frozen=True)
+class SystemRun:
+    """What running a system gave.
+
+    Attributes:
+        run: Its run folder.
+        evaluations: Results of every edition and stage with known labels.
+        changed: Whether anything was done that was not done before.
+    """
+
+    run: Path
+    evaluations: list[EvaluationReport]
+    changed: bool = True
+
+
+def run_recipe(recipe: str | Path, setup: Setup, progress: Progress | None = None) -> SystemRun:
+    """Run a recipe, of a system or of a fusion with its systems, in folders below ``runs``.
+
+    Raises:
+        RecipeError: A recipe is wrong or lacks weights; all mistakes are listed.
+        DcaseAsdError: As the steps; the same call goes on where it stopped.
+    """
+    (node,) = read_nodes([recipe], read_overlay(setup.overlay))
+    runner = Runner(setup, progress or Silent())
+    runner.prepare()
+    check_requirements([node], setup.data, setup.runs, node.recipe.editions)
+    return runner.run_and_evaluate(node, node.recipe.editions)
+
+
+def finetune_recipe(recipe: str | Path, setup: Setup, progress: Progress | None = None) -> bool:
+    """Only fine-tune what a recipe names; several processes of a launcher may do so together.
+
+    `prepare` must have been run before.
+
+    Returns:
+        Whether anything was trained that was not trained before.
+
+    Raises:
+        DcaseAsdError: As `run_recipe`.
+    """
+    (node,) = read_nodes([recipe], read_overlay(setup.overlay))
+    check_requirements([node], setup.data, setup.runs, node.recipe.editions)
+    runner = Runner(setup, progress or Silent())
+    changed = [runner.finetune(each) for each in node.walk()]
+    return any(changed)
+
+
+@dataclass
+class Runner:
+    """Runs systems, each once, and remembers which are done.
+
+    Attributes:
+        setup: Where.
+        progress: Where to tell how far it is.
+        done: Names of systems and the editions that they were run on, and whether that changed
+            anything.
+    """
+
+    setup: Setup
+    progress: Progress
+    done: dict[tuple[str, tuple[str, ...]], bool] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Make the manifest, after any other process that is about it.
+
+        Raises:
+            DataError: As `prepare`.
+        """
+        if not self.setup.prepared:
+            prepare_when_free(self.setup.data, self.progress)
+
+    def run_and_evaluate(self, node: Node, editions: tuple[str, ...]) -> SystemRun:
+        """Run a system and, where conditions are known, evaluate it.
+
+        Args:
+            node: The system.
+            editions: On which; empty means all that the data folder holds.
+        """
+        data, run = self.setup.data, self.setup.runs / node.name
+        clips = read_manifest(data)
+        names = tuple(load_edition(name).name for name in editions)
+        names = names or tuple(sorted(clips["edition"].unique()))
+        changed = self.run(node, names)
+        progress = _Named(self.progress, node.name)
+        evaluations: list[EvaluationReport] = []
+        for edition in names:
+            of_edition = clips_of_edition(clips, edition, data)
+            test = of_edition[of_edition["split"] == "test"]
+            known = test["condition"] != ""
+            truth = data / "ground_truth" / edition
+            blind = truth.is_dir() and ((test["stage"] == "eval") & ~known).any()
+            labels = [*([None] if known.any() else []), *([truth] if blind else [])]
+            evaluations += [
+                evaluate_run_or_folder(run, edition, ground_truth=each, progress=progress)
+                for each in labels
+            ]
+        return SystemRun(run, evaluations, changed)
+
+    def run(self, node: Node, editions: tuple[str, ...]) -> bool:
+        """Run a system after all that it is made of; returns whether anything changed."""
+        key = (node.name, editions)
+        if key not in self.done:
+            changed = [self.run(member, editions) for member in node.members]
+            own = self._fuse if isinstance(node.recipe, FusedSystem) else self._run_single
+            self.done[key] = any([*changed, own(node, editions)])
+        return self.done[key]
+
+    def finetune(self, node: Node) -> bool:
+        """Fine-tune one system, where its recipe says so; returns whether it was trained now."""
+        system = node.recipe
+        if isinstance(system, FusedSystem) or system.train is None:
+            return False
+        return finetune(
+            self.setup.data,
+            self.setup.runs / system.name,
+            system,
+            device=self.setup.device,
+            workers=self.setup.workers,
+            progress=_Named(self.progress, system.name),
+        ).changed
+
+    def _run_single(self, node: Node, editions: tuple[str, ...]) -> bool:
+        system, run = node.recipe, self.setup.runs / node.name
+        assert isinstance(system, System)  # noqa: S101 - see `run`
+        progress = _Named(self.progress, node.name)
+        changed = self.finetune(node)
+        for edition in editions:
+            done = embed(self.setup.data, run, edition, system, self.setup.device, progress)
+            scored = score(run, edition, system.score, progress)
+            changed = changed or bool(done.made) or scored.changed
+        return changed
+
+    def _fuse(self, node: Node, editions: tuple[str, ...]) -> bool:
+        fused, runs = node.recipe, self.setup.runs
+        assert isinstance(fused, FusedSystem)  # noqa: S101 - see `run`
+        progress = _Named(self.progress, node.name)
+        members = [runs / member.name for member in node.members]
+        fusion = _of_runs(fused.fusion, node)
+        changed = [
+            fuse(
+                members,
+                runs / node.name,
+                edition,
+                fusion,
+                overwrite=self.setup.overwrite,
+                progress=progress,
+            ).changed
+            for edition in editions
+        ]
+        return any(changed)
+
+
+def _of_runs(fusion: Fusion, node: Node) -> Fusion:
+    """A fusion whose systems are named by their run folders instead of by their recipes."""
+    names = tuple(member.name for member in node.members)
+    always = tuple(name for name, kept in zip(names, fusion.kept, strict=True) if kept)
+    return dataclasses.replace(fusion, systems=names, always=always)
+
+
+class _Named:
+    """Progress that says which system it is about."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self.progress, self.name = progress, name
+
+    def bar(self, description: str, total: int, unit: str) -> AbstractContextManager[Advance]:
+        """A bar with the system's name before its description."""
+        return self.progress.bar(f"{self.name}: {description}", total, unit)
+
+    def status(self, message: str) -> None:
+        """As it is, beside the bar."""
+        self.progress.status(message)
+
+    def note(self, message: str) -> None:
+        """A note with the system's name before it."""
+        self.progress.note(f"{self.name}: {message}")

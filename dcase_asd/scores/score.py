@@ -1,0 +1,284 @@
+"""Embeddings -> anomaly scores of an edition."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dcase_asd.clips.cache import content_hashes, read_cache
+from dcase_asd.clips.manifest import read_manifest
+from dcase_asd.clips.prepare import Changes, is_as_prepared, survey
+from dcase_asd.editions.edition import load_edition
+from dcase_asd.embeddings.kept import embedding_folders
+from dcase_asd.embeddings.store import MachineEmbeddings, planned_data, read_embeddings, rows_of
+from dcase_asd.errors import (
+    ArtifactError,
+    DcaseAsdError,
+    RecipeError,
+    ScoresError,
+    TooFewClipsError,
+    command,
+    nearest_name,
+)
+from dcase_asd.files import fingerprint, only_writer, read_json
+from dcase_asd.folders import check_run
+from dcase_asd.progress import Progress, Silent
+from dcase_asd.recipe.system import keep_recipe, read_system
+from dcase_asd.scores.detector import Detector, Domains, Normalization, score_section
+from dcase_asd.scores.standardize import mean_and_deviation
+from dcase_asd.scores.table import scores_path, write_scores
+
+ROWS_CHECKED = 4096
+"""Embeddings looked at at once, so that a large bank is never copied as a whole."""
+SAME = 1e-6
+"""Relative difference of float32 embeddings of equal clips that came in other batches."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `score` did: where the scores are, how many of each split, whether anew, and how."""
+
+    path: Path
+    train: int
+    test: int
+    changed: bool
+    detector: Detector
+
+
+def score(
+    run: str | Path,
+    edition: str,
+    detector: Detector | None = None,
+    progress: Progress | None = None,
+) -> Scored:
+    """Score every train (leave-one-out) and test clip that a run has embedded.
+
+    A fine-tuned run that scores several checkpoints averages their standardised scores. Where the
+    recordings are not any more those that were embedded, that is told, and what was embedded is
+    scored.
+
+    Args:
+        run: Run folder with embeddings.
+        edition: Which edition.
+        detector: How to score; None takes the run's recipe.
+        progress: Where to tell how far it is.
+
+    Returns:
+        Where the scores are. Scores that were made of the same embeddings in the same way are
+        left as they are.
+
+    Raises:
+        DataError: It is no run folder.
+        ArtifactError: There are no embeddings, or not of the recipe's representation, or another
+            process writes this run.
+        ScoresError: Embeddings are not finite, or no section can be scored.
+    """
+    run, progress = check_run(run), progress or Silent()
+    name = load_edition(edition).name
+    system = read_system(run)
+    system = replace(system, score=detector or system.score)
+    with only_writer(run):
+        parts = [read_embeddings(folder, name) for folder in embedding_folders(run)]
+        machines = [machine for part in parts for machine in part]
+        if system.train is not None:
+            _check_representation(run, name, machines, system.train.representation)
+        _tell_changes(run, name, embedding_folders(run)[0], parts[0], progress)
+        for note in dict.fromkeys(
+            note for machine in machines for note in machine.provenance.get("notes", [])
+        ):
+            progress.note(note)
+        made_of = fingerprint(
+            [machine.provenance["fingerprint"] for machine in machines], asdict(system.score)
+        )
+        path = scores_path(run, name)
+        before = read_json(path.with_suffix(".json"))
+        keep_recipe(run, system)
+        if before is not None and before.get("fingerprint") == made_of and path.exists():
+            return Scored(
+                path, before["train"], before["test"], changed=False, detector=system.score
+            )
+        tables: list[list[pd.DataFrame]] = [[] for _ in parts]
+        with progress.bar("Scoring", len(machines), "machines") as advance:
+            for part, of_part in zip(parts, tables, strict=True):
+                for machine in part:
+                    of_part.extend(_score_machine(machine, system.score, progress))
+                    advance(1)
+        if not tables[0]:
+            raise ScoresError(f"{run}: no section of {name} has both train and test clips to score")
+        scores = _average([pd.concat(part, ignore_index=True) for part in tables], run, progress)
+        splits = scores["split"].value_counts()
+        counts = {split: int(splits.get(split, 0)) for split in ("train", "test")}
+        provenance = {
+            "backbone": machines[0].provenance["backbone"],
+            "parameters": sum(part[0].provenance["parameters"] for part in parts),
+            "sample_rate": machines[0].provenance["sample_rate"],
+            "fingerprint": made_of,
+            **counts,
+        }
+        write_scores(run, name, scores, provenance)
+    return Scored(path, **counts, changed=True, detector=system.score)
+
+
+def _check_representation(
+    run: Path, edition: str, machines: list[MachineEmbeddings], wanted: str
+) -> None:
+    """Refuse embeddings that were made before another edition's with another representation."""
+    for machine in machines:
+        found = machine.provenance.get("representation", "dense")
+        if found != wanted:
+            again = command("embed", "--data", "data", "--edition", edition, "--run", run)
+            raise ArtifactError(
+                f"{run}: {edition} is embedded with the representation {found}, not its recipe's "
+                f"{wanted}; embed it again with {again}"
+            )
+
+
+def _tell_changes(
+    run: Path, edition: str, part: Path, machines: list[MachineEmbeddings], progress: Progress
+) -> None:
+    """Say which recordings are new, changed or gone since they were embedded."""
+    data = planned_data(part, edition)
+    if data is None or any("content" not in machine.provenance for machine in machines):
+        return  # embedded before that was written down
+    try:
+        if is_as_prepared(data, edition):
+            clips, files = read_manifest(data), read_cache(data)
+        else:
+            found, files = survey(data, progress)
+            clips = found.clips
+    except DcaseAsdError:
+        progress.note(
+            f"{run}: there are no recordings in {data} now, so that it is not known whether those "
+            "that were embedded changed"
+        )
+        return
+    clips = clips[(clips["edition"] == edition) & (clips["role"] == "machine")]
+    clips = clips[clips["split"].isin(["train", "test"])]
+    hashes = content_hashes(data, list(clips["path"]), progress, files)
+    columns = ("stage", "machine", "split", "path")
+    now = {
+        (stage, machine, split, path.rpartition("/")[2]): hashes[path]
+        for stage, machine, split, path in zip(*(clips[each] for each in columns), strict=True)
+    }
+    then = {
+        (machine.stage, machine.machine, split, file): content
+        for machine in machines
+        for split, file, content in zip(
+            machine.clips["split"],
+            machine.clips["file"],
+            machine.provenance["content"],
+            strict=True,
+        )
+    }
+    changes = Changes(
+        new=[clip[-1] for clip in now if clip not in then],
+        changed=[clip[-1] for clip in now if then.get(clip, now[clip]) != now[clip]],
+        gone=[clip[-1] for clip in then if clip not in now],
+    )
+    if str(changes):
+        again = command("embed", "--data", data, "--edition", edition, "--run", run)
+        progress.note(f"{run}: since it was embedded, {changes}; scored as it was, embed it again "
+                      f"with {again}")  # fmt: skip
+
+
+def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.DataFrame:
+    """Scores of several checkpoints -> their mean, each standardised first.
+
+    Standardised by the mean and standard deviation of a section's leave-one-out train scores, since
+    the distances of two networks are on scales of their own. One part stays as it is.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    section = ["stage", "machine", "section"]
+    clips = [*section, "split", "file"]
+    if not all(part[clips].equals(first[clips]) for part in parts):
+        raise ScoresError(f"{run}: its checkpoints embedded different clips; embed again")
+    scores = np.stack([part["score"].to_numpy(dtype=np.float64) for part in parts])
+    groups = first.groupby(section, sort=False).ngroup().to_numpy()
+    mean, deviation = mean_and_deviation(scores, groups, (first["split"] == "train").to_numpy())
+    plain = ~(deviation > 0)
+    for group in np.flatnonzero(plain.any(axis=0)):
+        row = first.iloc[int(np.argmax(groups == group))]
+        progress.note(
+            f"{row['stage']} {row['machine']} section {row['section']}: train scores "
+            "have no spread; the checkpoints' scores are averaged as they are"
+        )
+    mean, deviation = np.where(plain, 0.0, mean), np.where(plain, 1.0, deviation)
+    standard = (scores - mean[:, groups]) / deviation[:, groups]
+    return first.assign(score=standard.mean(axis=0))
+
+
+def changed_detector(run: str | Path, changes: dict[str, Any]) -> Detector:
+    """The detector of a run's recipe with some of its values replaced.
+
+    Raises:
+        RecipeError: A value is not one of those that the detector knows.
+    """
+    values = asdict(read_system(run).score) | changes
+    for name, kind in (("domains", Domains), ("normalize", Normalization)):
+        if values[name] not in get_args(kind):
+            hint = nearest_name(str(values[name]), get_args(kind))
+            raise RecipeError(f"--{name} cannot be {values[name]!r}; {hint}")
+    return Detector(**values)
+
+
+def _score_machine(
+    machine: MachineEmbeddings, detector: Detector, progress: Progress
+) -> list[pd.DataFrame]:
+    tables = []
+    for section in sorted(machine.clips["section"].unique()):
+        where = f"{machine.stage} {machine.machine} section {section}"
+        train = rows_of(machine.clips, section, "train")
+        test = rows_of(machine.clips, section, "test")
+        bank, queries = machine.vectors[train], machine.vectors[test]
+        if not len(bank):
+            progress.note(f"{where}: {len(queries)} test clip(s) but no train clip; left out")
+            continue
+        files = machine.clips["file"].to_numpy(dtype=str)
+        for vectors, of_vectors in ((bank, files[train]), (queries, files[test])):
+            _check_finite(vectors, of_vectors, where, machine.marker)
+        domains = machine.clips["domain"].to_numpy(dtype=str)[train]
+        try:
+            found = score_section(bank, domains, queries, detector)
+        except TooFewClipsError as error:
+            raise TooFewClipsError(f"{where}: {error}") from error
+        for note in found.notes:
+            progress.note(f"{where}: {note}")
+        if _all_same(bank, queries):
+            progress.note(f"{where}: all embeddings are the same, so that its scores say nothing")
+        known = ~np.isnan(found.train)
+        for split, names, values in (
+            ("train", files[train][known], found.train[known]),
+            ("test", files[test], found.test),
+        ):
+            table = pd.DataFrame({"file": names, "score": values})
+            table = table.sort_values("file", kind="stable").assign(
+                stage=machine.stage, machine=machine.machine, section=section, split=split
+            )
+            tables.append(table)
+    return tables
+
+
+def _check_finite(
+    vectors: NDArray[np.float32], files: NDArray[np.str_], where: str, marker: Path
+) -> None:
+    for start in range(0, len(vectors), ROWS_CHECKED):
+        finite = np.isfinite(vectors[start : start + ROWS_CHECKED]).all(axis=1)
+        if not finite.all():
+            first = files[start + int(np.argmin(finite))]
+            raise ScoresError(
+                f"{where}: the embedding of {first} is not finite; remove {marker} and embed again"
+            )
+
+
+def _all_same(bank: NDArray[np.float32], queries: NDArray[np.float32]) -> bool:
+    parts = [part for part in (bank, queries) if len(part)]
+    low = np.min([part.min(axis=0) for part in parts], axis=0)
+    high = np.max([part.max(axis=0) for part in parts], axis=0)
+    return bool((high - low).max() <= SAME * np.maximum(-low, high).max())

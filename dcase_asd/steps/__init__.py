@@ -1,1 +1,0 @@
-"""The pipeline's steps: files in, files out; one function for each command."""

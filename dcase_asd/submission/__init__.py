@@ -1,0 +1,1 @@
+"""Scores -> the packaged entry, and all that is wrong with one."""

@@ -1,0 +1,91 @@
+"""A run's evaluation scores -> the score and decision files of a challenge package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dcase_asd.editions.edition import Edition
+from dcase_asd.errors import ScoresError
+from dcase_asd.metrics.evaluate import evaluation_scores
+from dcase_asd.metrics.labels import labels_from_names
+from dcase_asd.metrics.official_files import decision_file_name, official_text, score_file_name
+from dcase_asd.scores.threshold import ThresholdRule, decide, set_threshold
+
+
+@dataclass(frozen=True)
+class SubmittedFile:
+    """One score file: how many clips it names, and how many of them are decided anomalous.
+
+    `threshold` and `anomalies` are None where the edition asks for no decisions.
+    """
+
+    machine: str
+    section: str
+    domain: str
+    clips: int
+    threshold: float | None
+    anomalies: int | None
+
+
+def official_files(
+    run: Path, scores: pd.DataFrame, edition: Edition, quantile: float, rule: ThresholdRule
+) -> tuple[dict[str, str], list[SubmittedFile], dict[str, set[str]]]:
+    """The score and decision files of a run.
+
+    Args:
+        run: Where the scores are from, for messages.
+        scores: What `scores.table.read_scores` returns.
+        edition: Whose files.
+        quantile: Share of new normal clips that the threshold lets pass, in (0, 1).
+        rule: How the threshold is set.
+
+    Returns:
+        File name -> content, what the score files hold, and caveats of thresholds with the
+        sections that they are of.
+
+    Raises:
+        ScoresError: There are no evaluation scores, or a threshold cannot be set.
+        TooFewClipsError: There are too few train scores to set a threshold by.
+    """
+    evaluation = scores[scores["stage"] == "eval"]
+    by_file = evaluation_scores(scores, edition, run)
+    if not by_file:
+        raise ScoresError(
+            f"{run}: holds no scores of the evaluation set of {edition.name}, which a package is "
+            "made of; put its eval_data into the data folder, then prepare, embed and score"
+        )
+    files: dict[str, str] = {}
+    rows: list[SubmittedFile] = []
+    caveats: dict[str, set[str]] = {}
+    for key, clips in by_file.items():
+        machine, section, _ = key
+        limit = None
+        if edition.submission.decision_file:
+            mine = (evaluation["machine"] == machine) & (evaluation["section"] == section)
+            train = evaluation[mine & (evaluation["split"] == "train")]
+            train = labels_from_names(train, edition, "train")
+            where = f"{run}: {edition.name} {machine} section {section}"
+            found = set_threshold(
+                train["score"].to_numpy(dtype=np.float64),
+                train["domain"].to_numpy(dtype=str),
+                rule,
+                quantile,
+                where,
+            )
+            limit = found.value
+            for caveat in found.caveats:
+                caveats.setdefault(caveat, set()).add(f"{machine} section {section}")
+        name = score_file_name(edition, *key)
+        files[name] = official_text(clips, name)
+        anomalies = None
+        if limit is not None:
+            name = decision_file_name(edition, *key)
+            decisions = decide(np.array(list(clips.values())), limit).tolist()
+            files[name] = official_text(dict(zip(clips, decisions, strict=True)), name)
+            anomalies = sum(decisions)
+        rows.append(SubmittedFile(*key, len(clips), limit, anomalies))
+    return files, rows, caveats

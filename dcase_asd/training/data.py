@@ -1,0 +1,138 @@
+"""Which clips are trained on, in which classes, and which noise is mixed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dcase_asd.clips.classes import TrainingClass, training_classes
+from dcase_asd.clips.manifest import manifest_path, read_manifest
+from dcase_asd.editions.edition import load_edition
+from dcase_asd.errors import DataError, command, nearest_name
+from dcase_asd.files import fingerprint, read_table
+from dcase_asd.recipe.training import Training
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Clips, classes and noise.
+
+    Attributes:
+        clips: Rows of the manifest with the column ``target``: position of the class.
+        classes: The classes, sorted by label.
+        noise: Rows of the manifest; empty where none is mixed in.
+        notes: What was left out, in words.
+    """
+
+    clips: pd.DataFrame
+    classes: list[TrainingClass]
+    noise: pd.DataFrame
+    notes: list[str]
+
+    def fingerprint(self) -> str:
+        """A short hash of which clips are trained on, as what, with which noise."""
+        columns = [self.clips[name].tolist() for name in ("path", "frames", "label")]
+        return fingerprint(columns, self.noise["path"].tolist())
+
+    def sub_centers(self, settings: Training) -> list[int]:
+        """Sub-centers of each class by the recipe."""
+        if settings.sub_centered == "rule":
+            return [settings.sub_centers if each.sub_centers > 1 else 1 for each in self.classes]
+        return [settings.sub_centers if settings.sub_centered == "all" else 1] * len(self.classes)
+
+
+def read_training_set(data: str | Path, settings: Training) -> TrainingSet:
+    """Choose the training set from what `prepare` found.
+
+    Train clips of machines only. Audio that also stands in a test set is left out. Of audio that
+    stands in several places the copy is kept whose class says most: by most attributes, then with a
+    known domain, then of the newest edition.
+
+    Args:
+        data: Data folder with a manifest.
+        settings: Which editions and which noise.
+
+    Raises:
+        DataError: There are fewer than two classes, or no such edition or noise.
+        ArtifactError: `prepare` has not been run.
+    """
+    data = Path(data)
+    manifest = read_manifest(data)
+    duplicates = read_table(
+        data / "clips.duplicates.csv",
+        {"group": str, "path": str},
+        command("prepare", "--data", data),
+    )
+    trained = (manifest["split"] == "train") & (manifest["role"] == "machine")
+    clips = manifest[
+        trained & manifest["edition"].isin(_editions(manifest, settings.editions, data))
+    ]
+    clips, notes = _without_duplicates(clips, manifest, duplicates)
+    if settings.with_domain:
+        known = clips["domain"] != ""
+        clips = clips.assign(label=clips["label"] + ("/" + clips["domain"]).where(known, ""))
+    classes = training_classes(clips)
+    if len(classes) < 2:  # noqa: PLR2004
+        raise DataError(
+            f"{manifest_path(data)}: {len(classes)} class(es) of train clips; fine-tuning tells "
+            "classes apart and needs two at least: add machines, sections or editions"
+        )
+    position = {each.label: index for index, each in enumerate(classes)}
+    clips = clips.assign(target=clips["label"].map(position)).reset_index(drop=True)
+    return TrainingSet(clips, classes, _noise(manifest, settings, data), notes)
+
+
+def _editions(manifest: pd.DataFrame, wanted: Iterable[str], data: Path) -> list[str]:
+    present = sorted(manifest["edition"].unique())
+    names = [load_edition(name).name for name in wanted]
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise DataError(
+            f"{manifest_path(data)}: no clip of edition {', '.join(missing)}; "
+            f"{nearest_name(missing[0], present)} Download what is missing, or train on what is "
+            "there by --editions, or editions in [train] of the recipe or an overlay"
+        )
+    return names or present
+
+
+def _without_duplicates(
+    clips: pd.DataFrame, manifest: pd.DataFrame, duplicates: pd.DataFrame
+) -> tuple[pd.DataFrame, list[str]]:
+    groups = dict(zip(duplicates["path"], duplicates["group"], strict=True))
+    tests = manifest.loc[manifest["split"] == "test", "path"]
+    of_tests = {groups[path] for path in tests if path in groups}
+    of_clips = [groups.get(path, "") for path in clips["path"]]
+    group = pd.Series(of_clips, index=clips.index, dtype="str")
+    leaked = group.isin(of_tests)
+    # A class is machine/section[/attributes]/edition; attributes are name_value_name_value.
+    by_attributes = clips["label"].str.count("/") > 2  # noqa: PLR2004
+    said = (clips["attributes"].str.count("_") + 1).where(by_attributes, 0)
+    order = pd.DataFrame({"said": said, "domain": clips["domain"] != ""})
+    # Stable, as the manifest goes from the oldest edition to the newest.
+    ranked = group[order.sort_values(["said", "domain"], kind="stable").index]
+    again = (group != "") & ranked.duplicated(keep="last") & ~leaked
+    notes = []
+    if leaked.any():
+        notes.append(f"{leaked.sum()} train clip(s) also stand in a test set and are left out")
+    if again.any():
+        notes.append(f"{again.sum()} train clip(s) stand in several places and are used once")
+    return clips[~leaked & ~again], notes
+
+
+def _noise(manifest: pd.DataFrame, settings: Training, data: Path) -> pd.DataFrame:
+    noise = manifest[manifest["role"] == "noise"]
+    if settings.noise_probability == 0:
+        return noise.iloc[:0]
+    if settings.noise_editions:
+        names = [load_edition(name).name for name in settings.noise_editions]
+        noise = noise[noise["edition"].isin(names)]
+    if noise.empty:
+        of = ", ".join(settings.noise_editions) or "any edition"
+        raise DataError(
+            f"{manifest_path(data)}: no noise clip of {of} to mix in; download its supplemental "
+            "clips, or set noise_probability to 0"
+        )
+    return noise.reset_index(drop=True)

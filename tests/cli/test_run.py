@@ -1,0 +1,101 @@
+"""The command `run`: recipes, forms, plans and checks."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dcase_asd.cli.app import app
+from dcase_asd.miniature.machines import ClipCounts
+from dcase_asd.miniature.miniature import write_miniature
+
+SUBMISSIONS = Path(__file__).parents[2] / "submissions"
+SPECTRAL = str(SUBMISSIONS / "examples" / "spectral.toml")
+FORM = str(SUBMISSIONS / "examples" / "submission.toml")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_miniature(folder, editions=("dcase2025",), counts=ClipCounts(4, 2, 2, 1))
+    return folder
+
+
+@pytest.fixture
+def run(data, tmp_path):
+    """Run the command in folders of the test; returns its output."""
+
+    def invoke(*arguments, status=0):
+        folders = ["--data", str(data), "--runs", str(tmp_path / "runs")]
+        command = ["run", *arguments, *folders, "--out", str(tmp_path / "dist")]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == status, done.output
+        return done.stdout
+
+    return invoke
+
+
+def test_a_recipe_prints_its_tables_and_the_second_time_that_nothing_changed(run):
+    text = run(SPECTRAL)
+    assert "AUC_s" in text
+    assert "official score" in text
+    assert "nothing has changed" not in text
+    assert "all was done already; nothing has changed" in run(SPECTRAL)
+
+
+def test_brief_is_one_line_for_each_result(run, tmp_path):
+    lines = run(SPECTRAL, "--brief").splitlines()
+    assert len(lines) == 2
+    for line, labels in zip(lines, ("file names", "ground truth dcase2025"), strict=True):
+        assert line.startswith(f"{tmp_path}/runs/spectral: dcase2025, labels from {labels}: offic")
+
+
+def test_a_form_prints_what_the_check_found_and_where_the_tables_are(run, tmp_path):
+    text = run(FORM)
+    assert "valid for dcase2025: 1 system(s)" in text
+    assert f"{tmp_path}/dist/results: tables of results, Lastname_INST_task2_1.dev.md" in text
+
+
+def test_several_forms_are_shown_side_by_side(run, tmp_path):
+    second = tmp_path / "second.toml"
+    text = Path(FORM).read_text().replace("task2_1", "task2_2")
+    second.write_text(text.replace('"spectral.toml"', f'"{SPECTRAL}"'))
+    shown = run(FORM, str(second))
+    assert "left-out machines" in shown
+    assert "valid for dcase2025: 2 system(s)" in shown
+    assert "all was done already; nothing has changed" in run(FORM, str(second))
+
+
+def test_programs_read_json(run, tmp_path):
+    found = json.loads(run(SPECTRAL, FORM, "--json"))
+    assert found["systems"][0]["run"] == str(tmp_path / "runs" / "spectral")
+    assert found["systems"][0]["evaluations"][0]["edition"] == "dcase2025"
+    assert found["submissions"][0]["label"] == "Lastname_INST_task2_1"
+    assert found["packages"][0]["errors"] == 0
+
+
+def test_a_plan_names_the_systems_and_runs_nothing(run, tmp_path):
+    text = run(FORM, "--dry-run")
+    assert "spectral" in text
+    assert "not estimated, as they start from no published weights: spectral" in text
+    assert "Lastname_INST_task2_1" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_totals_gpu_hours_and_disk(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("DCASE_ASD_CACHE", str(tmp_path / "cache"))
+    text = run(str(SUBMISSIONS / "submission_1.toml"), "--dry-run", "--tflops", "100")
+    assert "GPU hours" in text
+    assert "based on: 100 TFLOP/s" in text
+    assert "needed first: BEATs_iter3: these weights are not here" in text
+
+
+def test_a_check_prepares_and_runs_nothing(run, data, tmp_path):
+    assert run(FORM, "--check") == f"{data}: nothing is missing for spectral\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_only_takes_no_form(run):
+    assert run(SPECTRAL, "--train-only") == f"{SPECTRAL}: nothing is left to fine-tune\n"
+    run(FORM, "--train-only", status=2)

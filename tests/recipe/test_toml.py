@@ -1,0 +1,108 @@
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+
+from dcase_asd.errors import RecipeError
+from dcase_asd.recipe.toml import read_recipe, recipe_text
+
+
+@dataclass(frozen=True)
+class Inner:
+    count: int = 1
+    mode: Literal["fast", "exact"] = "fast"
+
+    def __post_init__(self):
+        if self.count < 1:
+            raise ValueError("count must be at least 1")
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    rate: float | None = None
+    flag: bool = False
+    tags: tuple[str, ...] = ()
+    either: int | str = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    inner: Inner = field(default_factory=Inner)
+    parts: tuple[Inner, ...] = ()
+
+
+def write(tmp_path, text):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_becomes_its_dataclass(tmp_path):
+    path = write(
+        tmp_path,
+        'name = "x"\nrate = 3\nflag = true\ntags = ["a"]\neither = "b"\n[options]\nz = [1]\n'
+        '[inner]\nmode = "exact"\n[[parts]]\ncount = 2\n',
+    )
+    recipe = read_recipe(path, Outer)
+    assert recipe == Outer(
+        "x", 3.0, True, ("a",), "b", {"z": [1]}, Inner(1, "exact"), (Inner(2, "fast"),)
+    )
+    assert isinstance(recipe.rate, float)
+
+
+def test_a_written_recipe_reads_back_equal(tmp_path):
+    recipe = Outer(
+        'quote "and" line\n',
+        0.1,
+        True,
+        ("ü", "b"),
+        7,
+        {"deep": {"er": [1.5, "x"]}},
+        Inner(3),
+        (Inner(),),
+    )
+    assert read_recipe(write(tmp_path, recipe_text(recipe)), Outer) == recipe
+
+
+def test_all_mistakes_are_told_at_once_with_the_nearest_name(tmp_path):
+    path = write(
+        tmp_path,
+        'nmae = "x"\nrate = "fast"\ntags = ["a", 1]\n[inner]\ncount = true\nmode = "fats"\n',
+    )
+    with pytest.raises(RecipeError) as error:
+        read_recipe(path, Outer)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    for part in (
+        "unknown name 'nmae' (did you mean 'name'?)",
+        "'rate' must be a number, not 'fast'",
+        "'tags[1]' must be text, not 1",
+        "'inner.count' must be a whole number, not True",
+        "'inner.mode' cannot be 'fats' (did you mean 'fast'?)",
+        "'name' is missing",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_what_a_dataclass_says_of_itself_is_told_with_its_place(tmp_path):
+    path = write(tmp_path, 'name = "x"\n[inner]\ncount = 0\n')
+    with pytest.raises(RecipeError, match="inner: count must be at least 1"):
+        read_recipe(path, Outer)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('name = "x"\neither = [1]\n', "'either' must be a whole number or text"),
+        ('name = "x"\ninner = 3\n', "'inner' must be a table, not 3"),
+        ('name = "x"\ntags = "a"\n', "'tags' must be a list, not 'a'"),
+        ("name = ", "not a readable TOML file"),
+    ],
+)
+def test_wrong_types_and_broken_files_are_told(tmp_path, text, message):
+    with pytest.raises(RecipeError, match=message.replace("[", r"\[")):
+        read_recipe(write(tmp_path, text), Outer)
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"gone\.toml: no such recipe file"):
+        read_recipe(tmp_path / "gone.toml", Outer)

@@ -1,0 +1,337 @@
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dcase_asd.clips.prepare import prepare
+from dcase_asd.embeddings.embed import embed
+from dcase_asd.embeddings.store import (
+    finish,
+    machine_marker,
+    read_embeddings,
+    write_plan,
+    writing_vectors,
+)
+from dcase_asd.errors import ArtifactError, DataError, RecipeError, ScoresError, TooFewClipsError
+from dcase_asd.files import write_text
+from dcase_asd.progress import Silent
+from dcase_asd.recipe.system import Embedding, System, read_system
+from dcase_asd.recipe.toml import recipe_text
+from dcase_asd.scores.detector import Detector
+from dcase_asd.scores.neighbors import leave_one_out, nearest
+from dcase_asd.scores.score import _average, changed_detector, score
+from dcase_asd.scores.table import read_provenance, read_scores
+
+
+def write_machine(run, machine, sections, stage="dev", seed=0):
+    """Embeddings of a machine; sections: section -> (train clips, test clips)."""
+    generator = np.random.default_rng(seed)
+    rows = [
+        (f"section_{section}_{split}_{index:04d}.wav", section, "source", split)
+        for section, counts in sections.items()
+        for split, count in zip(("test", "train"), counts[::-1], strict=True)
+        for index in reversed(range(count))
+    ]
+    vectors = generator.standard_normal((len(rows), 6)).astype("<f4")
+    marker = machine_marker(run, "dcase2025", stage, machine)
+    with writing_vectors(marker, len(rows), 6) as file:
+        file.write(vectors.tobytes())
+    provenance = {"backbone": "x", "parameters": 7, "sample_rate": 16000, "fingerprint": f"{seed}"}
+    finish(marker, pd.DataFrame(rows, columns=["file", "section", "domain", "split"]), provenance)
+    write_plan(run, "dcase2025", [(stage, machine)])
+    write_text(run / "recipe.toml", recipe_text(System("run", Embedding("spectral"))))
+    return vectors
+
+
+@pytest.fixture
+def run(tmp_path):
+    return tmp_path / "run"
+
+
+def test_scores_are_distances_to_the_train_clips_of_the_same_section(run):
+    vectors = write_machine(run, "fan", {"00": (5, 3), "01": (4, 2)})
+    done = score(run, "dcase2025")
+    assert (done.train, done.test, done.changed) == (9, 5, True)
+    scores = read_scores(run, "dcase2025")
+    section = scores[scores["section"] == "01"].set_index(["split", "file"])["score"]
+    test, train = vectors[8:10], vectors[10:14]
+    assert section["test", "section_01_test_0001.wav"] == pytest.approx(nearest(test[:1], train)[0])
+    assert section["train", "section_01_train_0000.wav"] == pytest.approx(leave_one_out(train)[-1])
+    assert list(scores["file"][:8]) == sorted(scores["file"][:5]) + sorted(scores["file"][5:8])
+    assert read_provenance(run, "dcase2025")["parameters"] == 7
+
+
+def test_unchanged_embeddings_are_not_scored_again(run):
+    write_machine(run, "fan", {"00": (5, 3)})
+    done = score(run, "dcase2025")
+    before = done.path.stat().st_mtime_ns
+    assert score(run, "dcase2025") == dataclasses.replace(done, changed=False)
+    assert done.path.stat().st_mtime_ns == before
+    write_machine(run, "fan", {"00": (5, 3)}, seed=1)
+    assert score(run, "dcase2025").changed
+
+
+def test_another_detector_scores_again_and_is_kept_in_the_recipe(run):
+    write_machine(run, "fan", {"00": (5, 3)})
+    score(run, "dcase2025")
+    plain = read_scores(run, "dcase2025")
+    detector = changed_detector(run, {"normalize": "density", "density_neighbors": 2})
+    assert score(run, "dcase2025", detector).changed
+    assert not read_scores(run, "dcase2025").equals(plain)
+    assert read_system(run).score == Detector(normalize="density", density_neighbors=2)
+    assert not score(run, "dcase2025").changed
+
+
+def test_what_was_handled_is_said(run):
+    write_machine(run, "fan", {"00": (5, 3), "01": (0, 2), "02": (1, 2)})
+    progress = Silent()
+    done = score(run, "dcase2025", progress=progress)
+    assert (done.train, done.test) == (5, 5)
+    assert progress.notes == [
+        "dev fan section 01: 2 test clip(s) but no train clip; left out",
+        "dev fan section 02: a single train clip has no leave-one-out score: none is written",
+    ]
+
+
+def test_a_damaged_score_table_is_made_again(run):
+    write_machine(run, "fan", {"00": (5, 3)})
+    done = score(run, "dcase2025")
+    whole = done.path.read_bytes()
+    done.path.unlink()
+    assert score(run, "dcase2025").changed
+    assert done.path.read_bytes() == whole
+
+
+def test_no_section_to_score_is_an_error(run):
+    write_machine(run, "fan", {"00": (0, 3)})
+    with pytest.raises(ScoresError, match="no section of dcase2025 has both train and test clips"):
+        score(run, "dcase2025")
+
+
+def test_too_few_clips_name_the_machine(run):
+    write_machine(run, "fan", {"00": (3, 3)})
+    with pytest.raises(
+        TooFewClipsError, match="dev fan section 00: 5 nearest clips were asked for"
+    ):
+        score(run, "dcase2025", Detector(neighbors=5))
+
+
+def test_embeddings_that_are_not_finite_are_refused(run):
+    write_machine(run, "fan", {"00": (5, 3)})
+    path = machine_marker(run, "dcase2025", "dev", "fan").with_suffix(".npy")
+    vectors = np.load(path)
+    vectors[4, 2] = np.nan
+    np.save(path, vectors)
+    with pytest.raises(
+        ScoresError,
+        match=r"section_00_train_0003\.wav is not finite; remove .*/dev/fan\.json and embed again",
+    ):
+        score(run, "dcase2025")
+
+
+def test_missing_and_damaged_embeddings_are_told(run):
+    run.mkdir()
+    with pytest.raises(DataError, match="not a run folder"):
+        score(run, "dcase2025")
+    write_machine(run, "fan", {"00": (5, 3)})
+    with pytest.raises(
+        ArtifactError, match=r"no embeddings of dcase2024 \(did you mean 'dcase2025'"
+    ):
+        score(run, "dcase2024")
+    marker = machine_marker(run, "dcase2025", "dev", "fan")
+    marker.with_suffix(".npy").write_bytes(b"xx")
+    with pytest.raises(ArtifactError, match=r"fan\.npy: damaged"):
+        score(run, "dcase2025")
+    np.save(marker.with_suffix(".npy"), np.zeros((2, 3), dtype=np.float32))
+    with pytest.raises(ArtifactError, match="2 rows for 8 clips"):
+        score(run, "dcase2025")
+    marker.write_text("{")
+    with pytest.raises(ArtifactError, match=r"fan\.json: damaged"):
+        score(run, "dcase2025")
+    marker.unlink()
+    with pytest.raises(
+        ArtifactError, match=r"1 of 1 machine\(s\) of dcase2025 are not embedded yet"
+    ):
+        score(run, "dcase2025")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"domains": "pool"}, "--domains cannot be 'pool'; did you mean 'pooled'"),
+        ({"normalize": "x"}, "--normalize cannot be 'x'; choose from density, domain, none"),
+    ],
+)
+def test_wrong_values_of_the_detector_are_told(run, changes, message):
+    write_machine(run, "fan", {"00": (5, 3)})
+    with pytest.raises(RecipeError, match=message):
+        changed_detector(run, changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda rows: [*rows, rows[-1]],
+            "1 clip.s. are named more than once, the first fan section",
+        ),
+        (
+            lambda rows: [*rows[:-1], rows[-1].rpartition(",")[0] + ",nan"],
+            "1 score.s. are not finite",
+        ),
+        (
+            lambda rows: [*rows[:-1], rows[-1].rpartition(",")[0] + ",high"],
+            "the column score holds a value",
+        ),
+        (lambda rows: rows[1:], "the header must be"),
+        (lambda rows: [*rows, "a,b"], "line 10: 2 fields instead of 6"),
+    ],
+)
+def test_tampered_scores_are_refused(run, change, message):
+    write_machine(run, "fan", {"00": (5, 3)})
+    path = score(run, "dcase2025").path
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+    with pytest.raises((ScoresError, ArtifactError), match=message):
+        read_scores(run, "dcase2025")
+
+
+def test_scores_without_their_marker_are_not_finished(run):
+    write_machine(run, "fan", {"00": (5, 3)})
+    path = score(run, "dcase2025").path
+    path.with_suffix(".json").write_text(json.dumps([]))
+    with pytest.raises(ScoresError, match=r"no finished scores of dcase2025"):
+        read_scores(run, "dcase2025")
+
+
+def table(scores):
+    """Scores of two sections of a machine: two test clips and three train clips each."""
+    splits = ["test", "test", "train", "train", "train"]
+    rows = [
+        ("dev", "fan", section, split, f"section_{section}_{split}_{index}.wav")
+        for section in ("00", "01")
+        for index, split in enumerate(splits)
+    ]
+    columns = ["stage", "machine", "section", "split", "file"]
+    return pd.DataFrame(rows, columns=columns).assign(score=np.asarray(scores, dtype=float))
+
+
+def test_scores_of_several_checkpoints_are_standardised_by_train_scores_then_averaged(tmp_path):
+    parts = [np.random.default_rng(seed).gamma(2.0, 10.0**seed, size=10) for seed in range(3)]
+    average = _average([table(part) for part in parts], tmp_path, Silent())
+    expected = np.zeros(10)
+    for part in parts:
+        for section in (slice(0, 5), slice(5, 10)):
+            train = part[section][2:]
+            expected[section] += (part[section] - train.mean()) / train.std() / 3
+    assert average["score"].to_numpy() == pytest.approx(expected, abs=1e-12)
+    clips = ["stage", "machine", "section", "split", "file"]
+    assert average[clips].equals(table(parts[0])[clips])
+
+
+def test_checkpoints_without_spread_in_a_section_are_averaged_as_they_are_and_noted(tmp_path):
+    parts = [np.arange(10.0), np.arange(10.0)]
+    parts[1][7:] = 0.1
+    progress = Silent()
+    average = _average([table(part) for part in parts], tmp_path, progress)
+    assert progress.notes == [
+        "dev fan section 01: train scores have no spread; "
+        "the checkpoints' scores are averaged as they are"
+    ]
+    train = np.arange(7.0, 10.0)
+    standard = (np.arange(5.0, 10.0) - train.mean()) / train.std()
+    expected = (standard + np.array([5, 6, 0.1, 0.1, 0.1])) / 2
+    assert average["score"].to_numpy()[5:] == pytest.approx(expected)
+
+
+def test_checkpoints_that_embedded_different_clips_are_refused(tmp_path):
+    other = table(np.arange(10)).iloc[::-1].reset_index(drop=True)
+    with pytest.raises(ScoresError, match="its checkpoints embedded different clips"):
+        _average([table(np.arange(10)), other], tmp_path, Silent())
+
+
+@pytest.fixture
+def embedded(small_tree, run):
+    """A run that was embedded, with its recordings."""
+    prepare(small_tree)
+    embed(small_tree, run, "dcase2025", System("run", Embedding("spectral")))
+    return small_tree
+
+
+FAN = "dcase2025t2/dev_data/raw/fan"
+AGAIN = (
+    "scored as it was, embed it again with `dcase-asd embed --data {} --edition dcase2025 --run {}`"
+)
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_recordings_that_changed_since_they_were_embedded_are_told(
+    embedded, run, write_clip, prepared
+):
+    progress = Silent()
+    before = score(run, "dcase2025", progress=progress)
+    assert progress.notes == []
+    changed = embedded / FAN / "test" / "section_00_source_test_normal_0000_m-n_W.wav"
+    write_clip(changed, seed=90)
+    gone = embedded / FAN / "train" / "section_00_source_train_normal_0001_m-n_W.wav"
+    gone.unlink()
+    write_clip(embedded / FAN / "test" / "section_00_source_test_normal_0008_m-n_W.wav", 91)
+    write_clip(
+        embedded / "dcase2025t2/dev_data/raw/valve/train/section_00_source_train_normal_0000_x.wav"
+    )
+    write_clip(embedded / "own/dev_data/raw/pump/train/of another edition.wav")
+    (embedded / FAN / "test" / "notes.txt").write_text("no clip")
+    manifest = (embedded / "clips.csv").read_bytes()
+    if prepared:
+        prepare(embedded)
+    assert score(run, "dcase2025", progress=progress) == dataclasses.replace(before, changed=False)
+    assert progress.notes == [
+        f"{run}: since it was embedded, 2 new (section_00_source_test_normal_0008_m-n_W.wav, "
+        f"section_00_source_train_normal_0000_x.wav), 1 changed ({changed.name}), "
+        f"1 gone or left out ({gone.name}); {AGAIN.format(embedded, run)}"
+    ]
+    if not prepared:  # `score` writes nothing into the data folder
+        assert (embedded / "clips.csv").read_bytes() == manifest
+
+
+def test_recordings_that_were_only_touched_are_not_told(embedded, run):
+    for path in (embedded / FAN).rglob("*.wav"):
+        path.touch()
+    progress = Silent()
+    score(run, "dcase2025", progress=progress)
+    assert progress.notes == []
+
+
+def test_recordings_that_are_elsewhere_now_are_told(embedded, run, tmp_path):
+    embedded.rename(tmp_path / "moved")
+    progress = Silent()
+    assert score(run, "dcase2025", progress=progress).test == 8
+    assert progress.notes == [
+        f"{run}: there are no recordings in {embedded} now, so that it is not known whether those "
+        "that were embedded changed"
+    ]
+    embed(tmp_path / "moved", run, "dcase2025", read_system(run))
+    progress = Silent()
+    score(run, "dcase2025", progress=progress)
+    assert progress.notes == []
+
+
+def test_equal_embeddings_of_a_section_are_told(run):
+    write_machine(run, "fan", {"00": (5, 3), "01": (4, 2)})
+    path = machine_marker(run, "dcase2025", "dev", "fan").with_suffix(".npy")
+    vectors = np.load(path)
+    vectors[:8] = vectors[0] * (1 + 1e-7 * np.arange(8)[:, None])
+    np.save(path, vectors)
+    progress = Silent()
+    score(run, "dcase2025", progress=progress)
+    assert progress.notes == [
+        "dev fan section 00: all embeddings are the same, so that its scores say nothing"
+    ]
+
+
+def test_a_checkpoint_that_is_not_embedded_is_made_with_its_run(run):
+    member = run / "members" / "step_0000100"
+    with pytest.raises(ArtifactError, match="no embeddings of dcase2025") as raised:
+        read_embeddings(member, "dcase2025")
+    assert f"`dcase-asd embed --data data --edition dcase2025 --run {run}`" in str(raised.value)
