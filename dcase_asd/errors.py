@@ -11,6 +11,9 @@ import os
 import shlex
 from collections.abc import Iterable
 
+NAMES_SHOWN = 3
+"""How many names of a longer list a message spells out."""
+
 
 class DcaseAsdError(Exception):
     """A wrong input; the message names the file, the value and the way out."""
@@ -105,3 +108,10 @@ def command(*words: object) -> str:
 def printable_name(name: str) -> str:
     r"""A file's name with ``\x..`` for bytes that are not UTF-8, as no text can hold those."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of some names in order, and how many more there are."""
+    ordered = sorted(names)
+    shown = ", ".join(ordered[:NAMES_SHOWN])
+    return shown + (f" and {len(ordered) - NAMES_SHOWN} more" if len(ordered) > NAMES_SHOWN else "")

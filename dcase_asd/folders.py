@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dcase_asd.clips.tree import edition_folders
-from dcase_asd.editions.edition import edition_name, official_editions
+from dcase_asd.editions.edition import STAGE_FOLDERS, edition_name, official_editions
 from dcase_asd.errors import DataError, close_name, command, nearest_name
-from dcase_asd.files import find_below
+from dcase_asd.files import find_below, is_litter
 
 RECIPE = "recipe.toml"
 """Name of the resolved recipe of a run folder."""
+
+EXPECTED = "<data>/dcase2025t2/dev_data/raw/<machine>/train/*.wav"
+
+PLAN = "machines.json"
+"""Name of the file that says which machines an edition's embeddings consist of."""
 
 
 def is_run(path: str | Path) -> bool:
@@ -105,3 +110,36 @@ def there_or_made(edition: str, have: Iterable[str], make: str) -> str:
     if edition not in official_editions() and close_name(edition, have):
         return there
     return f"{there}; make them with {make}"
+
+
+def edition_folders(data: str | Path) -> list[str]:
+    """Names of the folders of a data folder that hold an edition.
+
+    Raises:
+        DataError: The data folder is missing, is not one, or holds no edition.
+    """
+    data = Path(data)
+    if not data.is_dir():
+        kind = "is not a folder" if data.exists() else "no such data folder"
+        raise DataError(f"{data}: {kind}; say which with --data")
+    if any((data / stage).is_dir() for stage in STAGE_FOLDERS):
+        raise DataError(f"{data}: this is the folder of one edition; give the one above it, "
+                        f"--data {data.resolve().parent}")  # fmt: skip
+    found = [
+        name
+        for name in subfolders(data)
+        if any((data / name / stage).is_dir() for stage in STAGE_FOLDERS)
+    ]
+    if not found:
+        raise DataError(f"{data}: no recordings here; they are expected as {EXPECTED}")
+    return found
+
+
+def subfolders(path: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without litter; none where it is none."""
+    if not path.is_dir():
+        return []
+    with os.scandir(path) as entries:
+        return sorted(
+            entry.name for entry in entries if entry.is_dir() and not is_litter(entry.name)
+        )

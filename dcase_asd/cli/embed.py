@@ -13,7 +13,7 @@ from dcase_asd.cli.app import AsJson, Data, EditionName, Run, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 
 if TYPE_CHECKING:
-    from dcase_asd.scores.detector import Detector
+    from dcase_asd.recipe.detector import Detector
 
 
 @app.command()
@@ -181,8 +181,8 @@ def score(
 
 def _in_force(run: Path, detector: Detector, given: dict[str, Any]) -> str:
     """The options that scores were made with, and which of them an earlier call has left."""
+    from dcase_asd.recipe.detector import Detector
     from dcase_asd.recipe.system import recipe_path
-    from dcase_asd.scores.detector import Detector
 
     options, usual = asdict(detector), asdict(Detector())
     if detector.normalize != "density":

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dcase_asd.clips.tree import edition_folders
 from dcase_asd.editions.edition import STAGE_FOLDERS, edition_name
 from dcase_asd.errors import ArtifactError, BusyError, DataError, command, nearest_name
 from dcase_asd.files import find_below, only_writer, read_table, write_table
-from dcase_asd.folders import check_data
+from dcase_asd.folders import check_data, edition_folders
 
 if TYPE_CHECKING:
     import pandas as pd

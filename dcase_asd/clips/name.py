@@ -60,6 +60,8 @@ MISSPELT = 0.82
 """Likeness above which a word is a misspelt condition: ``nomal`` has 0.91 and ``nornal`` 0.83, but
 ``normality`` 0.80 and ``nominal`` and ``animal`` 0.77."""
 
+DOMAINS = ("source", "target")
+
 
 @dataclass(frozen=True)
 class ClipName:

@@ -22,13 +22,12 @@ from dcase_asd.clips.manifest import (
     writing_manifest,
 )
 from dcase_asd.clips.name import ClipName, parse_clip_name, parse_own_name
-from dcase_asd.clips.tree import EXPECTED, FoundFile, walk_tree
+from dcase_asd.clips.tree import FoundFile, walk_tree
 from dcase_asd.editions.edition import load_edition
-from dcase_asd.errors import ArtifactError, AudioError, BusyError, ClipNameError, DataError
+from dcase_asd.errors import ArtifactError, AudioError, BusyError, ClipNameError, DataError, some
 from dcase_asd.files import write_table
-from dcase_asd.folders import check_data
+from dcase_asd.folders import EXPECTED, check_data
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.submission.package import some
 
 READERS = 8
 """Threads that read headers; more than cores, because on a network disk reading is waiting."""

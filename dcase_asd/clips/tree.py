@@ -11,6 +11,7 @@ from dcase_asd.clips.name import AUDIO_SUFFIXES, SPLIT_FOLDERS, parse_clip_name
 from dcase_asd.editions.edition import STAGE_FOLDERS, Edition, edition_name, load_edition
 from dcase_asd.errors import DataError, printable_name
 from dcase_asd.files import is_litter
+from dcase_asd.folders import edition_folders, subfolders
 
 SUPPLEMENTAL = "supplemental"
 """Folder of 2025's noise-only and clean clips."""
@@ -89,9 +90,6 @@ def _split_end(parts: tuple[str, ...]) -> int:
     return next((end for end in range(1, len(parts)) if parts[end - 1] in SPLIT_FOLDERS), 0)
 
 
-EXPECTED = "<data>/dcase2025t2/dev_data/raw/<machine>/train/*.wav"
-
-
 @dataclass(frozen=True, slots=True)
 class FoundFile:
     """A file below a split folder, before anything of it was read.
@@ -133,7 +131,7 @@ def walk_tree(data: str | Path, only: str | None = None) -> Iterator[FoundFile]:
             continue
         for stage_folder, stage in STAGE_FOLDERS.items():
             raw = f"{folder}/{stage_folder}/raw"
-            for machine in _folders(data / raw):
+            for machine in subfolders(data / raw):
                 found = _machine_files(data, edition, stage, machine, f"{raw}/{machine}")
                 yield from map(_named_in_utf8, found)
 
@@ -141,7 +139,7 @@ def walk_tree(data: str | Path, only: str | None = None) -> Iterator[FoundFile]:
 def _machine_files(
     data: Path, edition: Edition, stage: str, machine: str, where: str
 ) -> Iterator[FoundFile]:
-    for folder in _folders(data / where):
+    for folder in subfolders(data / where):
         path = f"{where}/{folder}"
         if folder not in SPLIT_FOLDERS:
             reason = f"not one of the folders {', '.join(SPLIT_FOLDERS)}; its files are left out"
@@ -174,35 +172,3 @@ def _named_in_utf8(file: FoundFile) -> FoundFile:
     machine, name = printable_name(file.machine), printable_name(file.name)
     reason = "its name, or that of its folder, is not UTF-8; rename it"
     return replace(file, machine=machine, name=name, path=path, problem=reason)
-
-
-def edition_folders(data: str | Path) -> list[str]:
-    """Names of the folders of a data folder that hold an edition.
-
-    Raises:
-        DataError: The data folder is missing, is not one, or holds no edition.
-    """
-    data = Path(data)
-    if not data.is_dir():
-        kind = "is not a folder" if data.exists() else "no such data folder"
-        raise DataError(f"{data}: {kind}; say which with --data")
-    if any((data / stage).is_dir() for stage in STAGE_FOLDERS):
-        raise DataError(f"{data}: this is the folder of one edition; give the one above it, "
-                        f"--data {data.resolve().parent}")  # fmt: skip
-    found = [
-        name
-        for name in _folders(data)
-        if any((data / name / stage).is_dir() for stage in STAGE_FOLDERS)
-    ]
-    if not found:
-        raise DataError(f"{data}: no recordings here; they are expected as {EXPECTED}")
-    return found
-
-
-def _folders(path: Path) -> list[str]:
-    if not path.is_dir():
-        return []
-    with os.scandir(path) as entries:
-        return sorted(
-            entry.name for entry in entries if entry.is_dir() and not is_litter(entry.name)
-        )

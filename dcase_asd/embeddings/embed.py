@@ -16,7 +16,7 @@ from dcase_asd.clips.cache import content_hashes
 from dcase_asd.clips.manifest import clips_of_edition
 from dcase_asd.clips.prepare import up_to_date_manifest
 from dcase_asd.editions.edition import load_edition
-from dcase_asd.embeddings.kept import embedding_folders, scored_checkpoints
+from dcase_asd.embeddings.kept import embedding_folders, keep_recipe, scored_checkpoints
 from dcase_asd.embeddings.reading import Batch, Recording, read_batches
 from dcase_asd.embeddings.rules import run_objections
 from dcase_asd.embeddings.store import (
@@ -26,12 +26,11 @@ from dcase_asd.embeddings.store import (
     write_plan,
     writing_vectors,
 )
-from dcase_asd.errors import AudioError, BackboneError, DataError
+from dcase_asd.errors import AudioError, BackboneError, DataError, some
 from dcase_asd.files import fingerprint, only_writer
 from dcase_asd.progress import Advance, Progress, Silent
-from dcase_asd.recipe.system import Embedding, System, keep_recipe, read_system, recipe_path
+from dcase_asd.recipe.system import Embedding, System, read_system, recipe_path
 from dcase_asd.registry import installed_plugins, load_backbone, locate_checkpoint
-from dcase_asd.submission.package import some
 
 if TYPE_CHECKING:
     from dcase_asd.backbone import Backbone

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dcase_asd.embeddings.store import MEMBERS
 from dcase_asd.errors import ArtifactError, command
-from dcase_asd.files import read_json, write_json
+from dcase_asd.files import read_json, write_json, write_text
+from dcase_asd.folders import PLAN, editions_below
+from dcase_asd.recipe.system import System, read_system, recipe_path
+from dcase_asd.recipe.toml import recipe_text
 
 AVERAGE = "average.safetensors"
 """The mean of the best checkpoints' weights."""
@@ -128,3 +132,53 @@ def checkpoint_metadata(path: str | Path) -> dict[str, str]:
 
 def _marker(run: str | Path) -> Path:
     return checkpoints_folder(run) / "kept.json"
+
+
+def keep_recipe(run: str | Path, system: System) -> None:
+    """Write a system's recipe into its run folder; what was made otherwise is never mixed.
+
+    A recipe that nothing was made with yet, such as one with a mistake, is replaced.
+
+    Raises:
+        ArtifactError: The run folder was made with another backbone or other embedding options, or
+            is a data folder.
+    """
+    run, path = Path(run), recipe_path(run)
+    if not path.exists() and editions_below(run):
+        raise ArtifactError(f"{run}: a data folder; give another --run, such as runs/{system.name}")
+    if path.exists() and _holds_results(run):
+        before, after = _that_must_stay(read_system(path)), _that_must_stay(system)
+        kept = read_kept(run)
+        if kept is not None and kept.finished:
+            # No checkpoint is chosen by it any more, and embeddings are made anew with another.
+            before.pop("train.representation", None)
+            after.pop("train.representation", None)
+        changes = [
+            f"{name} was {before.get(name)!r} and is {after.get(name)!r}"
+            for name in sorted(before.keys() | after.keys())
+            if before.get(name) != after.get(name)
+        ]
+        if changes:
+            way_out = "give another --run, or remove this folder"
+            if "train.seed" in before:  # nobody shall remove days of training
+                way_out = "leave them out to go on with this run, or give another --run"
+            raise ArtifactError(
+                f"{run}: made with other settings ({', '.join(changes)}); {way_out}"
+            )
+    write_text(path, recipe_text(system))
+
+
+def _holds_results(run: Path) -> bool:
+    """Whether a run folder holds more than a recipe and the plan of what to embed."""
+    beginnings = {recipe_path(run).name, PLAN}
+    files = (path for path in run.rglob("*") if path.is_file() and path.name not in beginnings)
+    return any(path.stat().st_size for path in files)  # a lock or a new journal is empty
+
+
+def _that_must_stay(system: System) -> dict[str, Any]:
+    """Recipe values by name that embeddings and checkpoints of a run folder depend on."""
+    values = dataclasses.asdict(system.embed)
+    del values["batch_size"]  # which changes no embedding
+    if system.train is not None:
+        values |= {f"train.{name}": value for name, value in vars(system.train).items()}
+    return values

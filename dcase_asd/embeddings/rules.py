@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dcase_asd.clips.name import DOMAINS
 from dcase_asd.editions.edition import Edition, load_edition
 from dcase_asd.embeddings.kept import checkpoint_metadata, checkpoints_folder, read_kept
-from dcase_asd.errors import command
-from dcase_asd.metrics.strata import DOMAINS
-from dcase_asd.recipe.fusion import single_runs
+from dcase_asd.errors import command, some
+from dcase_asd.files import read_json
+from dcase_asd.recipe.fusion import is_fused, member_runs, read_fused_system
 from dcase_asd.recipe.system import read_system, recipe_path
-from dcase_asd.submission.package import some
 
 _Kind = Literal["forbidden", "unsure", "external"]
 Uses = Mapping[str, tuple[str, ...]]
@@ -182,3 +182,38 @@ def _uses_of_recipe(train: Mapping[str, Any], editions: Iterable[str]) -> Uses:
     )
     trained, mixed, chosen = names
     return uses_of(trained, mixed, "".join(chosen))
+
+
+def single_runs(run: str | Path, edition: str) -> list[Path]:
+    """Run folders of the single systems that a run's scores of an edition are made of.
+
+    Systems that a fusion did not select or gave no weight are left out.
+
+    Raises:
+        RecipeError: A recipe is wrong.
+    """
+    run = Path(run)
+    if not (run.is_dir() and is_fused(run)):
+        return [run]
+    fusion = read_fused_system(run).fusion
+    runs = dict(zip(fusion.names, member_runs(run, fusion), strict=True))
+    found = read_json(run / "fusion" / f"{edition}.json") or {}
+    names = found.get("systems", fusion.names)
+    weights = found.get("weights") or [1.0] * len(names)
+    used = [runs[name] for name, weight in zip(names, weights, strict=True) if weight > 0]
+    return list(dict.fromkeys(single for member in used for single in single_runs(member, edition)))
+
+
+def subsystem_count(run: str | Path, edition: str) -> int | None:
+    """How many networks a run's scores of an edition are made of; None where one is gone.
+
+    Of a fine-tuned system each checkpoint that is scored counts.
+
+    Raises:
+        RecipeError: A recipe is wrong.
+    """
+    singles = single_runs(run, edition)
+    if not all(single.is_dir() for single in singles):
+        return None
+    kept = [read_kept(single) for single in singles]
+    return sum(max(1, len(each.scored)) if each is not None else 1 for each in kept)

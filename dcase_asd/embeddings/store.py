@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 
 from dcase_asd.errors import ArtifactError, command
 from dcase_asd.files import read_json, read_table, replacing, write_json, write_table
-from dcase_asd.folders import there_or_made
+from dcase_asd.folders import PLAN, there_or_made
 
 COLUMNS: dict[str, type] = {"file": str, "section": str, "domain": str, "split": str}
 """Columns that tell which clip a row of the array belongs to."""
 
-PLAN = "machines.json"
-"""Name of the file that says which machines an edition's embeddings consist of."""
 MEMBERS = "members"
 """Folder of a fine-tuned run with the embeddings of each of several checkpoints."""
 

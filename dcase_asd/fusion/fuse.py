@@ -283,6 +283,8 @@ def fuse(
         table = members.clips.assign(score=fits[0].fuse(scores))
         counts = {split: int(members.of_split(split).sum()) for split in ("train", "test")}
         made = provenance(members, fits[0]) | {"fingerprint": made_of, **counts}
+        if caveats := result.caveats():
+            made["caveats"] = caveats
         write_scores(run, rules.name, table, made)
     return Fused(scores_path(run, rules.name), **counts, changed=True, result=result)
 

@@ -7,12 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from dcase_asd.embeddings.kept import checkpoints_folder, read_kept
-from dcase_asd.errors import command
+from dcase_asd.errors import command, some
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import is_fused, member_runs, read_fused_system
 from dcase_asd.recipe.system import Embedding, read_system, recipe_path
-from dcase_asd.scores.detector import Detector
 from dcase_asd.scores.table import scores_path
-from dcase_asd.submission.package import some
 
 LAST = "last"
 """Run folder below a run's: the same system with its last checkpoint, which no label chose."""

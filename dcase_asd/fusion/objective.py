@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dcase_asd.clips.name import DOMAINS
 from dcase_asd.editions.edition import Metric
 from dcase_asd.fusion.batched_ranking import ANOMALY, BatchedRanking, Kinds
 from dcase_asd.metrics.bootstrap import draw_weights
 from dcase_asd.metrics.ranking import FLOOR, Floats, Integers
-from dcase_asd.metrics.strata import DOMAINS, Curve, Strata, draw_curves, find_strata
+from dcase_asd.metrics.strata import Curve, Strata, draw_curves, find_strata
 
 ALL = 1
 """Kind of every normal clip where domains have no values of their own."""

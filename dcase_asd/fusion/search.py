@@ -11,25 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.progress import Advance
+from dcase_asd.recipe.fusion import ROUNDING, parts_of
 from dcase_asd.scores.neighbors import Array
 
 Steps = NDArray[np.intp]
 """A point of the lattice as whole numbers of steps, (s,)."""
-
-ROUNDING = 1e-9
-"""How far a number of steps may be off a whole number, by the rounding of a step such as 0.1."""
-
-
-def parts_of(step: float) -> int:
-    """How many steps make one: 0.1 -> 10.
-
-    Raises:
-        ValueError: The step does not divide one.
-    """
-    parts = round(1 / step) if 0 < step <= 1 else 0
-    if not parts or abs(parts * step - 1) > ROUNDING:
-        raise ValueError(f"a step of {step:g} does not divide 1; take 0.5, 0.2, 0.1, 0.05, ...")
-    return parts
 
 
 def lattice_size(systems: int, step: float) -> int:

@@ -11,7 +11,6 @@ from dcase_asd.editions.edition import Edition, load_edition
 from dcase_asd.errors import DataError, ScoresError
 from dcase_asd.files import write_json, write_text
 from dcase_asd.folders import editions_below, is_run, no_such_run
-from dcase_asd.fusion.result import read_fusion
 from dcase_asd.metrics.bootstrap import confidence_interval, own_intervals
 from dcase_asd.metrics.labels import (
     clip_differences,
@@ -32,7 +31,7 @@ from dcase_asd.metrics.official_files import (
 from dcase_asd.metrics.result import EvaluationReport, as_csv, as_latex, as_markdown
 from dcase_asd.metrics.strata import CONDITIONS, find_strata
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.scores.table import of_machines, of_tests, read_scores, scores_path
+from dcase_asd.scores.table import of_machines, of_tests, read_caveats, read_scores, scores_path
 
 Key = tuple[str, str, str]
 """Machine, section and domain of a file; the domain is empty except in 2021."""
@@ -146,8 +145,7 @@ def evaluate_run_or_folder(
     target = Path(target)
     ground_truth = None if ground_truth is None else Path(ground_truth)
     scores = _read_scores(target, rules)
-    fusion = read_fusion(target, rules.name)
-    for sentence in fusion.caveats() if fusion is not None else ():
+    for sentence in read_caveats(target, rules.name):
         said.note(sentence)
     scores = of_machines(scores, machines, target)
     if ground_truth is None:

@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dcase_asd.clips.name import DOMAINS
 from dcase_asd.editions.edition import Metric
 from dcase_asd.metrics.ranking import FLOOR, auc_and_pauc, harmonic_mean, harmonic_means
-from dcase_asd.metrics.strata import CONDITIONS, DOMAINS, Strata, Stratum, draw_curves, find_strata
+from dcase_asd.metrics.strata import CONDITIONS, Strata, Stratum, draw_curves, find_strata
 
 ALL = "all"
 """Key of the means over all machine types, sections and domains."""

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dcase_asd.clips.name import DOMAINS
 from dcase_asd.editions.edition import Metric
 from dcase_asd.errors import GroundTruthError
 from dcase_asd.metrics.ranking import Booleans, Integers
 
 CONDITIONS = ("normal", "anomaly")
-DOMAINS = ("source", "target")
 
 
 class Stratum(NamedTuple):

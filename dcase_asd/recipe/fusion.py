@@ -10,17 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-import pandas as pd
-
-from dcase_asd.editions.edition import Edition
-from dcase_asd.embeddings.kept import read_kept
 from dcase_asd.errors import RecipeError, command, nearest_name
-from dcase_asd.fusion.result import read_fusion
-from dcase_asd.fusion.search import parts_of
 from dcase_asd.recipe.system import recipe_path
 from dcase_asd.recipe.toml import read_content, read_recipe
-from dcase_asd.scores.table import read_provenance
-from dcase_asd.submission.meta import SystemFacts, development_results
 
 Method = Literal["grid", "bayesian", "mean", "minimum", "weights"]
 Standardization = Literal["train", "test"]
@@ -30,6 +22,22 @@ SEARCHES: tuple[Method, ...] = ("grid", "bayesian")
 FEWEST_SYSTEMS = 2
 SUM_TOLERANCE = 1e-6
 """How far weights in decimals may be off a sum of one, such as 0.333333, 0.333333, 0.333334."""
+
+
+ROUNDING = 1e-9
+"""How far a number of steps may be off a whole number, by the rounding of a step such as 0.1."""
+
+
+def parts_of(step: float) -> int:
+    """How many steps make one: 0.1 -> 10.
+
+    Raises:
+        ValueError: The step does not divide one.
+    """
+    parts = round(1 / step) if 0 < step <= 1 else 0
+    if not parts or abs(parts * step - 1) > ROUNDING:
+        raise ValueError(f"a step of {step:g} does not divide 1; take 0.5, 0.2, 0.1, 0.05, ...")
+    return parts
 
 
 @dataclass(frozen=True)
@@ -239,63 +247,6 @@ def read_fused_system(path: str | Path) -> FusedSystem:
 def member_runs(run: str | Path, fusion: Fusion) -> list[Path]:
     """The run folders that a fusion's run folder names."""
     return [Path(os.path.normpath(Path(run).parent / system)) for system in fusion.systems]
-
-
-def single_runs(run: str | Path, edition: str) -> list[Path]:
-    """Run folders of the single systems that a run's scores of an edition are made of.
-
-    Systems that a fusion did not select or gave no weight are left out.
-
-    Raises:
-        RecipeError: A recipe is wrong.
-    """
-    run = Path(run)
-    if not (run.is_dir() and is_fused(run)):
-        return [run]
-    fusion = read_fused_system(run).fusion
-    runs = dict(zip(fusion.names, member_runs(run, fusion), strict=True))
-    found = read_fusion(run, edition)
-    names = fusion.names if found is None else found.systems
-    weights = found.weights if found is not None and found.weights else (1.0,) * len(names)
-    used = [runs[name] for name, weight in zip(names, weights, strict=True) if weight > 0]
-    return list(dict.fromkeys(single for member in used for single in single_runs(member, edition)))
-
-
-def subsystem_count(run: str | Path, edition: str) -> int | None:
-    """How many networks a run's scores of an edition are made of; None where one is gone.
-
-    Of a fine-tuned system each checkpoint that is scored counts.
-
-    Raises:
-        RecipeError: A recipe is wrong.
-    """
-    singles = single_runs(run, edition)
-    if not all(single.is_dir() for single in singles):
-        return None
-    kept = [read_kept(single) for single in singles]
-    return sum(max(1, len(each.scored)) if each is not None else 1 for each in kept)
-
-
-def system_facts(run: str | Path, scores: pd.DataFrame, edition: Edition) -> SystemFacts:
-    """What the meta file says of a run by itself.
-
-    Args:
-        run: Run folder.
-        scores: Its scores of the edition.
-        edition: Whose meta file.
-
-    Raises:
-        ScoresError: The scores were not finished.
-        RecipeError: A recipe is wrong.
-    """
-    provenance = read_provenance(run, edition.name)
-    return SystemFacts(
-        sample_rate=provenance.get("sample_rate"),
-        parameters=provenance.get("parameters"),
-        macs=provenance.get("macs"),
-        results=development_results(scores, edition),
-        subsystems=subsystem_count(run, edition.name),
-    )
 
 
 def _text(weights: Sequence[float]) -> str:

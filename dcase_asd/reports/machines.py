@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from dcase_asd.clips.name import DOMAINS
 from dcase_asd.editions.edition import Metric
 from dcase_asd.errors import ScoresError, TooFewClipsError
-from dcase_asd.metrics.strata import CONDITIONS, DOMAINS
+from dcase_asd.metrics.strata import CONDITIONS
 from dcase_asd.progress import Advance
 from dcase_asd.reports import page
 from dcase_asd.reports.figures.histograms import Panel, score_histogram

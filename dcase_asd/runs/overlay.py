@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from dcase_asd.errors import RecipeError, nearest_name
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import Fusion
 from dcase_asd.recipe.system import Embedding
 from dcase_asd.recipe.toml import problems_of_part, read_content
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import installed_plugins
-from dcase_asd.scores.detector import Detector
 
 TABLES = ("train", "multiply", "embed", "score", "fusion")
 

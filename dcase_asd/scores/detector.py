@@ -7,43 +7,17 @@ and fusion are built on them, so they are made in the same way as those of test 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.errors import TooFewClipsError
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.scores.density import SMALLEST_BANK, density_scores
 from dcase_asd.scores.neighbors import Array, leave_one_out, nearest
 
-Domains = Literal["pooled", "minimum"]
-Normalization = Literal["none", "domain", "density"]
 Group = NDArray[np.intp] | slice
 """Which train clips form one bank; a slice needs no copy of them."""
-
-
-@dataclass(frozen=True)
-class Detector:
-    """How distances become anomaly scores; the defaults are the report's (section 2.1).
-
-    Attributes:
-        neighbors: Nearest train clips whose distances are averaged.
-        domains: ``pooled`` searches all train clips; ``minimum`` each domain by itself and takes
-            the smaller score (the same for one neighbor, not for several).
-        normalize: ``none``; ``domain`` standardises the distance to each domain by the mean and
-            standard deviation of that domain's leave-one-out scores, then takes the minimum;
-            ``density`` divides by each reference's local density (see `density`).
-        density_neighbors: K of the local density.
-    """
-
-    neighbors: int = 1
-    domains: Domains = "pooled"
-    normalize: Normalization = "none"
-    density_neighbors: int = 16
-
-    def __post_init__(self) -> None:
-        if self.neighbors < 1 or self.density_neighbors < 1:
-            raise ValueError("neighbors and density_neighbors must be at least 1")
 
 
 @dataclass(frozen=True)

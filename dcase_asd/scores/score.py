@@ -14,7 +14,7 @@ from dcase_asd.clips.cache import content_hashes, read_cache
 from dcase_asd.clips.manifest import read_manifest
 from dcase_asd.clips.prepare import Changes, is_as_prepared, survey
 from dcase_asd.editions.edition import load_edition
-from dcase_asd.embeddings.kept import embedding_folders
+from dcase_asd.embeddings.kept import embedding_folders, keep_recipe
 from dcase_asd.embeddings.store import MachineEmbeddings, planned_data, read_embeddings, rows_of
 from dcase_asd.errors import (
     ArtifactError,
@@ -28,8 +28,9 @@ from dcase_asd.errors import (
 from dcase_asd.files import fingerprint, only_writer, read_json
 from dcase_asd.folders import check_run
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.recipe.system import keep_recipe, read_system
-from dcase_asd.scores.detector import Detector, Domains, Normalization, score_section
+from dcase_asd.recipe.detector import Detector, Domains, Normalization
+from dcase_asd.recipe.system import read_system
+from dcase_asd.scores.detector import score_section
 from dcase_asd.scores.standardize import mean_and_deviation
 from dcase_asd.scores.table import scores_path, write_scores
 

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from dcase_asd.editions.edition import Edition
-from dcase_asd.errors import SubmissionError
+from dcase_asd.errors import SubmissionError, some
 from dcase_asd.metrics.evaluate import Key
 from dcase_asd.metrics.official_files import decision_file_name, score_file_name
 from dcase_asd.submission.meta import Results, parse_meta
@@ -27,7 +27,6 @@ from dcase_asd.submission.package import (
     meta_name,
     package_name,
     report_name,
-    some,
     warning,
 )
 

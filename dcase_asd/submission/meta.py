@@ -10,15 +10,18 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
 from dcase_asd.editions.edition import Edition, load_edition, official_editions
+from dcase_asd.embeddings.rules import subsystem_count
 from dcase_asd.errors import GroundTruthError, SubmissionError, nearest_name
 from dcase_asd.metrics.labels import labels_from_names
 from dcase_asd.metrics.official import evaluate
+from dcase_asd.scores.table import read_provenance
 
 Results = dict[str, dict[str, float | None]]
 """Machine -> name in the meta file -> percent, None where there are no labelled scores."""
@@ -270,3 +273,25 @@ def _scalar(value: Any) -> str:
     style = '"' if isinstance(value, str) else None
     text: str = yaml.safe_dump(value, default_style=style, allow_unicode=True, width=math.inf)
     return text.strip() if style else text.partition("\n")[0]
+
+
+def system_facts(run: str | Path, scores: pd.DataFrame, edition: Edition) -> SystemFacts:
+    """What the meta file says of a run by itself.
+
+    Args:
+        run: Run folder.
+        scores: Its scores of the edition.
+        edition: Whose meta file.
+
+    Raises:
+        ScoresError: The scores were not finished.
+        RecipeError: A recipe is wrong.
+    """
+    provenance = read_provenance(run, edition.name)
+    return SystemFacts(
+        sample_rate=provenance.get("sample_rate"),
+        parameters=provenance.get("parameters"),
+        macs=provenance.get("macs"),
+        results=development_results(scores, edition),
+        subsystems=subsystem_count(run, edition.name),
+    )

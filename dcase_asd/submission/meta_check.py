@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from dcase_asd.editions.edition import Edition
-from dcase_asd.errors import nearest_name
+from dcase_asd.errors import nearest_name, some
 from dcase_asd.submission.meta import HERTZ_IN_KILOHERTZ, PERCENT, Results
-from dcase_asd.submission.package import Problem, error, some, warning
+from dcase_asd.submission.package import Problem, error, warning
 
 _MISSING = object()
 

@@ -13,17 +13,14 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from dcase_asd.editions.edition import Edition
-from dcase_asd.errors import SubmissionError
+from dcase_asd.errors import SubmissionError, some
 from dcase_asd.files import is_litter
-
-NAMES_SHOWN = 3
-"""How many names of a longer list a message spells out."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +44,6 @@ def error(where: str, what: str) -> Problem:
 def warning(where: str, what: str) -> Problem:
     """A finding that the author should look at."""
     return Problem("warning", where, what)
-
-
-def some(names: Iterable[str]) -> str:
-    """The first few of some names in order, and how many more there are."""
-    ordered = sorted(names)
-    shown = ", ".join(ordered[:NAMES_SHOWN])
-    return shown + (f" and {len(ordered) - NAMES_SHOWN} more" if len(ordered) > NAMES_SHOWN else "")
 
 
 TASK_FOLDER = "task2"

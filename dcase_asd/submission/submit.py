@@ -10,7 +10,7 @@ import pandas as pd
 
 from dcase_asd.editions.edition import Edition, load_edition
 from dcase_asd.embeddings.rules import run_objections
-from dcase_asd.errors import SubmissionError
+from dcase_asd.errors import SubmissionError, some
 from dcase_asd.files import (
     find_below,
     folder_content,
@@ -21,13 +21,17 @@ from dcase_asd.files import (
     replacing,
     write_json,
 )
-from dcase_asd.fusion.result import read_fusion
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.recipe.fusion import system_facts
 from dcase_asd.recipe.toml import read_recipe
-from dcase_asd.scores.table import read_scores
+from dcase_asd.scores.table import read_caveats, read_scores
 from dcase_asd.scores.threshold import ThresholdRule
-from dcase_asd.submission.meta import SubmissionForm, build_meta, left_empty, meta_text
+from dcase_asd.submission.meta import (
+    SubmissionForm,
+    build_meta,
+    left_empty,
+    meta_text,
+    system_facts,
+)
 from dcase_asd.submission.official_files import SubmittedFile, official_files
 from dcase_asd.submission.package import (
     LARGEST_FILE,
@@ -37,7 +41,6 @@ from dcase_asd.submission.package import (
     package_name,
     read_package,
     report_name,
-    some,
     zip_content,
 )
 
@@ -100,8 +103,7 @@ def submit(
         raise SubmissionError(f"the quantile {quantile} must lie between 0 and 1, such as 0.9")
     pdf = None if report is None else _read_report(Path(report))
     scores = read_scores(run, rules.name)
-    fusion = read_fusion(run, rules.name)
-    for sentence in fusion.caveats() if fusion is not None else ():
+    for sentence in read_caveats(run, rules.name):
         progress.note(sentence)
     objections = run_objections(run, rules)
     if refusals := [str(each) for each in objections if each.level == "error"]:

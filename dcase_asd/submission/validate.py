@@ -21,13 +21,12 @@ from dcase_asd.errors import (
     command,
     nearest_name,
 )
-from dcase_asd.fusion.result import read_fusion
 from dcase_asd.metrics.evaluate import Key, evaluation_scores
 from dcase_asd.metrics.official_files import official_clip_name
-from dcase_asd.recipe.fusion import system_facts
-from dcase_asd.scores.table import read_scores
+from dcase_asd.scores.table import read_caveats, read_scores
 from dcase_asd.scores.threshold import ThresholdRule
 from dcase_asd.submission.check import check_package
+from dcase_asd.submission.meta import system_facts
 from dcase_asd.submission.official_files import official_files
 from dcase_asd.submission.package import TASK_FOLDER, Problem, read_package, warning
 from dcase_asd.submission.run_check import RunContent, check_against_run, run_content
@@ -133,11 +132,9 @@ def _decisions(
 
 def _check_rules(run: Path, edition: Edition, where: str) -> list[Problem]:
     """What the rules have against how a run was made."""
-    fusion = read_fusion(run, edition.name)
-    caveats = [] if fusion is None else fusion.caveats()
     return [
         *(Problem(each.level, where, str(each)) for each in run_objections(run, edition)),
-        *(warning(where, sentence) for sentence in caveats),
+        *(warning(where, sentence) for sentence in read_caveats(run, edition.name)),
     ]
 
 

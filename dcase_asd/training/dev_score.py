@@ -18,8 +18,9 @@ from dcase_asd.editions.edition import Edition, load_edition
 from dcase_asd.embeddings.reading import Recording, read_batches
 from dcase_asd.errors import DataError
 from dcase_asd.metrics.official import evaluate
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.training import Training
-from dcase_asd.scores.detector import Detector, score_section
+from dcase_asd.scores.detector import score_section
 
 READERS = 4
 """Threads that read audio while the network computes."""

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from dcase_asd.clips.cache import content_hashes
 from dcase_asd.clips.prepare import up_to_date_manifest
 from dcase_asd.editions.edition import load_edition
-from dcase_asd.embeddings.kept import KeptCheckpoint, checkpoints_folder, read_kept
+from dcase_asd.embeddings.kept import KeptCheckpoint, checkpoints_folder, keep_recipe, read_kept
 from dcase_asd.embeddings.rules import Uses, objections, uses_of
 from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.files import fingerprint, only_writer
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.recipe.system import Embedding, System, keep_recipe, read_system, recipe_path
+from dcase_asd.recipe.system import Embedding, System, read_system, recipe_path
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
 

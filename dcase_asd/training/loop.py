@@ -9,8 +9,8 @@ from accelerate.utils import gather_object
 
 from dcase_asd.embeddings.kept import KeptCheckpoint, KeptCheckpoints
 from dcase_asd.progress import Progress
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.training import Training
-from dcase_asd.scores.detector import Detector
 from dcase_asd.training.batches import (
     TrainingBatch,
     TrainingBatches,

@@ -21,10 +21,10 @@ import torch
 from dcase_asd.clips.manifest import read_manifest
 from dcase_asd.clips.prepare import prepare
 from dcase_asd.miniature.miniature import write_miniature
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.system import Embedding, System
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
-from dcase_asd.scores.detector import Detector
 from dcase_asd.training.dev_score import dev_score, embed_share, read_development_set
 from dcase_asd.training.finetune import finetune
 

@@ -18,12 +18,14 @@ from dcase_asd.embeddings.kept import KeptCheckpoint, KeptCheckpoints, write_kep
 from dcase_asd.embeddings.rules import (
     objections,
     run_objections,
+    single_runs,
+    subsystem_count,
     uses_of,
     uses_of_checkpoint,
     uses_of_run,
 )
 from dcase_asd.fusion.result import FusionResult, write_fusion
-from dcase_asd.recipe.fusion import FusedSystem, Fusion, single_runs, subsystem_count
+from dcase_asd.recipe.fusion import FusedSystem, Fusion
 from dcase_asd.recipe.system import Embedding, System, recipe_path
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.recipe.training import Training

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dcase_asd.editions.edition import load_edition
+from dcase_asd.embeddings.kept import keep_recipe
 from dcase_asd.progress import Silent
-from dcase_asd.recipe.system import Embedding, System, keep_recipe
+from dcase_asd.recipe.system import Embedding, System
 from dcase_asd.recipe.training import Training
 from dcase_asd.scores.table import write_scores
 

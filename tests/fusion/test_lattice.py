@@ -4,7 +4,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from dcase_asd.fusion.search import lattice_points, lattice_size, nearest_point, parts_of
+from dcase_asd.fusion.search import lattice_points, lattice_size, nearest_point
+from dcase_asd.recipe.fusion import parts_of
 
 
 @pytest.mark.parametrize(("systems", "step"), [(1, 0.1), (2, 0.5), (3, 0.1), (4, 0.2), (5, 1.0)])

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dcase_asd.errors import TooFewClipsError
-from dcase_asd.scores.detector import Detector, score_section
+from dcase_asd.recipe.detector import Detector
+from dcase_asd.scores.detector import score_section
 from dcase_asd.scores.neighbors import leave_one_out, nearest
 
 

@@ -17,9 +17,9 @@ from dcase_asd.embeddings.store import (
 from dcase_asd.errors import ArtifactError, DataError, RecipeError, ScoresError, TooFewClipsError
 from dcase_asd.files import write_text
 from dcase_asd.progress import Silent
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.system import Embedding, System, read_system
 from dcase_asd.recipe.toml import recipe_text
-from dcase_asd.scores.detector import Detector
 from dcase_asd.scores.neighbors import leave_one_out, nearest
 from dcase_asd.scores.score import _average, changed_detector, score
 from dcase_asd.scores.table import read_provenance, read_scores

@@ -7,6 +7,7 @@ import copy
 import pytest
 
 from dcase_asd.editions.edition import load_edition
+from dcase_asd.errors import some
 from dcase_asd.submission.check import check_package
 from dcase_asd.submission.meta import (
     Affiliation,
@@ -18,7 +19,7 @@ from dcase_asd.submission.meta import (
     meta_text,
 )
 from dcase_asd.submission.meta_check import check_meta
-from dcase_asd.submission.package import Package, some
+from dcase_asd.submission.package import Package
 
 EDITION = load_edition("dcase2025")
 LABEL = "Doe_INST_task2_1"

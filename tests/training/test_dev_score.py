@@ -5,9 +5,9 @@ import pytest
 
 from dcase_asd.clips.prepare import prepare
 from dcase_asd.errors import AudioError, DataError
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
-from dcase_asd.scores.detector import Detector
 from dcase_asd.training.dev_score import dev_score, embed_share, read_development_set
 
 RAW = "dcase2025t2/dev_data/raw"

@@ -14,8 +14,8 @@ from dcase_asd.errors import DcaseAsdError
 from dcase_asd.fusion.fuse import fuse
 from dcase_asd.fusion.label_free import is_chosen
 from dcase_asd.fusion.result import read_fusion
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import Fusion
-from dcase_asd.scores.detector import Detector
 from dcase_asd.scores.score import score
 from dcase_asd.training.finetune import finetune
 
@@ -86,7 +86,7 @@ def test_the_commands_that_a_fusion_names_give_the_estimate_with_last_checkpoint
 def test_checkpoints_that_no_label_chose_are_no_reason_for_a_caveat(
     make_system, tmp_path, settings
 ):
-    from dcase_asd.recipe.system import keep_recipe
+    from dcase_asd.embeddings.kept import keep_recipe
 
     keep_recipe(tmp_path, make_system(**{"steps": 8, "eval_every": 2, "keep": 1} | settings))
     assert not is_chosen(tmp_path)
