@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from dcase_asd.errors import ArtifactError, BusyError, printable_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEMPORARY_PREFIX = ".writing-"
 """Start of the names of files that are being written; a killed run may leave some behind."""
@@ -28,6 +31,8 @@ NAME_SHOWN = 40
 
 NO_LOCKS = "DCASE_ASD_NO_LOCKS"
 """Environment variable: not empty where a user sees to it that one process writes a folder."""
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -47,7 +52,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise ArtifactError(_cannot_write(path, error)) from error
+        raise ArtifactError(cannot_write(path, error)) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -57,7 +62,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise ArtifactError(_cannot_write(path, error)) from error
+        raise ArtifactError(cannot_write(path, error)) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -129,7 +134,7 @@ def only_writer(folder: str | Path) -> Iterator[None]:
         if folder.is_file():
             what = "cannot be written, as it is a file; name a folder"
             raise ArtifactError(f"{folder}: {what}") from error
-        raise ArtifactError(_cannot_write(folder, error)) from error
+        raise ArtifactError(cannot_write(folder, error)) from error
     with lock:
         if not os.environ.get(NO_LOCKS):
             _lock(folder, lock.fileno())
@@ -161,9 +166,11 @@ def _lock(folder: Path, descriptor: int) -> None:
         ) from error
 
 
-def _cannot_write(path: Path, error: OSError) -> str:
+def cannot_write(path: Path, error: OSError) -> str:
+    """What is said of a file or folder that cannot be written."""
     reason = error.strerror or str(error)
-    return f"{path}: cannot be written ({reason}); mend that and run the same command again"
+    way_out = "make room" if error.errno in _FULL_DISK else "mend that"
+    return f"{path}: cannot be written ({reason}); {way_out} and run the same command again"
 
 
 def _umask() -> int:
@@ -215,10 +222,7 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
             mend_folders(folder.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ArtifactError(
-            f"{folder}: cannot be written ({reason}); mend that and run the same command again"
-        ) from error
+        raise ArtifactError(cannot_write(folder, error)) from error
 
 
 def mend_folders(parent: Path) -> None:
@@ -254,6 +258,8 @@ def read_table(path: str | Path, types: Mapping[str, type], made_by: str) -> pd.
     Raises:
         ArtifactError: The file is missing, or its header or a value is not what it should be.
     """
+    import pandas as pd
+
     path = Path(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
@@ -316,3 +322,9 @@ def find_below(folder: Path, pattern: str) -> list[Path]:
     return sorted(
         path for path in folder.glob(pattern) if not is_litter(path.relative_to(folder).as_posix())
     )
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a name in a zip leads nowhere but below the folder of the zip, on any system."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and parts[0] != "/" and ".." not in parts and not re.search(r"[\\:\0]", name)

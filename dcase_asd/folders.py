@@ -1,9 +1,10 @@
-"""Run and data folders as a user names them: what was given instead of one is told."""
+"""Run and data folders: their paths, and what a user gave instead of one."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dcase_asd.editions.edition import STAGE_FOLDERS, edition_name, official_editions
@@ -17,6 +18,24 @@ EXPECTED = "<data>/dcase2025t2/dev_data/raw/<machine>/train/*.wav"
 
 PLAN = "machines.json"
 """Name of the file that says which machines an edition's embeddings consist of."""
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """Where files stand below a data folder."""
+
+    path: Path
+
+    def ground_truth(self, edition: str) -> Path:
+        """Labels of an edition's evaluation set, in the shape of an official evaluator."""
+        return self.path / "ground_truth" / edition
+
+    def downloads(self, edition: str) -> Path:
+        """Archives of an edition that are kept, and the notes of which were unpacked.
+
+        Archives that go as soon as they are unpacked lie in its folder ``incoming``.
+        """
+        return self.path / "downloads" / edition
 
 
 def is_run(path: str | Path) -> bool:

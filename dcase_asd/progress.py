@@ -39,3 +39,11 @@ class Silent:
     def note(self, message: str) -> None:
         """Keep the message in `notes`."""
         self.notes.append(message)
+
+
+def size_text(size: int) -> str:
+    """A size for people: ``999 B``, ``1.4 GB``; powers of 1000, as Zenodo counts."""
+    for unit, scale, digits in (("GB", 1e9, 1), ("MB", 1e6, 1), ("kB", 1e3, 0)):
+        if size >= scale:
+            return f"{size / scale:.{digits}f} {unit}"
+    return f"{size} B"

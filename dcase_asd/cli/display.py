@@ -1,4 +1,4 @@
-"""Progress of transfers: several bars at once on a terminal, a line now and then when piped."""
+"""What the command line shows: tables, lines, JSON and progress."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dcase_asd.downloads.archive import size_text
-from dcase_asd.progress import Advance
+from dcase_asd.progress import Advance, size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -78,6 +77,9 @@ def say(message: str) -> None:
 class Display:
     """Progress on standard error: bars with the time left on a terminal, else a line now and then.
 
+    Bars may be open at once, also from several threads: on a terminal all are in one live picture.
+    Those whose unit is ``bytes`` say sizes and speed; 0 is a total that is not known.
+
     Args:
         quiet: Show nothing at all.
         notes: Show notes.
@@ -86,15 +88,21 @@ class Display:
     def __init__(self, *, quiet: bool = False, notes: bool = True) -> None:
         self.quiet, self.notes = quiet, notes and not quiet
         self._status = ""
+        self._lock = threading.Lock()
+        self._live: Progress | None = None
+        self._open_bars = 0
 
     def status(self, message: str) -> None:
         """Show beside the open bar how things stand, when it next advances."""
         self._status = message
 
     def note(self, message: str) -> None:
-        """Print a line that the user should know of."""
-        if self.notes:
-            print(f"note: {message}", file=sys.stderr)
+        """Print a line that the user should know of, on a terminal above the bars."""
+        live, line = self._live, f"note: {message}"
+        if self.notes and live is None:
+            print(line, file=sys.stderr)
+        elif self.notes and live is not None:
+            live.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
@@ -103,139 +111,73 @@ class Display:
         if self.quiet:
             yield lambda _: None
         elif sys.stderr.isatty():
-            yield from self._rich_bar(description, total, unit)
+            yield from self._live_bar(description, total, unit)
         else:
-            line = _LineBar(description, total, unit)
-            yield lambda count: line.advance(count, self._status)
+            yield from self._lines(description, total, unit)
 
-    def _rich_bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
+    def _live_bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
+        in_bytes = unit == "bytes"
+        with self._lock:
+            live = self._live = self._live or _start_live(in_bytes)
+            self._open_bars += 1
+        task = live.add_task(
+            description, total=None if in_bytes and not total else total, unit=unit, status=""
         )
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task(description, total=total, status="")
-            yield lambda count: progress.update(task, advance=count, status=self._status)
-
-
-class _LineBar:
-    def __init__(self, description: str, total: int, unit: str) -> None:
-        self.description, self.total, self.unit = description, total, unit
-        self.done = 0
-        self.started = self.said = time.monotonic()
-
-    def advance(self, count: int, status: str = "") -> None:
-        self.done += count
-        now = time.monotonic()
-        if now - self.said < SECONDS_BETWEEN_LINES or not self.done:
-            return
-        self.said = now
-        left = (now - self.started) / self.done * (self.total - self.done)
-        line = f"{self.description}: {self.done}/{self.total} {self.unit}, about {left:.0f} s left"
-        print(f"{line}; {status}" if status else line, file=sys.stderr)
-
-
-class TransferDisplay(Display):
-    """Bars of bytes from several threads, all of them in one live picture."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        super().__init__(quiet=quiet)
-        self._lock = threading.Lock()
-        self._live: Progress | None = None
-        self._bars = 0
-
-    def note(self, message: str) -> None:
-        """Print a line above the bars."""
-        live = self._live
-        if live is None or self.quiet:
-            super().note(message)
-        else:
-            live.console.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
-
-    @contextmanager
-    def bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:  # noqa: ARG002  (bytes)
-        """Open a bar of `total` bytes; 0 where that is not known."""
-        if self.quiet:
-            yield lambda _: None
-            return
-        if not sys.stderr.isatty():
-            with _lines(description, total) as advance:
-                yield advance
-            return
-        live = self._open()
-        task = live.add_task(description, total=total or None)
         try:
-            yield lambda count: live.advance(task, count)
+            yield lambda count: live.update(task, advance=count, status=self._status)
         finally:
-            live.remove_task(task)
-            self._close()
+            if in_bytes:
+                live.remove_task(task)
+            with self._lock:
+                self._open_bars -= 1
+                if not self._open_bars:
+                    live.stop()
+                    self._live = None
 
-    def _open(self) -> Progress:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+    def _lines(self, description: str, total: int, unit: str) -> Iterator[Advance]:
+        started = said = time.monotonic()
+        done = 0
 
-        with self._lock:
-            if self._live is None:
-                self._live = Progress(
-                    TextColumn("{task.description}"),
-                    BarColumn(),
-                    DownloadColumn(),
-                    TransferSpeedColumn(),
-                    TimeRemainingColumn(),
-                    console=Console(stderr=True),
-                    transient=True,
-                )
-                self._live.start()
-            self._bars += 1
-            return self._live
+        def advance(count: int) -> None:
+            nonlocal done, said
+            with self._lock:
+                done += count
+                now = time.monotonic()
+                if now - said < SECONDS_BETWEEN_LINES or not done:
+                    return
+                said = now
+            if unit == "bytes":
+                state = size_text(done) + (f" of {size_text(total)}" if total else "")
+            else:
+                left = (now - started) / done * (total - done)
+                state = f"{done}/{total} {unit}, about {left:.0f} s left"
+            state += f"; {self._status}" if self._status else ""
+            print(f"{description}: {state}", file=sys.stderr)
 
-    def _close(self) -> None:
-        with self._lock:
-            self._bars -= 1
-            if not self._bars and self._live is not None:
-                self._live.stop()
-                self._live = None
+        yield advance
+        if done and unit == "bytes":
+            seconds = time.monotonic() - started
+            print(f"{description}: {size_text(done)} in {seconds:.0f} s", file=sys.stderr)
 
 
-@contextmanager
-def _lines(description: str, total: int) -> Iterator[Advance]:
-    """A line every few seconds, and one at the end."""
-    started = said = time.monotonic()
-    done = 0
-    lock = threading.Lock()
+def _start_live(in_bytes: bool) -> Progress:
+    """A live picture of bars; of bytes they go when they are done."""
+    from rich import progress as columns
+    from rich.console import Console
 
-    def advance(count: int) -> None:
-        nonlocal done, said
-        with lock:
-            done += count
-            now = time.monotonic()
-            if now - said < SECONDS_BETWEEN_LINES:
-                return
-            said = now
-        of_total = f" of {size_text(total)}" if total else ""
-        print(f"{description}: {size_text(done)}{of_total}", file=sys.stderr)
-
-    yield advance
-    if done:
-        seconds = time.monotonic() - started
-        print(f"{description}: {size_text(done)} in {seconds:.0f} s", file=sys.stderr)
+    amount = (
+        (columns.DownloadColumn(), columns.TransferSpeedColumn())
+        if in_bytes
+        else (columns.MofNCompleteColumn(), columns.TextColumn("{task.fields[unit]}"))
+    )
+    live = columns.Progress(
+        columns.TextColumn("{task.description}"),
+        columns.BarColumn(),
+        *amount,
+        columns.TimeRemainingColumn(),
+        columns.TextColumn("{task.fields[status]}"),
+        console=Console(stderr=True),
+        transient=in_bytes,
+    )
+    live.start()
+    return live

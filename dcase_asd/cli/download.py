@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcase_asd.cli.app import app
-from dcase_asd.cli.display import say, show_table
+from dcase_asd.cli.display import Display, say, show_table
 from dcase_asd.errors import command
+from dcase_asd.progress import size_text
 
 if TYPE_CHECKING:
     from dcase_asd.downloads.ground_truth import LabelPlan
@@ -104,7 +105,6 @@ def download(
             quiet=quiet,
         )
         return
-    from dcase_asd.cli.display import TransferDisplay
     from dcase_asd.downloads.download import download as step
     from dcase_asd.downloads.plan import plan_download
     from dcase_asd.downloads.request import Request
@@ -129,7 +129,7 @@ def download(
     plan.require_space()
     if dry_run:
         return
-    outcome = step(plan, TransferDisplay(quiet=quiet))
+    outcome = step(plan, Display(quiet=quiet))
     for problem in outcome.problems:
         print(f"error: {problem}", file=sys.stderr)
     if outcome.problems:
@@ -160,13 +160,10 @@ def weights(
 
     Example: dcase-asd weights beats
     """
-    from dcase_asd.cli.display import TransferDisplay
     from dcase_asd.downloads.weights import fetch_weights, list_weights
 
     if plugin is not None:
-        path = fetch_weights(
-            plugin, checkpoint, mirror=mirror, progress=TransferDisplay(quiet=quiet)
-        )
+        path = fetch_weights(plugin, checkpoint, mirror=mirror, progress=Display(quiet=quiet))
         if not quiet:
             say(str(path))
         return
@@ -188,8 +185,6 @@ def weights(
 
 
 def _show_plan(plan: Plan) -> None:
-    from dcase_asd.downloads.archive import size_text
-
     rows = [
         (
             file.edition,
@@ -216,8 +211,6 @@ def _show_plan(plan: Plan) -> None:
 
 
 def _state_text(file: PlannedFile) -> str:
-    from dcase_asd.downloads.archive import size_text
-
     if file.problem:
         return "cannot be had"
     if file.state == "begun":
@@ -241,7 +234,6 @@ def _labels(
     dry_run: bool,
     quiet: bool,
 ) -> None:
-    from dcase_asd.cli.display import TransferDisplay
     from dcase_asd.downloads.ground_truth import fetch_labels, plan_labels
 
     plans = plan_labels(data, editions)
@@ -264,7 +256,7 @@ def _labels(
     if wanted and not accepted:
         _ask(wanted)
     for plan in wanted:
-        fetch_labels(plan, checkout=checkout, mirror=mirror, progress=TransferDisplay(quiet=quiet))
+        fetch_labels(plan, checkout=checkout, mirror=mirror, progress=Display(quiet=quiet))
     if not quiet:
         for plan in plans:
             say(f"{plan.edition}: evaluate with --ground-truth {plan.folder}")

@@ -1,11 +1,12 @@
-"""Zip archives from strangers: looked through before anything is written, unpacked without harm."""
+"""Zip archives from strangers: looked through before anything is written, unpacked without harm.
+
+Whether there is room for them is asked here too.
+"""
 
 from __future__ import annotations
 
-import errno
 import itertools
 import lzma
-import re
 import shutil
 import stat
 import zlib
@@ -15,38 +16,8 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from dcase_asd.errors import DownloadError
-from dcase_asd.progress import Advance
-
-
-def free_space(folder: Path) -> int:
-    """Bytes that can be written below a folder, which need not exist yet."""
-    existing = next(
-        path for path in [folder.absolute(), *folder.absolute().parents] if path.exists()
-    )
-    return shutil.disk_usage(existing).free
-
-
-def require_space(folder: Path, needed: int, purpose: str) -> None:
-    """Refuse to begin what cannot end.
-
-    Raises:
-        DownloadError: There is less than `needed` bytes of room.
-    """
-    free = free_space(folder)
-    if needed > free:
-        raise DownloadError(
-            f"{folder}: {purpose} needs {size_text(needed)} and {size_text(free)} are free; "
-            f"make room for {size_text(needed - free)}, or name a folder on another disk"
-        )
-
-
-def size_text(size: int) -> str:
-    """A size for people: ``999 B``, ``1.4 GB``; powers of 1000, as Zenodo counts."""
-    for unit, scale, digits in (("GB", 1e9, 1), ("MB", 1e6, 1), ("kB", 1e3, 0)):
-        if size >= scale:
-            return f"{size / scale:.{digits}f} {unit}"
-    return f"{size} B"
-
+from dcase_asd.files import cannot_write, stays_inside
+from dcase_asd.progress import Advance, size_text
 
 LARGEST_EXPANSION = 30
 """Times an archive's own size that it may unpack to. Recordings reach 1.5 as a rule; digital
@@ -114,11 +85,7 @@ def unpack(
                 with archive.open(info) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)
             except OSError as error:
-                reason = error.strerror or str(error)
-                way_out = "make room" if error.errno == errno.ENOSPC else "mend that"
-                raise DownloadError(
-                    f"{target}: cannot be written ({reason}); {way_out} and run the command again"
-                ) from error
+                raise DownloadError(cannot_write(target, error)) from error
             advance(info.file_size)
 
 
@@ -155,8 +122,7 @@ def _checked(path: Path, archive: ZipFile) -> list[ZipInfo]:
 
 def _is_file(path: Path, info: ZipInfo) -> bool:
     name = info.filename
-    parts = name.split("/")
-    if re.match(r"$|/|[A-Za-z]:", name) or "\\" in name or ".." in parts:
+    if not stays_inside(name):
         raise DownloadError(f"{path}: holds the path {name!r}, which leads out of it; {_WAY_OUT}")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -175,3 +141,25 @@ def _overlapping(files: list[ZipInfo]) -> bool:
         first.header_offset + first.compress_size > second.header_offset
         for first, second in itertools.pairwise(ordered)
     )
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that can be written below a folder, which need not exist yet."""
+    existing = next(
+        path for path in [folder.absolute(), *folder.absolute().parents] if path.exists()
+    )
+    return shutil.disk_usage(existing).free
+
+
+def require_space(folder: Path, needed: int, purpose: str) -> None:
+    """Refuse to begin what cannot end.
+
+    Raises:
+        DownloadError: There is less than `needed` bytes of room.
+    """
+    free = free_space(folder)
+    if needed > free:
+        raise DownloadError(
+            f"{folder}: {purpose} needs {size_text(needed)} and {size_text(free)} are free; "
+            f"make room for {size_text(needed - free)}, or name a folder on another disk"
+        )

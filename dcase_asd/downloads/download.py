@@ -9,18 +9,12 @@ from functools import partial
 from dcase_asd.downloads.fetch import fetch
 from dcase_asd.downloads.http import Connection, run_parallel
 from dcase_asd.downloads.install import finish, install
-from dcase_asd.downloads.partial import RemoteFile, file_checksum
+from dcase_asd.downloads.partial import RemoteFile, file_checksum, memo_path
 from dcase_asd.downloads.plan import Plan
-from dcase_asd.downloads.request import (
-    STAGED_NOTE,
-    PlannedFile,
-    downloads_folder,
-    incoming_folder,
-    inspect,
-    read_note,
-)
+from dcase_asd.downloads.request import STAGED_NOTE, PlannedFile, inspect, read_note
 from dcase_asd.errors import DcaseAsdError, DownloadError
 from dcase_asd.files import only_writer
+from dcase_asd.folders import DataFolder
 from dcase_asd.progress import Advance, Progress, Silent
 
 
@@ -58,28 +52,24 @@ def download(plan: Plan, progress: Progress | None = None) -> Outcome:
         progress.note(message)
     total = sum(file.size or 0 for file in open_files if file.state in ("absent", "begun"))
     with (
-        only_writer(downloads_folder(request.data, "")),
+        only_writer(DataFolder(request.data).downloads("")),
         Connection(request.mirror, request.patience) as connection,
         progress.bar("All files", total, "bytes") as advance,
     ):
-        tasks = [partial(_get, file, plan, connection, progress, advance) for file in open_files]
+        tasks = [partial(_get, file, connection, progress, advance) for file in open_files]
         results = run_parallel(tasks, request.jobs, connection.stop)
     problems = tuple(str(result) for result in results if isinstance(result, DcaseAsdError))
     return Outcome(len(plan.files) - len(problems), problems)
 
 
 def _get(
-    file: PlannedFile,
-    plan: Plan,
-    connection: Connection,
-    progress: Progress,
-    advance_all: Advance,
+    file: PlannedFile, connection: Connection, progress: Progress, advance_all: Advance
 ) -> None:
     try:
-        if read_note(file.staged / STAGED_NOTE):
-            finish(file, progress)
-        if inspect(file, plan.request).state in ("done", "unpacked"):
-            _clear(file, plan)
+        if note := read_note(file.staged / STAGED_NOTE):
+            finish(file, note, progress)
+        if inspect(file).state in ("done", "unpacked"):
+            _clear(file)
             return
         if file.problem:
             raise DownloadError(file.problem)
@@ -87,25 +77,24 @@ def _get(
             checksum = _check_archive(file, progress)
         else:
             checksum = _fetch(file, connection, progress, advance_all)
-        install(file, file.path, checksum, progress, connection.check_stop)
-        _clear(file, plan)
+        install(file, checksum, progress, connection.check_stop)
+        _clear(file)
     except OSError as error:
-        reason = error.strerror or str(error)
+        where, reason = error.filename2 or error.filename or file.path, error.strerror or str(error)
         raise DownloadError(
-            f"{error.filename or file.path}: {reason}; mend that and run the same command again"
+            f"{where}: {reason}; mend that and run the same command again"
         ) from error
 
 
 def _fetch(
     file: PlannedFile, connection: Connection, progress: Progress, advance_all: Advance
 ) -> str:
+    remote = RemoteFile(file.record.address(file.archive.name), file.size, file.checksum)
     if not file.checksum:
         raise DownloadError(
-            f"{file.record.address(file.archive.name)}: its checksum is known neither here nor "
-            "from the record, so it is not fetched; try again later, or fetch it by hand and use "
-            "--from"
+            f"{remote.url}: its checksum is known neither here nor from the record, so it is not "
+            "fetched; try again later, or fetch it by hand and use --from"
         )
-    remote = RemoteFile(file.record.address(file.archive.name), file.size, file.checksum)
     with progress.bar(file.archive.name, file.size or 0, "bytes") as advance_one:
 
         def advance(count: int) -> None:
@@ -131,11 +120,10 @@ def _check_archive(file: PlannedFile, progress: Progress) -> str:
     return checksum
 
 
-def _clear(file: PlannedFile, plan: Plan) -> None:
+def _clear(file: PlannedFile) -> None:
     """Remove an archive that was fetched, or keep it if that is wanted; never a user's own."""
     shutil.rmtree(file.staged, ignore_errors=True)
-    archive = incoming_folder(plan.request.data, file.edition) / file.archive.name
-    if archive.exists() and plan.request.keep_archives:
-        archive.replace(downloads_folder(plan.request.data, file.edition) / archive.name)
-    archive.unlink(missing_ok=True)
-    archive.with_name(f"{archive.name}.part.json").unlink(missing_ok=True)
+    if file.request.keep_archives and file.incoming.exists():
+        file.incoming.replace(file.kept)
+    file.incoming.unlink(missing_ok=True)
+    memo_path(file.incoming).unlink(missing_ok=True)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from pathlib import Path
 
 import httpx
 
-from dcase_asd.downloads.http import Attempts, Connection, TransientError
+from dcase_asd.downloads.http import Connection, TransientError
 from dcase_asd.downloads.partial import PartialFile, RemoteFile, part_path
 from dcase_asd.errors import DownloadError
+from dcase_asd.files import cannot_write
 from dcase_asd.progress import Advance
 
 REAL_PROGRESS = 1 << 20
 """Bytes beyond all that was there before after which failures are counted anew. A server that
 drops every connection earlier is given up after as many attempts as `Patience` allows."""
-
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def fetch(connection: Connection, remote: RemoteFile, path: Path, advance: Advance) -> str:
@@ -42,17 +40,12 @@ def fetch(connection: Connection, remote: RemoteFile, path: Path, advance: Advan
             advance(part.size)
             return _fetch(connection, remote, part, advance)
     except OSError as error:
-        reason = error.strerror or str(error)
-        way_out = "make room" if error.errno in _FULL_DISK else "mend that"
-        raise DownloadError(
-            f"{part_path(path)}: cannot be written ({reason}); {way_out} and run the same command "
-            "again to go on where it stopped"
-        ) from error
+        said = f"{cannot_write(part_path(path), error)} to go on where it stopped"
+        raise DownloadError(said) from error
 
 
 def _fetch(connection: Connection, remote: RemoteFile, part: PartialFile, advance: Advance) -> str:
-    attempts = Attempts(connection, remote.url)
-    furthest = part.size
+    furthest, failures = part.size, 0
     second_try = False
     while True:
         connection.check_stop()
@@ -61,9 +54,9 @@ def _fetch(connection: Connection, remote: RemoteFile, part: PartialFile, advanc
                 _receive(connection, remote, part, advance)
         except TransientError as fault:
             if part.size >= furthest + REAL_PROGRESS:
-                furthest = part.size
-                attempts.succeed()
-            attempts.fail(fault)
+                furthest, failures = part.size, 0
+            failures += 1
+            connection.wait(remote.url, fault, failures)
             continue
         checksum = part.checksum()
         if remote.digest in ("", checksum):
@@ -96,13 +89,10 @@ def _receive(
             raise TransientError(f"the server announces {total} bytes instead of {remote.size}")
         expected = total if remote.size is None else remote.size
         part.remember(_validator(response))
-        try:
-            for chunk in response.iter_raw():
-                if written := part.append(chunk):
-                    advance(written)
-                connection.check_stop()
-        finally:
-            advance(part.flush())
+        for chunk in response.iter_raw():
+            part.append(chunk)
+            advance(len(chunk))
+            connection.check_stop()
     if expected is not None and part.size > expected:
         size = part.size
         advance(-part.restart())
@@ -114,11 +104,13 @@ def _receive(
 def _begin(response: httpx.Response, part: PartialFile, advance: Advance) -> int | None:
     """Make `part` end where the response begins; returns the whole file's size, if it is said."""
     if response.status_code == httpx.codes.PARTIAL_CONTENT:
-        start, total = _content_range(response)
-        if start != part.size or part.validator not in ("", _validator(response)):
+        text = response.headers.get("Content-Range", "")
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text)
+        same = part.validator in ("", _validator(response))
+        if match is None or int(match[1]) != part.size or not same:
             advance(-part.restart())
             raise TransientError("the file on the server has changed")
-        return total
+        return None if match[2] == "*" else int(match[2])
     # The server sends everything: it ignores ranges, or the file is not the one that was begun.
     # A file that was truncated, if only to the nothing it held, is written out by some file systems
     # as soon as it is closed, which would take a fifth of the time of a fast transfer.
@@ -154,12 +146,3 @@ def _validator(response: httpx.Response) -> str:
     """What tells one state of a file from another: its ETag, else its date."""
     headers = response.headers
     return str(headers.get("ETag") or headers.get("Last-Modified") or "")
-
-
-def _content_range(response: httpx.Response) -> tuple[int, int | None]:
-    """First byte and whole size of a partial response; -1 where it is not said."""
-    text = response.headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text)
-    if match is None:
-        return -1, None
-    return int(match[1]), None if match[2] == "*" else int(match[2])

@@ -11,11 +11,12 @@ from dcase_asd.downloads.archive import archive_comment, list_members, unpack
 from dcase_asd.downloads.fetch import fetch
 from dcase_asd.downloads.http import Connection, Patience
 from dcase_asd.downloads.partial import RemoteFile
-from dcase_asd.downloads.request import incoming_folder, official
+from dcase_asd.downloads.request import official
 from dcase_asd.downloads.zenodo import read_record
 from dcase_asd.editions.publication import LabelSource
 from dcase_asd.errors import DownloadError, EditionError
 from dcase_asd.files import is_litter, only_writer, write_json
+from dcase_asd.folders import DataFolder
 from dcase_asd.progress import Advance, Progress, Silent
 
 
@@ -23,9 +24,11 @@ from dcase_asd.progress import Advance, Progress, Silent
 class LabelPlan:
     """The labels of an edition: where they come from, the folder for them, whether they are there.
 
-    The folder has the shape of an official evaluator, as ``evaluate --ground-truth`` reads it.
+    `folder` stands below the data folder `data`; it has the shape of an official evaluator, as
+    ``evaluate --ground-truth`` reads it.
     """
 
+    data: Path
     edition: str
     source: LabelSource
     folder: Path
@@ -42,8 +45,10 @@ def plan_labels(data: str | Path, editions: Iterable[str]) -> list[LabelPlan]:
     for edition in {edition.name: edition for edition in map(official, editions)}.values():
         if edition.ground_truth is None:
             raise EditionError(f"{edition.name}: no labels of its evaluation set are published")
-        folder = Path(data) / "ground_truth" / edition.name
-        plans.append(LabelPlan(edition.name, edition.ground_truth, folder, folder.exists()))
+        folder = DataFolder(Path(data)).ground_truth(edition.name)
+        plans.append(
+            LabelPlan(Path(data), edition.name, edition.ground_truth, folder, folder.exists())
+        )
     return plans
 
 
@@ -72,20 +77,26 @@ def fetch_labels(
     progress = progress or Silent()
     if plan.there:
         return
-    plan.folder.parent.mkdir(parents=True, exist_ok=True)
     with only_writer(plan.folder.parent):
         temporary = plan.folder.parent / f".unpacking-{plan.edition}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
+        source, origin = plan.source, plan.source.page
         try:
             if checkout is not None:
-                _copy(plan.source, Path(checkout), plan.edition, temporary)
+                _copy(plan, Path(checkout), temporary)
                 progress.note(f"{checkout}: taken as it is; its commit was not checked")
+                origin = f"a folder of the user's, said to be {origin}"
             else:
                 with Connection(mirror, patience) as connection:
                     _fetch(plan, connection, temporary, progress)
-            _require_all(plan.source, temporary, str(checkout or plan.source.page))
-            write_json(temporary / "source.json", _provenance(plan.source, checkout))
+            for path in source.paths:
+                labels = temporary / PurePosixPath(path).name
+                if not labels.is_file() and not any(labels.glob("*.csv")):
+                    where = checkout or source.page
+                    raise DownloadError(f"{where}: holds no labels in {path}; nothing was changed")
+            note = {"source": origin, "licence": source.licence, "terms": source.terms}
+            write_json(temporary / "source.json", note)
             temporary.rename(plan.folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -93,27 +104,26 @@ def fetch_labels(
 
 def _fetch(plan: LabelPlan, connection: Connection, folder: Path, progress: Progress) -> None:
     source = plan.source
-    downloads = incoming_folder(folder.parents[1], plan.edition)
     with progress.bar(f"Labels of {plan.edition}", 0, "bytes") as advance:
-        if source.record:
-            record = read_record(connection, source.record)
-            for name in source.paths:
-                file = record.files.get(name)
-                if file is None:
-                    raise DownloadError(f"{source.page}: holds no {name}; was it replaced?")
-                url = f"{source.page}/files/{name}"
-                fetch(connection, RemoteFile(url, file.size, file.checksum), folder / name, advance)
+        if not source.record:
+            _fetch_repository(plan, connection, folder, advance)
             return
-        archive = downloads / f"{source.repository.partition('/')[2]}-{source.commit}.zip"
-        if not archive.exists():
-            fetch(connection, RemoteFile(source.archive), archive, advance)
-        _take_labels(source, archive, folder, advance, connection)
+        record = read_record(connection, source.record)
+        for name in source.paths:
+            if name not in record.files:
+                raise DownloadError(f"{source.page}: holds no {name}; was it replaced?")
+            fetch(connection, record.files[name], folder / name, advance)
 
 
-def _take_labels(
-    source: LabelSource, archive: Path, folder: Path, advance: Advance, connection: Connection
+def _fetch_repository(
+    plan: LabelPlan, connection: Connection, folder: Path, advance: Advance
 ) -> None:
     """Unpack the labels of a repository's archive, if it is of the right commit."""
+    source = plan.source
+    name = f"{source.repository.partition('/')[2]}-{source.commit}.zip"
+    archive = DataFolder(plan.data).downloads(plan.edition) / "incoming" / name
+    if not archive.exists():
+        fetch(connection, RemoteFile(source.archive), archive, advance)
     if not archive_comment(archive).startswith(source.commit):
         archive.unlink()
         raise DownloadError(
@@ -130,9 +140,10 @@ def _take_labels(
     archive.unlink()
 
 
-def _copy(source: LabelSource, checkout: Path, edition: str, folder: Path) -> None:
+def _copy(plan: LabelPlan, checkout: Path, folder: Path) -> None:
+    source = plan.source
     name = source.repository.partition("/")[2]
-    roots = [checkout, checkout / name, checkout / edition] if name else [checkout]
+    roots = [checkout, checkout / name, checkout / plan.edition] if name else [checkout]
     for root in roots:
         if not any((root / path).exists() for path in source.paths):
             continue
@@ -158,17 +169,3 @@ def _place(source: LabelSource, path: str) -> str | None:
     if folder in source.paths and name.endswith(".csv"):
         return path
     return path if not folder and name.upper().startswith(("LICENSE", "LICENCE")) else None
-
-
-def _require_all(source: LabelSource, folder: Path, where: str) -> None:
-    for path in source.paths:
-        labels = folder / PurePosixPath(path).name
-        if not labels.is_file() and not any(labels.glob("*.csv")):
-            raise DownloadError(f"{where}: holds no labels in {path}; nothing was changed")
-
-
-def _provenance(source: LabelSource, checkout: str | Path | None) -> dict[str, str]:
-    origin = (
-        source.page if checkout is None else f"a folder of the user's, said to be {source.page}"
-    )
-    return {"source": origin, "licence": source.licence, "terms": source.terms}

@@ -1,18 +1,17 @@
-"""Several transfers at once, with one place where Ctrl-C arrives."""
+"""Requests that bear a server's faults, and several of them at once, which Ctrl-C stops."""
 
 from __future__ import annotations
 
-import queue
 import ssl
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Self, TypeVar
 
 import httpx
 
@@ -93,12 +92,7 @@ class Connection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._client.close()
 
     def address(self, url: str) -> str:
@@ -133,6 +127,64 @@ class Connection:
             unreachable = isinstance(error, (httpx.ConnectError, httpx.ProxyError))
             raise TransientError(_one_line(error), unreachable=unreachable) from error
 
+    def read(self, url: str, most: int) -> bytes:
+        """A short answer, asked for again until it comes; what is longer is cut off.
+
+        Args:
+            url: What to ask for.
+            most: About how many bytes to read.
+
+        Raises:
+            UnreachableError: The server cannot be reached.
+            DownloadError: It refuses, or keeps failing.
+        """
+        failures = 0
+        while True:
+            answer = bytearray()
+            try:
+                with self.get(url) as response:
+                    for chunk in response.iter_raw():
+                        answer += chunk
+                        if len(answer) > most:
+                            break
+                return bytes(answer)
+            except TransientError as fault:
+                failures += 1
+                self.wait(url, fault, failures)
+
+    def wait(self, url: str, fault: TransientError, failures: int) -> None:
+        """Wait before the next attempt.
+
+        A server that answered before is waited for when it cannot be reached, as it may be starting
+        again; one that never did is not.
+
+        Args:
+            url: What was asked for.
+            fault: What came of it.
+            failures: How many there were in a row.
+
+        Raises:
+            UnreachableError: There was no way to any server yet.
+            DownloadError: There is no next attempt.
+        """
+        patience, address = self.patience, self.address(url)
+        if fault.unreachable and not self.reached:
+            raise UnreachableError(
+                f"{address}: cannot be reached ({fault}); check the network and the proxy, "
+                "or name a --mirror"
+            ) from fault
+        if failures >= patience.attempts:
+            raise DownloadError(f"{address}: {fault}, {failures} times; {_AGAIN}") from fault
+        pause = min(patience.first_pause * 2 ** (failures - 1), patience.longest_pause)
+        if fault.pause is not None:
+            if fault.pause > patience.longest_request:
+                raise DownloadError(
+                    f"{address}: {fault}; the server asks to come back in {fault.pause:.0f} s: "
+                    f"then {_AGAIN}"
+                ) from fault
+            pause = fault.pause
+        self.pause(pause)
+
     def check_stop(self) -> None:
         """End this thread's work if the command was stopped.
 
@@ -150,63 +202,6 @@ class Connection:
         """
         self.stop.wait(seconds)
         self.check_stop()
-
-
-class Attempts:
-    """Counts failures in a row and waits between them."""
-
-    def __init__(self, connection: Connection, url: str) -> None:
-        self._connection, self._url = connection, url
-        self._failures = 0
-
-    def succeed(self) -> None:
-        """Real progress was made: the next failure is the first again."""
-        self._failures = 0
-
-    def fail(self, fault: TransientError) -> None:
-        """Wait before the next attempt.
-
-        A server that answered before is waited for when it cannot be reached, as it may be starting
-        again; one that never did is not.
-
-        Raises:
-            UnreachableError: There was no way to any server yet.
-            DownloadError: There is no next attempt.
-        """
-        patience = self._connection.patience
-        self._failures += 1
-        address = self._connection.address(self._url)
-        if fault.unreachable and not self._connection.reached:
-            raise UnreachableError(
-                f"{address}: cannot be reached ({fault}); check the network and the proxy, "
-                "or name a --mirror"
-            ) from fault
-        if self._failures >= patience.attempts:
-            raise DownloadError(f"{address}: {fault}, {self._failures} times; {_AGAIN}") from fault
-        pause = min(patience.first_pause * 2 ** (self._failures - 1), patience.longest_pause)
-        if fault.pause is not None:
-            if fault.pause > patience.longest_request:
-                raise DownloadError(
-                    f"{address}: {fault}; the server asks to come back in {fault.pause:.0f} s: "
-                    f"then {_AGAIN}"
-                ) from fault
-            pause = fault.pause
-        self._connection.pause(pause)
-
-
-def with_patience(connection: Connection, url: str, action: Callable[[], T]) -> T:
-    """Repeat a short request until it works.
-
-    Raises:
-        UnreachableError: The server cannot be reached.
-        DownloadError: It refuses, or keeps failing.
-    """
-    attempts = Attempts(connection, url)
-    while True:
-        try:
-            return action()
-        except TransientError as fault:
-            attempts.fail(fault)
 
 
 @cache
@@ -265,9 +260,12 @@ def run_parallel(
     Raises:
         BaseException: What interrupted the caller, or an error that is no `DcaseAsdError`.
     """
-    pool = _Pool(tasks, stop)
+    waiting = deque(enumerate(tasks))
+    results: dict[int, T | DcaseAsdError] = {}
+    unexpected: list[BaseException] = []
     threads = [
-        threading.Thread(target=pool.work, daemon=True) for _ in range(min(workers, len(tasks)))
+        threading.Thread(target=_work, args=(waiting, results, unexpected, stop), daemon=True)
+        for _ in range(min(workers, len(tasks)))
     ]
     for thread in threads:
         thread.start()
@@ -279,30 +277,26 @@ def run_parallel(
         for thread in threads:
             thread.join(SECONDS_TO_STOP / len(threads))
         raise
-    if pool.unexpected:
-        raise pool.unexpected[0]
-    return [pool.results[index] for index in range(len(tasks))]
+    if unexpected:
+        raise unexpected[0]
+    return [results[index] for index in range(len(tasks))]
 
 
-class _Pool(Generic[T]):
-    def __init__(self, tasks: Sequence[Callable[[], T]], stop: threading.Event) -> None:
-        self.tasks, self.stop = tasks, stop
-        self.waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for index in range(len(tasks)):
-            self.waiting.put(index)
-        self.results: dict[int, T | DcaseAsdError] = {}
-        self.unexpected: list[BaseException] = []
-
-    def work(self) -> None:
-        while not self.stop.is_set():
-            try:
-                index = self.waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                self.results[index] = self.tasks[index]()
-            except DcaseAsdError as error:
-                self.results[index] = error
-            except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
-                self.unexpected.append(error)
-                self.stop.set()
+def _work(
+    waiting: deque[tuple[int, Callable[[], T]]],
+    results: dict[int, T | DcaseAsdError],
+    unexpected: list[BaseException],
+    stop: threading.Event,
+) -> None:
+    while not stop.is_set():
+        try:
+            index, task = waiting.popleft()
+        except IndexError:
+            return
+        try:
+            results[index] = task()
+        except DcaseAsdError as error:
+            results[index] = error
+        except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
+            unexpected.append(error)
+            stop.set()

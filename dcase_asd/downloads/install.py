@@ -7,12 +7,13 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dcase_asd.clips.name import SPLIT_FOLDERS
 from dcase_asd.clips.tree import archive_layout, is_noise_clip
 from dcase_asd.downloads.archive import list_members, require_space, unpack
-from dcase_asd.downloads.request import STAGED_NOTE, PlannedFile, read_note
-from dcase_asd.errors import DataError, DownloadError
+from dcase_asd.downloads.request import STAGED_NOTE, PlannedFile
+from dcase_asd.errors import DownloadError
 from dcase_asd.files import write_json
 from dcase_asd.progress import Progress
 
@@ -21,11 +22,7 @@ _MOVING = threading.Lock()
 
 
 def install(
-    file: PlannedFile,
-    archive: Path,
-    checksum: str,
-    progress: Progress,
-    check_stop: Callable[[], None],
+    file: PlannedFile, checksum: str, progress: Progress, check_stop: Callable[[], None]
 ) -> None:
     """Unpack an archive beside its place, then move it there.
 
@@ -33,8 +30,7 @@ def install(
     interrupted before is thrown away, what is interrupted afterwards is moved by the next run.
 
     Args:
-        file: What the archive is.
-        archive: The archive, its checksum already verified where one is known.
+        file: The archive, its checksum already verified where one is known.
         checksum: Its checksum as ``md5:…``; if `file` knows none it is noted, not trusted.
         progress: Told about the unpacking.
         check_stop: Called now and then; what it raises ends the unpacking.
@@ -43,15 +39,19 @@ def install(
         DownloadError: The archive is damaged, dangerous, not the expected one, or the disk full.
         DataError: It does not hold the clips of one machine.
     """
+    archive = file.path
     members = list_members(archive)
     layout = archive_layout(members, str(archive))
-
-    def place(name: str) -> str | None:
-        path = layout(name)
-        return path if path and (not file.noise_only or is_noise_clip(path)) else None
-
-    chosen = {name: path for name in members if (path := place(name))}
-    held = {path.split("/")[0] for name in members if "/" in (path := layout(name) or "")}
+    inside = {name: path for name in members if (path := layout(name))}
+    chosen = {
+        name: path
+        for name, path in inside.items()
+        if not file.request.noise_only or is_noise_clip(path)
+    }
+    held, taken = (
+        {path.split("/")[0] for path in paths if "/" in path}
+        for paths in (inside.values(), chosen.values())
+    )
     if not file.checksum and not held.issuperset(file.record.folders):
         missing = ", ".join(sorted(set(file.record.folders) - held))
         raise DownloadError(
@@ -63,32 +63,27 @@ def install(
     size = sum(members[name] for name in chosen)
     require_space(parent, size, f"unpacking {file.archive.name}")
     temporary = parent / f".unpacking-{file.archive.name}"
-    if temporary.exists():
-        shutil.rmtree(temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
     (temporary / "machine").mkdir(parents=True)
     try:
         with progress.bar(f"Unpacking {file.archive.name}", size, "bytes") as advance:
             unpack(archive, temporary / "machine", chosen.get, advance, check_stop)
-        folders = {path.split("/")[0] for path in chosen.values() if "/" in path}
         note = {
             "archive": file.archive.name,
             "size": archive.stat().st_size,
             "checksum": checksum,
-            "folders": sorted(folders & SPLIT_FOLDERS.keys()),
-            "noise_only": file.noise_only,
+            "folders": sorted(taken & SPLIT_FOLDERS.keys()),
+            "noise_only": file.request.noise_only,
         }
         write_json(temporary / STAGED_NOTE, note)
         temporary.rename(file.staged)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    finish(file, progress)
+    finish(file, note, progress)
 
 
-def finish(file: PlannedFile, progress: Progress) -> None:
+def finish(file: PlannedFile, note: dict[str, Any], progress: Progress) -> None:
     """Move what was unpacked to its place, also where an earlier run was interrupted in this."""
-    note = read_note(file.staged / STAGED_NOTE)
-    if note is None:
-        raise DataError(f"{file.staged}: not left by this program; move it away and run again")
     with _MOVING:
         kept = _move(file.staged / "machine", file.target)
     if kept:
@@ -105,11 +100,9 @@ def _move(staged: Path, target: Path) -> int:
     """
     if not staged.exists():
         return 0  # moved before the interruption
-    if not target.exists():
-        staged.rename(target)
-        return 0
     if target.is_dir() and not any(target.iterdir()):
         target.rmdir()
+    if not target.exists():
         staged.rename(target)
         return 0
     kept = 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dcase_asd.downloads.archive import free_space, list_members, size_text
+from dcase_asd.downloads.archive import free_space, list_members
 from dcase_asd.downloads.http import Connection, UnreachableError
-from dcase_asd.downloads.request import PlannedFile, Request, inspect, select
+from dcase_asd.downloads.request import PlannedFile, Request, select
 from dcase_asd.downloads.zenodo import ZenodoRecord, read_record
 from dcase_asd.editions.publication import Part
 from dcase_asd.errors import DataError, DownloadError
+from dcase_asd.progress import size_text
 
 UNPACKED_RATIO = 1.4
 """Size of the clips over size of their zip, where only the latter is known. The 5550 clips of
@@ -62,47 +63,44 @@ def plan_download(request: Request) -> Plan:
     """
     if request.source is not None and not request.source.is_dir():
         raise DataError(f"{request.source}: no folder; --from names the folder of your zips")
-    wanted = [inspect(file, request) for file in select(request)]
-    notes: list[str] = []
+    wanted = select(request)
     records: dict[int, ZenodoRecord] = {}
-    failures: dict[int, DownloadError] = {}
-    open_records = {file.record.number for file in wanted if _asks_record(file, request)}
-    if open_records:
+    notes: list[str] = []
+    unreachable = ""
+    if numbers := sorted({file.record.number for file in wanted if _asks_record(file)}):
         with Connection(request.mirror, request.patience) as connection:
-            for number in sorted(open_records):
+            for number in numbers:
                 try:
                     records[number] = read_record(connection, number)
                 except DownloadError as error:
-                    failures[number] = error
+                    notes = notes or [f"sizes and checksums could not be read: {error}"]
                     if isinstance(error, UnreachableError):
+                        unreachable = str(error)
                         break
-    if failures:
-        notes.append(f"sizes and checksums could not be read: {next(iter(failures.values()))}")
-    files = [_describe(file, records.get(file.record.number), request) for file in wanted]
+    files = [_describe(file, records.get(file.record.number)) for file in wanted]
     archives, unpacked = _room(files, request)
-    unreachable = [str(e) for e in failures.values() if isinstance(e, UnreachableError)]
     return Plan(
         request=request,
         files=tuple(files),
         licences=_licences(files, records),
         notes=tuple(notes),
-        unreachable=next(iter(unreachable), ""),
+        unreachable=unreachable,
         archives_size=archives,
         unpacked_size=unpacked,
         free=free_space(request.data),
     )
 
 
-def _asks_record(file: PlannedFile, request: Request) -> bool:
+def _asks_record(file: PlannedFile) -> bool:
     """Whether the record has to say something about a file."""
-    if file.complete or file.state == "unpacked" or request.source is not None:
+    if file.complete or file.state == "unpacked" or file.request.source is not None:
         return False
     return file.state != "archive" or not file.checksum
 
 
-def _describe(file: PlannedFile, record: ZenodoRecord | None, request: Request) -> PlannedFile:
+def _describe(file: PlannedFile, record: ZenodoRecord | None) -> PlannedFile:
     """Add what the record says."""
-    if record is None or not _asks_record(file, request):
+    if record is None or not _asks_record(file):
         return file
     published = record.files.get(file.archive.name)
     if published is None:
@@ -127,7 +125,7 @@ def _room(files: list[PlannedFile], request: Request) -> tuple[int, int]:
 
 
 def _unpacked(file: PlannedFile) -> int:
-    if file.state == "unpacked" or file.noise_only or file.size is None:
+    if file.state == "unpacked" or file.request.noise_only or file.size is None:
         return 0
     if file.state == "archive":
         try:

@@ -15,6 +15,7 @@ from dcase_asd.editions.edition import Edition, load_edition, official_editions
 from dcase_asd.editions.publication import PART_FOLDERS, PARTS, Archive, Part, Record
 from dcase_asd.errors import EditionError, nearest_name
 from dcase_asd.files import read_json
+from dcase_asd.folders import DataFolder
 
 State = Literal["done", "own", "unpacked", "archive", "begun", "absent"]
 """``done``: downloaded and unpacked earlier; ``own``: clips are there that somebody else unpacked;
@@ -55,28 +56,25 @@ class PlannedFile:
     """One published archive and what is to be done about it.
 
     Attributes:
-        folders: Split folders of the machine that it fills.
+        request: What it is a part of.
         target: The machine's folder in the data tree.
-        path: Where the archive lies or will lie.
-        note: Where it is noted that the archive was unpacked.
+        found: Where the archive lies, None where it does not.
         size: Bytes of the archive, None where not known.
         checksum: As ``md5:…``, empty where not known.
         fetched: Bytes that have come already.
         problem: Why it cannot be had; empty where it can.
     """
 
+    request: Request
     edition: str
     part: Part
     archive: Archive
     record: Record
-    folders: tuple[str, ...]
-    noise_only: bool
     target: Path
-    path: Path
-    note: Path
-    state: State
-    size: int | None
-    checksum: str
+    found: Path | None = None
+    state: State = "absent"
+    size: int | None = None
+    checksum: str = ""
     fetched: int = 0
     problem: str = ""
 
@@ -86,19 +84,34 @@ class PlannedFile:
         return self.state in ("done", "own")
 
     @property
+    def folders(self) -> tuple[str, ...]:
+        """Split folders of the machine that it fills."""
+        return (SUPPLEMENTAL,) if self.request.noise_only else self.record.folders
+
+    @property
     def staged(self) -> Path:
         """Where the unpacked archive lies until it is moved to its place, on the same disk."""
         return self.target.parent / f".unpacked-{self.archive.name}"
 
+    @property
+    def kept(self) -> Path:
+        """Where the archive lies that is kept."""
+        return DataFolder(self.request.data).downloads(self.edition) / self.archive.name
 
-def downloads_folder(data: Path, edition: str) -> Path:
-    """Where archives of an edition are kept, and the notes of which were unpacked."""
-    return data / "downloads" / edition
+    @property
+    def incoming(self) -> Path:
+        """Where the archive lies that goes as soon as it is unpacked."""
+        return self.kept.parent / "incoming" / self.archive.name
 
+    @property
+    def path(self) -> Path:
+        """Where the archive lies or will lie."""
+        return self.found or self.incoming
 
-def incoming_folder(data: Path, edition: str) -> Path:
-    """Where archives lie that go as soon as they are unpacked."""
-    return downloads_folder(data, edition) / "incoming"
+    @property
+    def note(self) -> Path:
+        """Where it is noted that the archive was unpacked."""
+        return _note_beside(self.kept)
 
 
 def read_note(path: Path) -> dict[str, Any] | None:
@@ -122,7 +135,7 @@ def official(name: str) -> Edition:
 
 
 def select(request: Request) -> list[PlannedFile]:
-    """The archives that a request names; nothing is looked up yet.
+    """The archives that a request names, and what of them is there; no server is asked yet.
 
     Raises:
         EditionError: An edition does not exist, or publishes nothing of what is wanted.
@@ -143,9 +156,8 @@ def select(request: Request) -> list[PlannedFile]:
             raise EditionError(
                 f"{what}: has no machine {machine}; {nearest_name(machine, machines)}"
             )
-    return [
-        file for file in files if not request.machines or file.archive.machine in request.machines
-    ]
+    wanted = request.machines or machines
+    return [inspect(file) for file in files if file.archive.machine in wanted]
 
 
 def _files(edition: Edition, part: Part, request: Request) -> Iterator[PlannedFile]:
@@ -153,26 +165,14 @@ def _files(edition: Edition, part: Part, request: Request) -> Iterator[PlannedFi
     if request.noise_only and SUPPLEMENTAL not in record.folders:
         return
     raw = request.data / edition.folder / PART_FOLDERS[part] / "raw"
-    downloads = downloads_folder(request.data, edition.name)
     for archive in record.archives:
-        yield PlannedFile(
-            edition=edition.name,
-            part=part,
-            archive=archive,
-            record=record,
-            folders=(SUPPLEMENTAL,) if request.noise_only else record.folders,
-            noise_only=request.noise_only,
-            # Clips are moved within one disk, also where a machine's folder is a link to another.
-            target=(raw / archive.machine).resolve(),
-            path=incoming_folder(request.data, edition.name) / archive.name,
-            note=downloads / f"{archive.name}.json",
-            state="absent",
-            size=None,
-            checksum=f"md5:{archive.md5}" if archive.md5 else "",
-        )
+        # Clips are moved within one disk, also where a machine's folder is a link to another.
+        target = (raw / archive.machine).resolve()
+        checksum = f"md5:{archive.md5}" if archive.md5 else ""
+        yield PlannedFile(request, edition.name, part, archive, record, target, checksum=checksum)
 
 
-def inspect(file: PlannedFile, request: Request) -> PlannedFile:
+def inspect(file: PlannedFile) -> PlannedFile:
     """Look what is there of a file."""
     note = read_note(file.note)
     if note and _covers(note, file) and _has_clips(file, note["folders"]):
@@ -183,57 +183,54 @@ def inspect(file: PlannedFile, request: Request) -> PlannedFile:
         return replace(file, state="unpacked", size=staged["size"])
     if not staged and _has_clips(file, file.folders):
         return replace(file, state="own")
-    return _find_archive(file, request)
-
-
-def _find_archive(file: PlannedFile, request: Request) -> PlannedFile:
-    """Look whether the archive, or its beginning, lies where it may."""
-    if request.source is not None:
-        brought = _brought_archive(file, request.source, request)
-        if brought is None:
-            wanted = request.source / file.edition / file.archive.name
-            return replace(file, problem=f"{wanted}: not there; put it there, or leave out --from")
-        return _with_archive(file, brought)
-    for path in (file.note.with_suffix(""), file.path):
-        if path.exists():
-            return _with_archive(file, path)
-    part = part_path(file.path)
-    return replace(file, state="begun", fetched=part.stat().st_size) if part.exists() else file
-
-
-def _brought_archive(file: PlannedFile, source: Path, request: Request) -> Path | None:
-    """A zip that the user brought: in a folder called after its edition, or in the folder itself.
-
-    Several years have archives of one name (``dev_fan.zip``). Beside each other in one folder they
-    cannot be told apart, so there one counts only if its checksum is known or its name is unique.
-    """
-    edition = load_edition(file.edition)
-    for folder in (file.edition, edition.folder, str(edition.year)):
-        if (source / folder / file.archive.name).is_file():
-            return source / folder / file.archive.name
-    path = source / file.archive.name
-    if not path.is_file():
-        return None
-    names = Counter(
-        archive.name
-        for name in {official(name).name for name in request.editions}
-        for record in load_edition(name).records.values()
-        for archive in record.archives
-    )
-    return path if file.checksum or names[path.name] == 1 else None
+    return _find_archive(file)
 
 
 def _covers(note: dict[str, Any], file: PlannedFile) -> bool:
     """Whether what was unpacked is all that is wanted."""
-    return file.noise_only or not note["noise_only"]
+    return file.request.noise_only or not note["noise_only"]
 
 
 def _has_clips(file: PlannedFile, folders: Iterable[str]) -> bool:
     return all(holds_clips(file.target / folder) for folder in folders)
 
 
-def _with_archive(file: PlannedFile, path: Path) -> PlannedFile:
-    note = read_note(path.with_name(path.name + ".json"))
-    size = path.stat().st_size
-    checksum = file.checksum or (note["checksum"] if note else "")
-    return replace(file, path=path, state="archive", size=size, checksum=checksum, fetched=size)
+def _find_archive(file: PlannedFile) -> PlannedFile:
+    """Look whether the archive, or its beginning, lies where it may."""
+    source = file.request.source
+    places = [file.kept, file.incoming] if source is None else _brought_archives(file, source)
+    for path in places:
+        if path.is_file():
+            note = read_note(_note_beside(path))
+            size, checksum = path.stat().st_size, file.checksum or (note or {}).get("checksum", "")
+            return replace(
+                file, found=path, state="archive", size=size, checksum=checksum, fetched=size
+            )
+    if source is not None:
+        wanted = source / file.edition / file.archive.name
+        return replace(file, problem=f"{wanted}: not there; put it there, or leave out --from")
+    part = part_path(file.incoming)
+    return replace(file, state="begun", fetched=part.stat().st_size) if part.exists() else file
+
+
+def _brought_archives(file: PlannedFile, source: Path) -> list[Path]:
+    """Where a zip counts that the user brought: below its edition's folder, or beside others.
+
+    Several years have archives of one name (``dev_fan.zip``). Beside each other in one folder they
+    cannot be told apart, so there one counts only if its checksum is known or its name is unique.
+    """
+    edition, name = load_edition(file.edition), file.archive.name
+    folders = [file.edition, edition.folder, str(edition.year)]
+    names = Counter(
+        archive.name
+        for other in {official(other).name for other in file.request.editions}
+        for record in load_edition(other).records.values()
+        for archive in record.archives
+    )
+    if file.checksum or names[name] == 1:
+        folders.append("")
+    return [source / folder / name for folder in folders]
+
+
+def _note_beside(archive: Path) -> Path:
+    return archive.with_name(f"{archive.name}.json")

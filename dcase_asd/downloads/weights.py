@@ -78,17 +78,22 @@ def fetch_weights(
     folder = checkpoint.folder(plugin)
     with only_writer(folder), Connection(mirror, patience) as connection:
         for file in checkpoint.files:
-            if (folder / file.name).is_file():
-                _check(folder / file.name, file)
-            elif not file.url:
+            path = folder / file.name
+            if path.is_file():
+                if file.sha256 and file_checksum(path, "sha256") != file.sha256:
+                    raise DownloadError(
+                        f"{path}: not the published file, as its SHA-256 is another; "
+                        "delete it and run again"
+                    )
+                continue
+            if not file.url:
                 raise BackboneError(
                     f"{checkpoint.name}: cannot be fetched; {by_hand(plugin, checkpoint)}"
                 )
-            else:
-                try:
-                    _fetch(connection, file, folder / file.name, progress)
-                except DownloadError as error:
-                    raise DownloadError(f"{error}; or {by_hand(plugin, checkpoint)}") from error
+            try:
+                _fetch(connection, file, path, progress)
+            except DownloadError as error:
+                raise DownloadError(f"{error}; or {by_hand(plugin, checkpoint)}") from error
     return checkpoint.path(plugin)
 
 
@@ -101,10 +106,3 @@ def _fetch(connection: Connection, file: WeightFile, path: Path, progress: Progr
     if is_page and not file.sha256:
         path.unlink()
         raise DownloadError(f"{connection.address(file.url)}: a web page came instead of weights")
-
-
-def _check(path: Path, file: WeightFile) -> None:
-    if file.sha256 and file_checksum(path, "sha256") != file.sha256:
-        raise DownloadError(
-            f"{path}: not the published file, as its SHA-256 is another; delete it and run again"
-        )

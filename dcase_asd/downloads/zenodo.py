@@ -10,18 +10,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from dcase_asd.downloads.http import Connection, with_patience
+from dcase_asd.downloads.http import Connection
+from dcase_asd.downloads.partial import RemoteFile
+from dcase_asd.editions.publication import ZENODO
 from dcase_asd.errors import DownloadError
 
 _LARGEST_ANSWER = 16 << 20
-
-
-@dataclass(frozen=True)
-class ZenodoFile:
-    """A file of a record: its size in bytes and its checksum (``md5:…``)."""
-
-    size: int
-    checksum: str
 
 
 @dataclass(frozen=True)
@@ -29,7 +23,7 @@ class ZenodoRecord:
     """A record as its API describes it; `licence` is empty where it says none."""
 
     licence: str
-    files: dict[str, ZenodoFile]
+    files: dict[str, RemoteFile]
 
 
 def read_record(connection: Connection, number: int) -> ZenodoRecord:
@@ -39,33 +33,21 @@ def read_record(connection: Connection, number: int) -> ZenodoRecord:
         UnreachableError: There is no way to the API.
         DownloadError: It refuses, or does not answer as documented.
     """
-    url = f"https://zenodo.org/api/records/{number}"
-
-    def ask() -> bytes:
-        answer = bytearray()
-        with connection.get(url) as response:
-            for chunk in response.iter_raw():
-                answer += chunk
-                if len(answer) > _LARGEST_ANSWER:
-                    break
-        return bytes(answer)
-
-    answer = with_patience(connection, url, ask)
+    url = f"{ZENODO}/api/records/{number}"
     try:
-        return _parse(json.loads(answer))
+        answer: dict[str, Any] = json.loads(connection.read(url, _LARGEST_ANSWER))
+        licence = answer.get("metadata", {}).get("license") or {}
+        files = {
+            str(file["key"]): RemoteFile(
+                f"{ZENODO}/records/{number}/files/{file['key']}",
+                int(file["size"]),
+                str(file["checksum"]),
+            )
+            for file in answer["files"]
+        }
+        return ZenodoRecord(str(licence.get("id", "")), files)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DownloadError(
             f"{connection.address(url)}: no description of a Zenodo record "
             f"({type(error).__name__}: {error}); check the --mirror, or try again later"
         ) from error
-
-
-def _parse(answer: dict[str, Any]) -> ZenodoRecord:
-    licence = answer.get("metadata", {}).get("license") or {}
-    return ZenodoRecord(
-        licence=str(licence.get("id", "")),
-        files={
-            str(file["key"]): ZenodoFile(int(file["size"]), str(file["checksum"]))
-            for file in answer["files"]
-        },
-    )

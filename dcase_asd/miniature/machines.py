@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -27,17 +27,18 @@ Domain = Literal["source", "target"]
 class MachineType:
     """A machine of the miniature.
 
-    `rate` in Hz (see `miniature_sounds.Voice`); `speed` the key of the speed attribute and its
-    values, three of the source and two of the target domain; `load` a key and the values for none
-    and full. Both are empty where the challenge withholds attributes (the machine runs at the same
-    operating points all the same). `supplement` is what its supplemental clips hold.
+    `rate` in Hz (see `sounds.Voice`); `speed` the key of the speed attribute and its values, three
+    of the source and two of the target domain; `load` a key and the values for none and full, all
+    of them separated by spaces. Both are empty where the challenge withholds attributes (the
+    machine runs at the same operating points all the same). `supplement` is what its supplemental
+    clips hold.
     """
 
     name: str
     family: Family
     rate: float
-    speed: tuple[str, ...] = ()
-    load: tuple[str, ...] = ()
+    speed: str = ""
+    load: str = ""
     supplement: Literal["machine", "noise"] = "noise"
 
 
@@ -90,55 +91,26 @@ class PlannedClip:
 _SPEEDS: dict[Domain, tuple[float, ...]] = {"source": (0.85, 1.0, 1.15), "target": (0.7, 1.35)}
 """Speeds of a domain relative to nominal, in the order of `MachineType.speed`."""
 
-_FAN = MachineType(
-    "fan", "noisy", 55, ("rpm", "900", "1050", "1200", "750", "1400"), ("duct", "open", "half")
-)
+_FAN = MachineType("fan", "noisy", 55, "rpm 900 1050 1200 750 1400", "duct open half")
 _SLIDER = MachineType("slider", "impulsive", 4.0)
 _DEV_2025 = (
-    MachineType(
-        "ToyCar",
-        "tonal",
-        95,
-        ("spd", "28V", "31V", "34V", "25V", "40V"),
-        ("car", "A1", "B2"),
-        "machine",
-    ),
+    MachineType("ToyCar", "tonal", 95, "spd 28V 31V 34V 25V 40V", "car A1 B2", "machine"),
     MachineType("ToyTrain", "tonal", 70),
     MachineType("bearing", "tonal", 120, supplement="machine"),
     _FAN,
-    MachineType(
-        "gearbox", "tonal", 150, ("volt", "1.0", "1.5", "2.0", "0.6", "3.0"), ("wt", "0", "100")
-    ),
+    MachineType("gearbox", "tonal", 150, "volt 1.0 1.5 2.0 0.6 3.0", "wt 0 100"),
     _SLIDER,
-    MachineType(
-        "valve",
-        "impulsive",
-        3.0,
-        ("pat", "01", "02", "03", "00", "04"),
-        ("panel", "open", "bs-c"),
-        "machine",
-    ),
+    MachineType("valve", "impulsive", 3.0, "pat 01 02 03 00 04", "panel open bs-c", "machine"),
 )
 _EVAL_2025 = (
     MachineType("AutoTrash", "impulsive", 2.5, supplement="machine"),
-    MachineType("BandSealer", "tonal", 80, ("v", "2", "3", "4", "1", "5"), ("belt", "new", "worn")),
-    MachineType(
-        "CoffeeGrinder", "noisy", 90, ("grind", "3", "4", "5", "2", "7"), ("bean", "lo", "hi")
-    ),
-    MachineType(
-        "HomeCamera", "tonal", 180, ("pan", "20", "40", "60", "10", "90"), ("tilt", "0", "30")
-    ),
+    MachineType("BandSealer", "tonal", 80, "v 2 3 4 1 5", "belt new worn"),
+    MachineType("CoffeeGrinder", "noisy", 90, "grind 3 4 5 2 7", "bean lo hi"),
+    MachineType("HomeCamera", "tonal", 180, "pan 20 40 60 10 90", "tilt 0 30"),
     MachineType("Polisher", "noisy", 130, supplement="machine"),
     MachineType("ScrewFeeder", "impulsive", 6.0),
     MachineType("ToyPet", "impulsive", 3.5),
-    MachineType(
-        "ToyRCCar",
-        "tonal",
-        110,
-        ("spd", "35V", "40V", "45V", "30V", "60V"),
-        ("dir", "F", "B"),
-        "machine",
-    ),
+    MachineType("ToyRCCar", "tonal", 110, "spd 35V 40V 45V 30V 60V", "dir F B", "machine"),
 )
 _FOLDERS = (
     *(
@@ -181,13 +153,7 @@ def plan(editions: Sequence[str] | None, counts: ClipCounts | None) -> list[Mach
                 f"the miniature holds no edition {edition!r}; {nearest_name(edition, EDITIONS)}"
             )
     return [
-        MachineFolder(
-            folder.edition,
-            folder.stage,
-            folder.machine,
-            folder.sections,
-            counts if counts is not None else folder.counts,
-        )
+        folder if counts is None else replace(folder, counts=counts)
         for folder in _FOLDERS
         if folder.edition in wanted
     ]
@@ -213,7 +179,11 @@ def plan_clips(folder: MachineFolder, seed: int) -> list[PlannedClip]:
         if folder.stage == "eval":
             key = f"{folder.path}/{section}/order"
             order = generator(seed, key).permutation(len(tests))
-            tests = [_blind(tests[place], index) for index, place in enumerate(order)]
+            # Their names say nothing.
+            tests = [
+                replace(tests[place], name=f"section_{section}_{index:04d}.wav", attributes=())
+                for index, place in enumerate(order)
+            ]
         clips += tests
         if folder.edition == "dcase2025":
             clips += _supplements(folder, section)
@@ -251,18 +221,6 @@ def _clip(
     )
 
 
-def _blind(clip: PlannedClip, index: int) -> PlannedClip:
-    """The clip under a name that says nothing."""
-    return PlannedClip(
-        folder="test",
-        name=f"section_{clip.section}_{index:04d}.wav",
-        section=clip.section,
-        domain=clip.domain,
-        operation=clip.operation,
-        fault=clip.fault,
-    )
-
-
 def _supplements(folder: MachineFolder, section: str) -> Iterator[PlannedClip]:
     role = folder.machine.supplement
     for index in range(folder.counts.supplemental):
@@ -290,8 +248,10 @@ def _operating_point(
     operation = Operation(speed=speeds[place], load=float(loaded))
     if not machine.speed:
         return operation, ()
-    speed_value = machine.speed[1 + place + (len(_SPEEDS["source"]) if domain == "target" else 0)]
-    return operation, ((machine.speed[0], speed_value), (machine.load[0], machine.load[1 + loaded]))
+    key, *values = machine.speed.split()
+    value = values[place + (len(_SPEEDS["source"]) if domain == "target" else 0)]
+    load_key, *loads = machine.load.split()
+    return operation, ((key, value), (load_key, loads[loaded]))
 
 
 def _faults(folder: MachineFolder, section: str, domain: Domain, seed: int) -> list[Fault]:

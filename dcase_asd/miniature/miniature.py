@@ -1,6 +1,6 @@
 """A miniature of the challenge: generated sounds in the official folders, names and files.
 
-The sounds are generated (see `miniature_sounds`) and stand for no real machine: what a system
+The sounds are generated (see `sounds`) and stand for no real machine: what a system
 scores on them says that it runs, not how good it is.
 
     <data>/dcase2025t2/dev_data/raw/fan/{train,test,supplemental}/*.wav
@@ -24,7 +24,8 @@ import numpy as np
 import soundfile
 
 from dcase_asd.errors import DataError
-from dcase_asd.files import find_below
+from dcase_asd.files import TEMPORARY_PREFIX, cannot_write, find_below, read_json
+from dcase_asd.folders import DataFolder
 from dcase_asd.miniature.machines import (
     ClipCounts,
     Domain,
@@ -52,10 +53,6 @@ MARKER = "miniature.json"
 UNFINISHED = "miniature.unfinished.json"
 """Stands in place of `MARKER` while the miniature is being written."""
 
-GROUND_TRUTH = "ground_truth"
-"""Folder of the labels of the blind test clips, one folder for each edition."""
-
-_TEMPORARY = ".writing-"
 _SECONDS = 2.0
 
 
@@ -84,7 +81,7 @@ def write_miniature(
         data: A data folder of its own: absent, empty, or a miniature of the same arguments.
         seed: Another seed, other machines and other clips.
         progress: Shows one bar over all clips.
-        editions: A choice of `miniature_plan.EDITIONS`; None for all.
+        editions: A choice of `machines.EDITIONS`; None for all.
         counts: Clips for each machine in place of the miniature's own numbers.
 
     Returns:
@@ -109,13 +106,10 @@ def write_miniature(
             for folder, chosen in planned.items():
                 _write_machine(data, folder, chosen, seed, advance)
                 if folder.stage == "eval":
-                    _write_ground_truth(data / GROUND_TRUTH / folder.edition, folder, chosen)
+                    _write_ground_truth(data, folder, chosen)
         (data / UNFINISHED).replace(data / MARKER)
     except OSError as error:
-        raise DataError(
-            f"{data}: the miniature cannot be written ({error.strerror or error}); "
-            "mend that and run the same command again"
-        ) from error
+        raise DataError(cannot_write(data, error)) from error
     return summary
 
 
@@ -168,7 +162,7 @@ def _claim(data: Path, marker: dict[str, Any]) -> bool:
     data.mkdir(parents=True, exist_ok=True)
     for name in (MARKER, UNFINISHED):
         if (data / name).exists():
-            if _read_marker(data / name) != marker:
+            if read_json(data / name) != marker:
                 raise DataError(
                     f"{data / name}: this folder holds a miniature that was made differently "
                     "(seed, editions or counts); choose another folder"
@@ -184,13 +178,6 @@ def _claim(data: Path, marker: dict[str, Any]) -> bool:
     return False
 
 
-def _read_marker(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-
-
 def _write_machine(
     data: Path, folder: MachineFolder, clips: list[PlannedClip], seed: int, advance: Advance
 ) -> None:
@@ -199,9 +186,8 @@ def _write_machine(
     if final.exists():
         advance(len(clips))
         return
-    temporary = final.with_name(_TEMPORARY + final.name)
-    if temporary.exists():
-        shutil.rmtree(temporary)
+    temporary = final.with_name(TEMPORARY_PREFIX + final.name)
+    shutil.rmtree(temporary, ignore_errors=True)
     for split in sorted({clip.folder for clip in clips}):
         (temporary / split).mkdir(parents=True)
     for clip in clips:
@@ -233,11 +219,12 @@ def _attribute_table(folder: MachineFolder, clips: list[PlannedClip]) -> str:
     return "".join(",".join(row) + "\n" for row in (header, *rows))
 
 
-def _write_ground_truth(target: Path, folder: MachineFolder, clips: list[PlannedClip]) -> None:
+def _write_ground_truth(data: Path, folder: MachineFolder, clips: list[PlannedClip]) -> None:
     """What the blind test names hide, in the form of the official evaluators."""
     for section in folder.sections:
         tests = [clip for clip in clips if clip.folder == "test" and clip.section == section]
         name = f"ground_truth_{folder.machine.name}_section_{section}_test.csv"
+        target = DataFolder(data).ground_truth(folder.edition)
         for kind, values in (
             ("ground_truth_data", [int(clip.fault is not None) for clip in tests]),
             ("ground_truth_domain", [int(clip.domain == "target") for clip in tests]),
@@ -248,6 +235,6 @@ def _write_ground_truth(target: Path, folder: MachineFolder, clips: list[Planned
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(_TEMPORARY + path.name)
+    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -20,7 +20,7 @@ from typing import Literal
 
 from dcase_asd.editions.edition import Edition
 from dcase_asd.errors import SubmissionError, some
-from dcase_asd.files import is_litter
+from dcase_asd.files import is_litter, stays_inside
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _read_zip(path: Path) -> Package:
                 )
                 return package
             names = [member.filename for member in members]
-            litter = {name for name in names if is_litter(name) and _stays_inside(name)}
+            litter = {name for name in names if is_litter(name) and stays_inside(name)}
             if litter:
                 what = f"left by an operating system: {some(litter)}; take that out of the zip"
                 package.problems.append(warning(TASK_FOLDER, what))
@@ -197,7 +197,7 @@ def _read_members(
     names: set[str] = set()
     for member in members:
         name = member.filename
-        if not _stays_inside(name):
+        if not stays_inside(name):
             package.problems.append(error(name, "the path leaves the package; take it out"))
         elif name in names:
             package.problems.append(error(name, "stands in the zip twice; keep one"))
@@ -221,11 +221,6 @@ def _read_members(
                 return
             if not _too_large(package, name, max(len(content), member.file_size), total):
                 package.files[name] = content
-
-
-def _stays_inside(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return bool(parts) and parts[0] != "/" and ".." not in parts and not re.search(r"[\\:\0]", name)
 
 
 def _too_large(package: Package, name: str, size: int, total: int) -> bool:

@@ -66,6 +66,36 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch):
     assert "3/3" in terminal.getvalue()
 
 
+def test_a_status_stands_beside_the_bar_and_a_note_above_it(monkeypatch, capsys):
+    terminal = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", terminal)
+        shown = Display()
+        with shown.bar("Training", 2, "steps") as advance:
+            shown.status("loss 0.5")
+            advance(1)
+            shown.note("[one] clip")
+        shown.note("afterwards")
+    for text in ("1/2", "loss 0.5", "note: [one] clip", "note: afterwards\n"):
+        assert text in terminal.getvalue()
+    monkeypatch.setattr(display, "SECONDS_BETWEEN_LINES", 0)
+    with shown.bar("Training", 2, "steps") as advance:
+        shown.status("loss 0.4")
+        advance(2)
+    assert capsys.readouterr().err == "Training: 2/2 steps, about 0 s left; loss 0.4\n"
+
+
+def test_bars_of_bytes_share_a_picture_and_go_with_it(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    shown = Display()
+    with shown.bar("All files", 0, "bytes"), shown.bar("fan.zip", 4000, "bytes") as advance:
+        advance(1000)
+        assert [task.description for task in shown._live.tasks] == ["All files", "fan.zip"]
+        assert [task.total for task in shown._live.tasks] == [None, 4000]
+    assert shown._live is None
+
+
 def test_quiet_says_nothing(capsys):
     display = Display(quiet=True)
     display.note("something")

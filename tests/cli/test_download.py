@@ -14,7 +14,7 @@ import pytest
 from loopback import Fault
 from published import machine_clips, machines_of, publish_edition, tree_below, zipped
 
-from dcase_asd.cli.display import TransferDisplay
+from dcase_asd.cli.display import Display
 from dcase_asd.editions.edition import load_edition
 
 DEV = "/records/15097779/files/dev_ToyCar.zip"
@@ -310,7 +310,7 @@ def test_on_a_terminal_bars_of_all_files_are_shown_at_once(server, tmp_path):
 
 def test_notes_and_lines_go_to_standard_error(capsys, monkeypatch):
     monkeypatch.setattr("dcase_asd.cli.display.SECONDS_BETWEEN_LINES", 0)
-    display = TransferDisplay()
+    display = Display()
     with display.bar("fan.zip", 4000, "bytes") as advance:
         advance(1000)
         display.note("careful")
@@ -322,7 +322,7 @@ def test_notes_and_lines_go_to_standard_error(capsys, monkeypatch):
 
 
 def test_a_quiet_display_says_nothing(capsys):
-    display = TransferDisplay(quiet=True)
+    display = Display(quiet=True)
     with display.bar("fan.zip", 4000, "bytes") as advance:
         advance(4000)
     display.note("careful")

@@ -6,7 +6,6 @@ from dcase_asd.downloads.http import (
     Patience,
     TransientError,
     UnreachableError,
-    with_patience,
 )
 from dcase_asd.errors import DownloadError
 
@@ -76,26 +75,15 @@ def test_an_address_of_another_kind_is_refused(connection):
 
 
 def test_a_server_that_cannot_be_reached_is_not_waited_for(connection):
-    asked = []
-
-    def ask():
-        asked.append(1)
-        with connection.get(CLOSED):
-            pass
-
+    connection.pause = None  # a pause would be an error
     with pytest.raises(UnreachableError, match=r"cannot be reached .*name a --mirror"):
-        with_patience(connection, CLOSED, ask)
-    assert len(asked) == 1
+        connection.read(CLOSED, 10)
 
 
 def test_a_short_request_is_repeated_after_a_fault(connection, server):
     server.serve("/a", b"there", Fault(status=503), Fault(drop=2))
-
-    def ask():
-        with connection.get(server.url + "/a") as response:
-            return response.read()
-
-    assert with_patience(connection, server.url + "/a", ask) == b"there"
+    assert connection.read(server.url + "/a", 10) == b"there"
+    assert len(server.asked("/a")) == 3
 
 
 def test_pauses_double_up_to_the_longest():
@@ -103,11 +91,12 @@ def test_pauses_double_up_to_the_longest():
     with Connection(patience=Patience(attempts=6, first_pause=1, longest_pause=5)) as connection:
         connection.pause = pauses.append
 
-        def ask():
+        def get(url):
             raise TransientError("never")
 
+        connection.get = get
         with pytest.raises(DownloadError, match="never, 6 times"):
-            with_patience(connection, "http://x/", ask)
+            connection.read("http://x/", 10)
     assert pauses == [1, 2, 4, 5, 5]
 
 

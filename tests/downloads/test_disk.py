@@ -1,7 +1,8 @@
 import pytest
 
-from dcase_asd.downloads.archive import free_space, require_space, size_text
+from dcase_asd.downloads.archive import free_space, require_space
 from dcase_asd.errors import DownloadError
+from dcase_asd.progress import size_text
 
 
 def test_free_space_is_asked_for_folders_that_do_not_exist_yet(tmp_path):

@@ -79,6 +79,14 @@ def test_a_zip_of_another_year_is_noticed_by_what_it_lacks(one_machine, brought)
     assert "not the dev_ToyCar.zip of dcase2025, as it lacks supplemental" in problem
 
 
+def test_a_zip_that_is_none_is_planned_without_a_size_and_then_told(one_machine, brought):
+    (brought / "dev_ToyCar.zip").write_bytes(b"no zip")
+    plan = plan_download(one_machine(source=brought))
+    assert (plan.files[0].state, plan.files[0].size, plan.unpacked_size) == ("archive", 6, 0)
+    (problem,) = run(one_machine(source=brought)).problems
+    assert "dev_ToyCar.zip: the archive is damaged" in problem
+
+
 def test_a_zip_with_another_checksum_than_known_is_refused(request_for, brought):
     (brought / "dev_fan.zip").write_bytes(zipped({"train/x.wav": b"", "test/x.wav": b""}, "fan"))
     request = request_for("2023", parts=("dev",), machines=("fan",), source=brought)

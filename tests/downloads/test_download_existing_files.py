@@ -8,10 +8,9 @@ from downloading import DEV, DEV_TREE, below, run, states
 from loopback import Fault
 from published import publish_edition, tree_below
 
-from dcase_asd.downloads.install import finish
 from dcase_asd.downloads.plan import plan_download
 from dcase_asd.downloads.request import STAGED_NOTE
-from dcase_asd.errors import ArtifactError, DataError
+from dcase_asd.errors import ArtifactError
 from dcase_asd.files import only_writer
 from dcase_asd.progress import Silent
 
@@ -141,14 +140,24 @@ def test_an_interrupted_move_is_finished_without_the_network(server, one_machine
 def test_what_somebody_else_left_in_its_place_is_told(server, one_machine, tmp_path):
     publish_edition(server)
     (file,) = plan_download(one_machine()).files
-    file.staged.mkdir(parents=True)
-    with pytest.raises(DataError, match=r"\.unpacked-dev_ToyCar\.zip: not left by this program"):
-        finish(file, Silent())
-    file.staged.rmdir()
+    file.staged.parent.mkdir(parents=True)
     file.staged.write_text("mine")
     (problem,) = run(one_machine()).problems
     assert "Not a directory; mend that and run the same command again" in problem
     assert file.staged.read_text() == "mine"
+
+
+def test_a_move_interrupted_before_its_note_is_finished(server, one_machine, tmp_path):
+    tree = publish_edition(server)
+    run(one_machine())
+    data = tmp_path / "data"
+    staged = data / DEV_TREE / ".." / ".unpacked-dev_ToyCar.zip"
+    staged.mkdir()
+    (data / "downloads/dcase2025/dev_ToyCar.zip.json").rename(staged / STAGED_NOTE)
+    assert states(one_machine()) == {"dev_ToyCar.zip": "unpacked"}
+    assert run(one_machine()).problems == ()
+    assert tree_below(data) == below(tree, DEV_TREE)
+    assert states(one_machine()) == {"dev_ToyCar.zip": "done"}
 
 
 def test_an_interrupted_unpacking_is_begun_again(server, one_machine, tmp_path):
@@ -158,6 +167,16 @@ def test_an_interrupted_unpacking_is_begun_again(server, one_machine, tmp_path):
     (litter / "machine" / "train" / "half.wav").write_bytes(b"half")
     run(one_machine())
     assert tree_below(tmp_path / "data") == below(tree, DEV_TREE)
+
+
+def test_a_folder_in_the_way_that_is_none_of_ours_is_named_and_kept(server, one_machine, tmp_path):
+    publish_edition(server)
+    foreign = tmp_path / "data" / DEV_TREE / ".." / ".unpacked-dev_ToyCar.zip" / "mine.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"mine")
+    (problem,) = run(one_machine()).problems
+    assert "/.unpacked-dev_ToyCar.zip: Directory not empty; mend that and run the same" in problem
+    assert foreign.read_bytes() == b"mine"
 
 
 def test_a_damaged_note_counts_for_nothing(server, one_machine, tmp_path):

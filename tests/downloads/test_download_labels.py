@@ -2,10 +2,12 @@ import dataclasses
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import pytest
 from loopback import Fault
 
+from dcase_asd.downloads import ground_truth
 from dcase_asd.downloads.ground_truth import fetch_labels, plan_labels
 from dcase_asd.downloads.http import Patience
 from dcase_asd.editions.edition import load_edition
@@ -166,3 +168,10 @@ def test_a_year_without_published_labels_is_told(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(EditionError, match="workshop: no year of the challenge"):
         plan_labels(tmp_path, ["workshop"])
+
+
+def test_a_year_whose_labels_are_not_published_yet_is_told(tmp_path, monkeypatch):
+    unpublished = replace(load_edition("2024"), ground_truth=None)
+    monkeypatch.setattr(ground_truth, "official", lambda name: unpublished)
+    with pytest.raises(EditionError, match="dcase2024: no labels of its evaluation set are publis"):
+        plan_labels(tmp_path, ["2024"])

@@ -2,7 +2,8 @@ import pytest
 from loopback import Fault, md5
 
 from dcase_asd.downloads.http import Connection
-from dcase_asd.downloads.zenodo import ZenodoFile, read_record
+from dcase_asd.downloads.partial import RemoteFile
+from dcase_asd.downloads.zenodo import read_record
 from dcase_asd.errors import DownloadError
 
 
@@ -16,7 +17,8 @@ def test_a_record_says_sizes_checksums_and_licence(server, zenodo):
     server.publish(7, {"a.zip": b"abc", "b.zip": b""})
     record = read_record(zenodo, 7)
     assert record.licence == "cc-by-nc-sa-4.0"
-    assert record.files["a.zip"] == ZenodoFile(3, f"md5:{md5(b'abc')}")
+    address = "https://zenodo.org/records/7/files/a.zip"
+    assert record.files["a.zip"] == RemoteFile(address, 3, f"md5:{md5(b'abc')}")
     assert list(record.files) == ["a.zip", "b.zip"]
 
 
