@@ -240,7 +240,7 @@ def show_fused(done: Fused) -> None:
     """Print the weights of a fusion and what its figures are worth."""
     result = done.result
     _show_systems(result)
-    _show_figures(result)
+    _show_figures(result, fitted=done.fusion.uses_labels)
     _show_robustness(result)
     state = "fused" if done.changed else "were fused already"
     say(f"{done.path}: {done.test} test and {done.train} train clips {state}")
@@ -267,10 +267,10 @@ def _show_systems(result: FusionResult) -> None:
     )
 
 
-def _show_figures(result: FusionResult) -> None:
+def _show_figures(result: FusionResult, *, fitted: bool) -> None:
     if result.dev_score is None:
         return
-    named = "fused, fitted to these labels" if result.fitted else "fused"
+    named = "fused, fitted to these labels" if fitted else "fused"
     rows = [(named, f"{100 * result.dev_score:.2f}")]
     left_out = result.leave_one_machine_out
     if left_out is not None:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dcase_asd.fusion.search import Best, Found, Objective
+from dcase_asd.fusion.objective import Best, Objective
+from dcase_asd.metrics.ranking import Floats
 from dcase_asd.progress import Advance
-from dcase_asd.scores.neighbors import Array
 
 DRAWS = 300
 """Points that the expected improvement is looked at for each of the three kinds of draws."""
@@ -37,7 +37,7 @@ def bayesian_search(
     seed: int = 0,
     patience: int = 60,
     advance: Advance | None = None,
-) -> Found:
+) -> Best:
     """The best of the candidates that a Gaussian process proposes one after another.
 
     Equal weights and each system alone come first, then as many random ones, then proposals.
@@ -46,7 +46,7 @@ def bayesian_search(
         objective: Scores of candidates, which are evaluated exactly.
         systems: Number of weights, s >= 1.
         budget: The largest number of candidates, at least 1.
-        seed: Of the draws.
+        seed: Seed of all random draws.
         patience: Stops after so many proposals without a better one, at least 1.
         advance: Told of candidates that are done; `budget` in all, with those that an early stop
             leaves out.
@@ -84,10 +84,11 @@ def bayesian_search(
     if advance:
         advance(budget - len(tried))
     stop = f", stopped early of {budget:,}" if len(tried) < budget else ""
-    return best.found(
+    best.method = (
         f"Gaussian process over the simplex (scikit-optimize), {len(tried):,} candidates{stop}, "
         f"seed {seed}"
     )
+    return best
 
 
 class _Process:
@@ -97,7 +98,7 @@ class _Process:
         self._kernel: Any = None
         self._until = 0
 
-    def propose(self, tried: Array, scores: Array, draws: Array) -> Array:
+    def propose(self, tried: Floats, scores: Floats, draws: Floats) -> Floats:
         """The draw with the largest expected improvement, (1, s)."""
         refit = len(tried) >= self._until
         spread = float(scores.std()) or 1.0
@@ -122,7 +123,7 @@ class _Process:
         return draws[[int(np.argmax(improvement))]]
 
 
-def _draws(best: Array, generator: np.random.Generator) -> Array:
+def _draws(best: Floats, generator: np.random.Generator) -> Floats:
     """Points of the simplex among which the next candidate is chosen, (3 * `DRAWS`, s)."""
     systems = len(best)
     whole = generator.dirichlet(np.ones(systems), size=DRAWS)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 from dcase_asd.embeddings.kept import checkpoints_folder, read_kept
 from dcase_asd.errors import command, some
+from dcase_asd.fusion.figures import leave_one_machine_out
+from dcase_asd.fusion.members import Members
+from dcase_asd.fusion.result import FusionResult
+from dcase_asd.fusion.robustness import find_robustness
+from dcase_asd.fusion.search import fit_all
+from dcase_asd.progress import Progress
 from dcase_asd.recipe.detector import Detector
-from dcase_asd.recipe.fusion import is_fused, member_runs, read_fused_system
+from dcase_asd.recipe.fusion import Fusion, is_fused, member_runs, read_fused_system
 from dcase_asd.recipe.system import Embedding, read_system, recipe_path
 from dcase_asd.scores.table import scores_path
 
@@ -42,17 +48,39 @@ def label_free_runs(runs: Sequence[Path], edition: str) -> list[Path] | None:
     return found if all(there) and not any(map(is_chosen, found)) else None
 
 
-def chosen_note(
-    runs: Sequence[Path], names: Sequence[str], edition: str, estimate: float | None
-) -> str:
-    """What to say beside a leave-one-machine-out estimate of runs that labels chose.
+def tell_chosen(
+    result: FusionResult,
+    members: Members,
+    fusion: Fusion,
+    read: Callable[[Sequence[Path]], Members],
+    progress: Progress,
+) -> FusionResult:
+    """Say beside an estimate for left-out machine types what their labels have chosen before.
 
     Args:
-        runs: Those that `is_chosen` tells.
-        names: What they are called.
-        edition: Which is fused.
-        estimate: The same estimate of `label_free_runs`, in [0, 1]; None where these are missing.
+        result: What was found out.
+        members: The systems.
+        fusion: As the user asked for it.
+        read: Reads other runs as the members were read: `label_free_runs`, for the same estimate.
+        progress: Where to tell how far it is.
     """
+    left_out, runs = result.leave_one_machine_out, members.runs
+    chosen = [number for number, run in enumerate(runs) if is_chosen(run)]
+    if left_out is None or not chosen:
+        return result
+    names, estimate = tuple(members.names[number] for number in chosen), None
+    others = label_free_runs(runs, result.edition)
+    if others is not None:
+        last = read(others)
+        assert last.objective is not None  # noqa: S101 - of the same clips
+        _, *without = fit_all(last, fusion, find_robustness(last, fusion), progress)
+        estimate = leave_one_machine_out(last, without, last.objective).score
+    note = _note([runs[number] for number in chosen], names, result.edition, estimate)
+    left_out = replace(left_out, chosen=names, last_checkpoints=estimate)
+    return replace(result, leave_one_machine_out=left_out, notes=(*result.notes, note))
+
+
+def _note(runs: Sequence[Path], names: Sequence[str], edition: str, estimate: float | None) -> str:
     what = (
         "the leave-one-machine-out estimate refits the weights alone: labels of the left-out "
         f"machine, too, chose checkpoints or weights of {some(names)}; "

@@ -1,10 +1,10 @@
-"""The systems that are fused: their scores of the same clips, checked."""
+"""The systems that are fused: their scores of the same clips, checked and standardized."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,120 +12,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dcase_asd.editions.edition import Edition, Metric, load_edition
+from dcase_asd.editions.edition import Edition, load_edition
 from dcase_asd.errors import GroundTruthError, ScoresError
 from dcase_asd.folders import check_runs
 from dcase_asd.fusion.objective import OfficialObjective
 from dcase_asd.metrics.labels import label_by_names, label_by_truth
-from dcase_asd.metrics.strata import draw_curves, find_strata
-from dcase_asd.recipe.fusion import Fusion
+from dcase_asd.metrics.ranking import Floats
+from dcase_asd.recipe.fusion import Fusion, Standardization
+from dcase_asd.scores.standardize import SpreadError, standardized
 from dcase_asd.scores.table import read_provenance, read_scores, scored_editions, scores_path
-
-
-@dataclass(frozen=True)
-class Development:
-    """Labelled test clips.
-
-    Attributes:
-        labelled: One row per clip, as `metrics.evaluate` takes them, without scores.
-        clips: Which of the systems' clips they are, (n,).
-        metric: The recipe of the edition.
-        strict: Whether each machine and section must have all its values.
-        machines: Machine types, in ASCII order.
-        source: Where the labels are from, in words.
-        notes: What is left out, or is otherwise to be known.
-    """
-
-    labelled: pd.DataFrame
-    clips: NDArray[np.intp]
-    metric: Metric
-    strict: bool
-    machines: tuple[str, ...]
-    source: str
-    notes: tuple[str, ...]
-
-    def objective(self, scores: Floats) -> OfficialObjective:
-        """The official score of weighted sums of scores, (systems, clips) of all clips."""
-        chosen = np.ascontiguousarray(scores[:, self.clips])
-        return OfficialObjective(self.labelled, chosen, self.metric, strict=self.strict)
-
-
-def read_development(
-    members: Members, edition: Edition, truth: pd.DataFrame | None, ground_truth: Path | None
-) -> Development:
-    """The development clips by their names, or what a ground truth has the labels of.
-
-    Args:
-        members: The systems.
-        edition: Whose rules are followed.
-        truth: Labels that are taken instead of those in the names of development clips.
-        ground_truth: Where they are from.
-
-    Raises:
-        GroundTruthError: There are no labels, or not enough for the edition's official score.
-        ScoresError: A clip belongs to another section than its row says.
-    """
-    tests = members.clips[members.of_split("test")].drop(columns="split")
-    if truth is not None and ground_truth is not None:
-        labelled, notes = label_by_truth(tests, truth, members.runs[0], ground_truth)
-        source = f"the ground truth {ground_truth.resolve().name}"
-    else:
-        tests = tests[tests["stage"] == "dev"]
-        if tests.empty:
-            raise GroundTruthError(
-                f"{members.runs[0]}: no scores of the development set of {edition.name}"
-            )
-        labelled, notes = label_by_names(tests, edition, members.runs[0])
-        source = "file names of the development set"
-    curves = draw_curves(find_strata(labelled), edition.metric, strict=edition.official)
-    return Development(
-        labelled=labelled.reset_index(drop=True),
-        clips=labelled.index.to_numpy(dtype=np.intp),
-        metric=edition.metric,
-        strict=edition.official,
-        machines=tuple(sorted({curve.machine for curve in curves.curves})),
-        source=source,
-        notes=(*notes, *curves.left_out),
-    )
-
-
-def find_development(
-    members: Members,
-    edition: Edition,
-    fusion: Fusion,
-    truth: pd.DataFrame | None,
-    ground_truth: Path | None,
-) -> tuple[Development | None, list[str]]:
-    """The labelled clips; without any, None and why, where the fusion can do without.
-
-    Arguments are those of `read_development`.
-
-    Raises:
-        GroundTruthError: There are no labels where they decide on the fusion, or a ground truth
-            does not fit.
-        ScoresError: As `read_development`.
-    """
-    try:
-        return read_development(members, edition, truth, ground_truth), []
-    except GroundTruthError as error:
-        if fusion.uses_labels:
-            raise GroundTruthError(
-                f"{error}; without labels fuse with --method mean, minimum or --weights"
-            ) from error
-        if ground_truth is not None:
-            raise
-        return None, [f"there are no figures: {error}"]
-
 
 CLIP = ["stage", "machine", "section", "split", "file"]
 """What tells a scored clip, and the order of a fusion's rows."""
 GROUP = ["stage", "machine", "section"]
-"""Clips whose scores are standardised together."""
-
-Floats = NDArray[np.float64]
+"""Clips whose scores are standardized together."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Members:
     """Several systems' scores of the same clips.
 
@@ -134,21 +37,26 @@ class Members:
         runs: Their run folders.
         provenances: What made their scores.
         clips: One row per clip with the columns of `CLIP`, sorted by them.
+        groups: Number of each clip's stage, machine and section, (clips,).
         scores: Anomaly scores, (systems, clips).
         notes: What was left out, in words.
+        caveats: What must be said wherever scores of their fusion are evaluated or submitted.
+        standardized: Scores on one scale, (systems, clips).
+        objective: The official score of weighted sums of these on clips with labels, where known.
+        labels: Where the labels are from, in words.
     """
 
     names: tuple[str, ...]
     runs: tuple[Path, ...]
     provenances: tuple[dict[str, Any], ...]
     clips: pd.DataFrame
+    groups: NDArray[np.intp]
     scores: Floats
-    notes: tuple[str, ...] = ()
-
-    @property
-    def groups(self) -> NDArray[np.intp]:
-        """Number of each clip's stage, machine and section, (clips,)."""
-        return np.asarray(self.clips.groupby(GROUP, sort=True).ngroup(), dtype=np.intp)
+    notes: list[str]
+    caveats: list[str] = field(default_factory=list)
+    standardized: Floats = field(init=False)
+    objective: OfficialObjective | None = None
+    labels: str | None = None
 
     def of_split(self, split: str) -> NDArray[np.bool_]:
         """Which clips are of a split, (clips,)."""
@@ -159,16 +67,6 @@ class Members:
         """A group in words."""
         first = self.clips.iloc[int(np.argmax(self.groups == group))]
         return f"{first['stage']} {first['machine']} section {first['section']}"
-
-    def chosen(self, systems: Sequence[int]) -> Members:
-        """Only some of the systems."""
-        return replace(
-            self,
-            names=tuple(self.names[index] for index in systems),
-            runs=tuple(self.runs[index] for index in systems),
-            provenances=tuple(self.provenances[index] for index in systems),
-            scores=self.scores[list(systems)],
-        )
 
 
 def newest_common_edition(runs: Sequence[str | Path]) -> str:
@@ -221,17 +119,32 @@ def content_hash(run: Path, edition: str) -> str:
     return f"{made_of.get('fingerprint')} {made_of.get('parameters')} {content}"
 
 
-def read_members(runs: Sequence[Path], names: Sequence[str], edition: str) -> Members:
-    """Read the scores of several runs of an edition.
+def read_members(
+    runs: Sequence[Path],
+    fusion: Fusion,
+    edition: Edition,
+    truth: pd.DataFrame | None,
+    ground_truth: Path | None,
+) -> Members:
+    """Read the scores of several runs of an edition, standardize them, and find the labelled clips.
 
     Train clips that some of the systems have no leave-one-out score of are left out and said.
 
+    Args:
+        runs: Run folders, in the order of `fusion.systems`.
+        fusion: How they are fused.
+        edition: Whose rules are followed.
+        truth: Labels that are taken instead of those in the names of development clips.
+        ground_truth: Where they are from.
+
     Raises:
-        ScoresError: Scores are missing, not finite, or equal over a whole section; or the systems
-            scored different test clips.
+        ScoresError: Scores are missing, not finite, or equal over a whole section; the systems
+            scored different test clips; or a clip belongs to another section than its row says.
+        GroundTruthError: There are no labels where they decide on the fusion, or a ground truth
+            does not fit.
     """
-    provenances = tuple(read_provenance(run, edition) for run in runs)
-    tables = [read_scores(run, edition).set_index(CLIP)["score"].sort_index() for run in runs]
+    provenances = tuple(read_provenance(run, edition.name) for run in runs)
+    tables = [read_scores(run, edition.name).set_index(CLIP)["score"].sort_index() for run in runs]
     _check_same_tests(runs, [table.index for table in tables])
     common = tables[0].index
     for table in tables[1:]:
@@ -244,15 +157,17 @@ def read_members(runs: Sequence[Path], names: Sequence[str], edition: str) -> Me
                 f"{run}: {len(alone)} train clip(s) without a leave-one-out score of every system "
                 f"are left out, the first {_in_words(alone[0])}"
             )
-    members = Members(
-        tuple(names),
-        tuple(runs),
-        provenances,
-        common.to_frame(index=False),
-        np.stack([table.loc[common].to_numpy(dtype=np.float64) for table in tables]),
-        tuple(notes),
-    )
+    clips = common.to_frame(index=False)
+    groups = np.asarray(clips.groupby(GROUP, sort=True).ngroup(), dtype=np.intp)
+    scores = np.stack([table.loc[common].to_numpy(dtype=np.float64) for table in tables])
+    members = Members(fusion.names, tuple(runs), provenances, clips, groups, scores, notes)
     _check_not_constant(members)
+    members.standardized = _standardize(members, fusion.standardize)
+    _find_labels(members, fusion, edition, truth, ground_truth)
+    if fusion.standardize == "test":
+        members.caveats.append(
+            "the fusion's scores are standardised by those of test clips, which is transductive"
+        )
     return members
 
 
@@ -291,6 +206,75 @@ def _check_not_constant(members: Members) -> None:
                 f"score {scores[constant[0], 0]:g}, which tells nothing; look at its embeddings, "
                 "or leave this system out"
             )
+
+
+def _standardize(members: Members, split: Standardization) -> Floats:
+    reference = members.of_split(split)
+    try:
+        return standardized(members.scores, members.groups, reference)
+    except SpreadError as error:
+        clips = int((reference & (members.groups == error.group)).sum())
+        which = "leave-one-out train" if split == "train" else "test"
+        what = f"{clips} {which} score(s) are equal" if clips else f"no {which} score is there"
+        raise ScoresError(
+            f"{members.runs[error.system]}: {members.where(error.group)}: {what}, so that scores "
+            "cannot be standardized; look at the embeddings, or leave this system out"
+        ) from error
+
+
+def _find_labels(
+    members: Members,
+    fusion: Fusion,
+    edition: Edition,
+    truth: pd.DataFrame | None,
+    ground_truth: Path | None,
+) -> None:
+    """Set the objective of labelled clips; say why there is none, where the fusion can do without.
+
+    Arguments and errors are those of `read_members`.
+    """
+    try:
+        labelled, notes = _label(members, edition, truth, ground_truth)
+        clips = labelled.index.to_numpy(dtype=np.intp)
+        members.objective = OfficialObjective(
+            labelled, members.standardized, edition.metric, strict=edition.official, clips=clips
+        )
+    except GroundTruthError as error:
+        if fusion.uses_labels:
+            raise GroundTruthError(
+                f"{error}; without labels fuse with --method mean, minimum or --weights"
+            ) from error
+        if ground_truth is not None:
+            raise
+        members.notes.append(f"there are no figures: {error}")
+        return
+    members.notes += [*notes, *members.objective.left_out]
+    members.labels = "file names of the development set"
+    if ground_truth is not None:
+        members.labels = f"the ground truth {ground_truth.resolve().name}"
+        if fusion.uses_labels:
+            members.caveats.append(
+                f"the fusion was fitted to the labels of {members.labels}: its figures on these "
+                "clips say nothing about clips that nobody has labelled"
+            )
+
+
+def _label(
+    members: Members, edition: Edition, truth: pd.DataFrame | None, ground_truth: Path | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """The test clips that a ground truth, or the names of the development set, tell the labels of.
+
+    Their index are rows of `Members.clips`; sentences say what is left out.
+    """
+    tests = members.clips[members.of_split("test")].drop(columns="split")
+    if truth is not None and ground_truth is not None:
+        return label_by_truth(tests, truth, members.runs[0], ground_truth)
+    tests = tests[tests["stage"] == "dev"]
+    if tests.empty:
+        raise GroundTruthError(
+            f"{members.runs[0]}: no scores of the development set of {edition.name}"
+        )
+    return label_by_names(tests, edition, members.runs[0])
 
 
 def _in_words(clip: tuple[Any, ...]) -> str:

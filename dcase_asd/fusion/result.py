@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dcase_asd.errors import RecipeError
 from dcase_asd.files import read_json, write_json
+from dcase_asd.recipe.toml import recipe_from
 
 Weights = tuple[float, ...]
 """One weight for each of the fused systems, in their order."""
@@ -52,7 +54,7 @@ class LeaveOneMachineOut:
 
 @dataclass(frozen=True)
 class WeightSpread:
-    """How the weights vary when they are fitted to bootstrap samples of the labelled clips.
+    """How the weights vary when they are fitted to resamples of the labelled clips.
 
     Attributes:
         resamples: Number of samples.
@@ -101,9 +103,10 @@ class FusionResult:
         metric: ``2020`` (mean of AUC and pAUC), ``2021`` or ``2022`` (harmonic means).
         method: As in the recipe.
         searched: How the weights were found, in words.
-        step: Of the grid.
-        seed: Of every draw.
-        standardisation: ``train``, or ``test (transductive)``.
+        step: Grid step; None where no grid was searched.
+        seed: Seed of all random draws.
+        standardisation: Scores that each system's are standardized by: those of ``train`` clips,
+            or of ``test (transductive)``.
         labels: What the figures are computed with: ``file names of the development set``, or a
             ground truth by its name.
         ground_truth: Path of the ground truth, where one was given.
@@ -146,25 +149,6 @@ class FusionResult:
     notes: tuple[str, ...]
     select: str = ""
 
-    @property
-    def fitted(self) -> bool:
-        """Whether labels decided on the systems or their weights."""
-        return self.method in {"grid", "bayesian"} or self.select.startswith("best")
-
-    def caveats(self) -> list[str]:
-        """What must be said wherever its scores are evaluated or submitted."""
-        told = []
-        if self.fitted and self.ground_truth is not None:
-            told.append(
-                f"the fusion was fitted to the labels of {self.labels}: its figures on these clips "
-                "say nothing about clips that nobody has labelled"
-            )
-        if self.standardisation != "train":
-            told.append(
-                "the fusion's scores are standardised by those of test clips, which is transductive"
-            )
-        return told
-
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values, in full precision."""
         return asdict(self)
@@ -182,37 +166,8 @@ def write_fusion(run: str | Path, result: FusionResult) -> None:
 
 def read_fusion(run: str | Path, edition: str) -> FusionResult | None:
     """Read a fusion's result; None where there is none, or one of another form."""
-    content = read_json(fusion_path(run, edition))
-    if content is None:
-        return None
+    path = fusion_path(run, edition)
     try:
-        return _from_json(content)
-    except (KeyError, TypeError, AttributeError):
+        return recipe_from(read_json(path) or {}, FusionResult, str(path))
+    except RecipeError:
         return None
-
-
-def _from_json(content: dict[str, Any]) -> FusionResult:
-    values = {name: _frozen(value) for name, value in content.items()}
-    left_out, spread, robustness = (
-        values[name] for name in ("leave_one_machine_out", "bootstrap", "robustness")
-    )
-    if left_out is not None:
-        machines = {name: LeftOutMachine(**of) for name, of in left_out["machines"].items()}
-        left_out = LeaveOneMachineOut(**left_out | {"machines": machines})
-    return FusionResult(
-        **values
-        | {
-            "leave_one_machine_out": left_out,
-            "bootstrap": None if spread is None else WeightSpread(**spread),
-            "robustness": None if robustness is None else Robustness(**robustness),
-        }
-    )
-
-
-def _frozen(value: Any) -> Any:
-    """JSON's lists as tuples."""
-    if isinstance(value, list):
-        return tuple(map(_frozen, value))
-    if isinstance(value, dict):
-        return {name: _frozen(item) for name, item in value.items()}
-    return value

@@ -1,16 +1,14 @@
-"""Which of the systems are fused: by the robustness of their scores, or by their dev scores."""
+"""How far scores of normal clips have moved from train clips to evaluation clips, by no label."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from dcase_asd.errors import TooFewClipsError
-from dcase_asd.fusion.members import GROUP, Members
+from dcase_asd.fusion.members import Members
 from dcase_asd.fusion.result import Robustness
+from dcase_asd.metrics.ranking import Floats
 from dcase_asd.recipe.fusion import Fusion
-from dcase_asd.scores.neighbors import Array
 
 LOWEST = 0.1
 """Share of the test clips that is looked at: the lowest scores, few of which are anomalies."""
@@ -20,13 +18,13 @@ NORMAL_QUARTILES = 1.349
 """Distance between the quartiles of a normal distribution, in its standard deviations."""
 
 
-def spread(train: Array) -> float:
+def spread(train: Floats) -> float:
     """Standard deviation as the middle half of scores tells it, which no outlier stretches."""
     lower, upper = np.quantile(train, (0.25, 0.75))
     return float(upper - lower) / NORMAL_QUARTILES
 
 
-def normal_shift(train: Array, test: Array) -> float:
+def normal_shift(train: Floats, test: Floats) -> float:
     """How far scores of presumably normal clips have moved from train to test clips.
 
     The mean gap between a level and the scores below it (the mean inactivity time of reliability
@@ -66,74 +64,49 @@ def normal_shift(train: Array, test: Array) -> float:
     return float(abs(levels[lowest] - level) / spread(train))
 
 
-def _mean_gaps(scores: Array) -> tuple[Array, Array]:
+def _mean_gaps(scores: Floats) -> tuple[Floats, Floats]:
     """Levels, each a score with `FEWEST` or more below it, and their mean gaps to these."""
     ordered = np.sort(scores)
     means = np.cumsum(ordered)[FEWEST - 1 : -1] / np.arange(FEWEST, len(ordered))
     return ordered[FEWEST:], ordered[FEWEST:] - means
 
 
-def measure_robustness(members: Members) -> Robustness | None:
+def find_robustness(members: Members, fusion: Fusion) -> Robustness | None:
     """How far each system's scores of normal evaluation clips have moved from train scores.
 
     Of each machine type of the evaluation set, the mean over its sections; no label is used.
 
     Returns:
-        The table; None where there are no scores of an evaluation set.
+        The table; None where there are no scores of an evaluation set, or, with a note why, where
+        it cannot be measured and the fusion can do without.
 
     Raises:
-        TooFewClipsError: As `normal_shift`.
+        TooFewClipsError: As `normal_shift`, where robustness decides on the fusion.
     """
     evaluation = (members.clips["stage"] == "eval").to_numpy(dtype=bool)
-    groups, test = members.groups, members.of_split("test")
+    test = members.of_split("test")
     distances: dict[str, list[list[float]]] = {}
-    for group in np.unique(groups[evaluation & test]):
-        of_group = groups == group
-        _, machine, _ = members.clips.loc[int(np.argmax(of_group)), GROUP]
+    for group in np.unique(members.groups[evaluation & test]):
+        of_group = members.groups == group
         try:
             found = [
                 normal_shift(scores[of_group & ~test], scores[of_group & test])
                 for scores in members.scores
             ]
         except TooFewClipsError as error:
-            raise TooFewClipsError(f"{members.where(int(group))}: {error}") from error
-        distances.setdefault(str(machine), []).append(found)
+            reason = f"{members.where(group)}: {error}"
+            if fusion.select.startswith("robust"):
+                raise TooFewClipsError(reason) from error
+            members.notes.append(f"robustness is not measured: {reason}")
+            return None
+        machine = str(members.clips["machine"].iloc[int(np.argmax(of_group))])
+        distances.setdefault(machine, []).append(found)
     if not distances:
         return None
-    table = np.stack([np.mean(of_machine, axis=0) for of_machine in distances.values()], axis=1)
+    table = np.stack([np.mean(sections, axis=0) for sections in distances.values()], axis=1)
     return Robustness(
         systems=members.names,
         machines=tuple(distances),
         distance=tuple(map(tuple, table.tolist())),
         mean=tuple(table.mean(axis=1).tolist()),
     )
-
-
-def select(values: Sequence[float], kept: Sequence[bool], count: int) -> tuple[int, ...]:
-    """Systems that are kept in any case, and of the others those with the smallest values.
-
-    Args:
-        values: One for each system; of equal ones the first comes first.
-        kept: Whether a system is kept in any case.
-        count: How many of the others.
-
-    Returns:
-        Numbers of the systems, ascending.
-    """
-    others = [number for number, keep in enumerate(kept) if not keep]
-    chosen = sorted(others, key=lambda number: values[number])[:count]
-    return tuple(sorted({*chosen, *(number for number, keep in enumerate(kept) if keep)}))
-
-
-def find_robustness(members: Members, fusion: Fusion) -> tuple[Robustness | None, list[str]]:
-    """The table; None and why not, where it cannot be measured and the fusion can do without.
-
-    Raises:
-        TooFewClipsError: As `measure_robustness`, where it decides on the fusion.
-    """
-    try:
-        return measure_robustness(members), []
-    except TooFewClipsError as error:
-        if fusion.select.startswith("robust"):
-            raise
-        return None, [f"robustness is not measured: {error}"]

@@ -1,25 +1,174 @@
-"""Search for the weights of a fusion on a lattice: exhaustive, or coordinate by coordinate."""
+"""Which systems are fused, and the search for their weights.
+
+Candidates are the points of a grid on the simplex, all of them or, where they are too many, those
+of a refinement coordinate by coordinate; or what `bayesian` proposes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, combinations, islice
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.progress import Advance
-from dcase_asd.recipe.fusion import ROUNDING, parts_of
-from dcase_asd.scores.neighbors import Array
+from dcase_asd.errors import ScoresError
+from dcase_asd.fusion.batched_ranking import weighted_sums
+from dcase_asd.fusion.bayesian import bayesian_search
+from dcase_asd.fusion.members import Members
+from dcase_asd.fusion.objective import Best, Objective
+from dcase_asd.fusion.result import Robustness, Weights
+from dcase_asd.metrics.ranking import Floats
+from dcase_asd.progress import Advance, Progress
+from dcase_asd.recipe.fusion import ROUNDING, SEARCHES, Fusion, parts_of
 
-Steps = NDArray[np.intp]
-"""A point of the lattice as whole numbers of steps, (s,)."""
+
+@dataclass(frozen=True)
+class Fit:
+    """Which systems are fused, and how.
+
+    Attributes:
+        systems: Their numbers, ascending.
+        weights: One for each of them; None takes the smallest score.
+        searched: How the weights were found, in words.
+    """
+
+    systems: tuple[int, ...]
+    weights: Weights | None
+    searched: str
+
+    def fuse(self, scores: Floats) -> Floats:
+        """One system's scores of all systems', (systems, clips) -> (clips,)."""
+        chosen = scores[list(self.systems)]
+        fused: Floats = (
+            chosen.min(axis=0)
+            if self.weights is None
+            else weighted_sums(np.array([self.weights]), chosen)[0]
+        )
+        return fused
 
 
-def lattice_size(systems: int, step: float) -> int:
-    """How many points the lattice has.
+def equal_fit(systems: Sequence[int]) -> Fit:
+    """All systems alike."""
+    return Fit(tuple(systems), (1 / len(systems),) * len(systems), "equal weights")
+
+
+def fit_all(
+    members: Members, fusion: Fusion, robustness: Robustness | None, progress: Progress
+) -> list[Fit]:
+    """The fusion, and where labels decide on it, one that is fitted without each machine type.
+
+    A selection by dev scores is made again for each machine type that is left out, so that its
+    labels take no part in what is fused for it.
+
+    Args:
+        members: All systems, with labelled clips where labels decide.
+        fusion: As the user asked for it.
+        robustness: Of all systems; needed for a selection by it.
+        progress: Where to tell how far it is.
+
+    Returns:
+        One fit for each fold of `objective.OfficialObjective`.
+
+    Raises:
+        ScoresError: There are no evaluation scores for a selection by robustness.
+    """
+    objective, selection = members.objective, fusion.selection
+    systems = tuple(range(len(members.names)))
+    if selection is not None and selection.rule == "robust":
+        if robustness is None:
+            raise ScoresError(
+                f"select {fusion.select!r} compares evaluation scores with train scores, and there "
+                "are no evaluation scores; score the evaluation set, or select best:N"
+            )
+        systems = select(robustness.mean, fusion.kept, selection.count)
+    if objective is None or not fusion.uses_labels:
+        return [_plain_fit(systems, fusion)]
+    selected = [systems] * len(objective.folds)
+    if selection is not None and selection.rule == "best":
+        alone = objective.fold_scores(np.eye(len(systems)))
+        selected = [select((-fold).tolist(), fusion.kept, selection.count) for fold in alone.T]
+    fits: dict[int, Fit] = {}
+    for chosen in dict.fromkeys(selected):
+        wanted = [fold for fold, of in enumerate(selected) if of == chosen]
+        if fusion.method in SEARCHES:
+            of_chosen = objective.of(members.standardized[list(chosen)])
+            scores = partial(_on_folds, of_chosen.fold_scores, wanted)
+            best = search_weights(scores, len(wanted), len(chosen), fusion, progress)
+            found = [Fit(chosen, tuple(each.weights.tolist()), each.method) for each in best]
+        else:
+            found = [_plain_fit(chosen, fusion)] * len(wanted)
+        fits |= dict(zip(wanted, found, strict=True))
+    return [fits[fold] for fold in range(len(selected))]
+
+
+def select(values: Sequence[float], kept: Sequence[bool], count: int) -> tuple[int, ...]:
+    """Systems that are kept in any case, and of the others those with the smallest values.
+
+    Args:
+        values: One for each system; of equal ones the first comes first.
+        kept: Whether a system is kept in any case.
+        count: How many of the others.
+
+    Returns:
+        Numbers of the systems, ascending.
+    """
+    always = [number for number, keep in enumerate(kept) if keep]
+    others = [number for number, keep in enumerate(kept) if not keep]
+    return tuple(sorted(always + sorted(others, key=values.__getitem__)[:count]))
+
+
+def _plain_fit(systems: tuple[int, ...], fusion: Fusion) -> Fit:
+    """The weights of a method that searches none."""
+    if fusion.method == "minimum":
+        return Fit(systems, None, "smallest standardised score of each clip")
+    if fusion.method == "weights":
+        return Fit(systems, fusion.weights, "weights given by hand")
+    return equal_fit(systems)
+
+
+def _on_folds(objective: Objective, wanted: int | list[int], weights: Floats) -> Floats:
+    scores: Floats = objective(weights)[:, wanted]
+    return scores
+
+
+LARGEST_GRID = 1_000_000
+"""Points that are all looked at: 13 systems at a step of 0.1 make 646,646, which take five seconds
+for seven machine types of 200 clips. Coordinates of larger grids are refined."""
+
+
+def search_weights(
+    objective: Objective, folds: int, systems: int, fusion: Fusion, progress: Progress
+) -> list[Best]:
+    """The best weights on each fold.
+
+    Args:
+        objective: Scores of candidates, (m, systems) -> (m, folds).
+        folds: How many folds there are.
+        systems: How many systems.
+        fusion: Which search, of which size.
+        progress: Where to tell how far it is.
+    """
+    what, size = "Searching weights", grid_size(systems, fusion.step)
+    if fusion.method == "grid" and size <= LARGEST_GRID:
+        with progress.bar(what, size, "steps") as advance:
+            return grid_search(objective, systems, fusion.step, advance)
+    alone = [partial(_on_folds, objective, fold) for fold in range(folds)]
+    if fusion.method == "grid":
+        with progress.bar(what, folds * (systems + 1), "steps") as advance:
+            return [coordinate_search(each, systems, fusion.step, None, advance) for each in alone]
+    with progress.bar(what, folds * fusion.budget, "candidates") as advance:
+        return [
+            bayesian_search(each, systems, fusion.budget, fusion.seed, fusion.patience, advance)
+            for each in alone
+        ]
+
+
+def grid_size(systems: int, step: float) -> int:
+    """How many points the grid has.
 
     Raises:
         ValueError: The step does not divide one.
@@ -27,12 +176,12 @@ def lattice_size(systems: int, step: float) -> int:
     return comb(parts_of(step) + systems - 1, systems - 1)
 
 
-def lattice_points(systems: int, step: float, at_once: int = 8192) -> Iterator[Array]:
+def grid_points(systems: int, step: float, at_once: int = 8192) -> Iterator[Floats]:
     """Every vector of weights that are multiples of `step` and sum to one.
 
     Args:
         systems: Number of weights, s >= 1.
-        step: Distance of the lattice's points, a fraction of one.
+        step: Distance of the grid's points, a fraction of one.
         at_once: Bounds memory: at most this many points are yielded at once.
 
     Yields:
@@ -46,7 +195,7 @@ def lattice_points(systems: int, step: float, at_once: int = 8192) -> Iterator[A
     # A point is a row of `parts` stars with bars between the systems.
     places = parts + systems - 1
     bars = combinations(range(places), systems - 1)
-    size = lattice_size(systems, step)
+    size = grid_size(systems, step)
     for start in range(0, size, at_once):
         count = min(at_once, size - start)
         chosen = np.fromiter(
@@ -56,187 +205,51 @@ def lattice_points(systems: int, step: float, at_once: int = 8192) -> Iterator[A
         yield stars[:, ::-1] / parts
 
 
-def nearest_point(weights: Array, parts: int) -> Steps:
-    """The lattice point nearest to weights on the simplex, (s,), in steps that sum to `parts`.
-
-    Rounded down first; the steps that are left go to the largest remainders, then to the first.
-    """
-    exact = weights * parts
-    steps = np.floor(exact + ROUNDING).astype(np.intp)
-    left = parts - int(steps.sum())
-    steps[np.argsort(steps - exact, kind="stable")[:left]] += 1
-    return steps
-
-
-Objective = Callable[[Array], Array]
-"""Scores of candidate weights, (m, s) -> (m,); higher is better."""
-
-Objectives = Callable[[Array], Array]
-"""Several objectives at once, (m, s) -> (m, k): on all machine types and with each left out."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search found.
-
-    Attributes:
-        weights: The best candidate, (s,), on the simplex.
-        score: Its score.
-        evaluated: How many candidates were looked at.
-        method: What was done, in words.
-    """
-
-    weights: Array
-    score: float
-    evaluated: int
-    method: str
-
-
-class Best:
-    """The best candidate so far.
-
-    Of equal scores the more equal weights are taken (the smallest sum of squares: fewest
-    assumptions), then the first.
-    """
-
-    def __init__(self) -> None:
-        self.weights: Array = np.empty(0)
-        self.score = -np.inf
-        self.squares = np.inf
-        self.evaluated = 0
-
-    def add(self, weights: Array, scores: Array) -> bool:
-        """Look at more candidates, (m, s) with scores (m,); whether one is better than before.
-
-        Raises:
-            ValueError: A score is not a number.
-        """
-        self.evaluated += len(weights)
-        if not len(weights):
-            return False
-        score = float(scores.max())
-        if np.isnan(score):
-            raise ValueError("the objective gave a score that is not a number")
-        if score < self.score:
-            return False
-        equal = np.flatnonzero(scores == score)
-        squares = sum_of_squares(weights[equal])
-        first = int(np.argmin(squares))
-        if (score, -squares[first]) <= (self.score, -self.squares):
-            return False
-        self.score, self.squares = score, float(squares[first])
-        self.weights = weights[equal[first]].copy()
-        return True
-
-    def found(self, method: str) -> Found:
-        """The result of a search that is over."""
-        return Found(self.weights, self.score, self.evaluated, method)
-
-
-def sum_of_squares(weights: Array) -> Array:
-    """How unequal weights are, (m, s) -> (m,), from 1 / s to 1.
-
-    Rounded to nine digits and summed in order of size, so that the same weights in another order
-    are exactly as unequal.
-    """
-    squares: Array = np.square(np.sort(weights, axis=1)).sum(axis=1).round(9)
-    return squares
-
-
-def evaluate_column(objectives: Objectives, column: int) -> Objective:
-    """One of several objectives by itself."""
-    return lambda weights: objectives(weights)[:, column]
-
-
-LARGEST_LATTICE = 1_000_000
-"""Points that are all looked at: 13 systems at a step of 0.1 make 646,646, which take five seconds
-for seven machine types of 200 clips. `grid_searches` refines coordinates of larger lattices."""
-
-
-def grid_searches(
-    objectives: Objectives, columns: int, systems: int, step: float, advance: Advance | None = None
-) -> list[Found]:
-    """The best weights of each objective: of all lattice points where they are few enough.
-
-    Args:
-        objectives: Scores of candidates, (m, s) -> (m, columns).
-        columns: How many objectives there are.
-        systems: Number of weights.
-        step: Of the lattice, a fraction of one.
-        advance: Told of the share of the work that is done: `grid_work` items in all.
-
-    Returns:
-        One result for each objective; `Found.method` says what was done.
-
-    Raises:
-        ValueError: The step does not divide one.
-    """
-    if lattice_size(systems, step) <= LARGEST_LATTICE:
-        return lattice_searches(objectives, systems, step, advance)
-    return [
-        coordinate_search(evaluate_column(objectives, column), systems, step, advance=advance)
-        for column in range(columns)
-    ]
-
-
-def grid_work(columns: int, systems: int, step: float) -> int:
-    """How many items `grid_searches` advances by: points of the lattice, or starts."""
-    size = lattice_size(systems, step)
-    return size if size <= LARGEST_LATTICE else columns * (systems + 1)
-
-
-def lattice_search(
+def grid_search(
     objective: Objective, systems: int, step: float, advance: Advance | None = None
-) -> Found:
-    """The best of all lattice points, however many; see `lattice_searches`."""
-    (found,) = lattice_searches(lambda weights: objective(weights)[:, None], systems, step, advance)
-    return found
-
-
-def lattice_searches(
-    objectives: Objectives, systems: int, step: float, advance: Advance | None = None
-) -> list[Found]:
-    """The best lattice point by each of several objectives, in one pass over the lattice.
+) -> list[Best]:
+    """The best of all grid points on each fold, in one pass over the grid.
 
     Args:
-        objectives: Scores of candidates, (m, s) -> (m, k).
+        objective: Scores of candidates, (m, s) -> (m, folds), or (m,) of a single fold.
         systems: Number of weights.
-        step: Of the lattice, a fraction of one.
-        advance: Told of points that are done, `lattice.lattice_size` in all.
+        step: Distance of the grid's points, a fraction of one.
+        advance: Told of points that are done, `grid_size` in all.
 
     Raises:
         ValueError: The step does not divide one.
     """
     best: list[Best] = []
-    for points in lattice_points(systems, step):
-        scores = objectives(points)
-        best = best or [Best() for _ in range(scores.shape[1])]
-        for one, column in zip(best, scores.T, strict=True):
-            one.add(points, column)
+    # Stored results say lattice for the grid as a whole.
+    method = f"exhaustive lattice, step {step:g}, {grid_size(systems, step):,} points"
+    for points in grid_points(systems, step):
+        scores = objective(points).reshape(len(points), -1)
+        best = best or [Best(method=method) for _ in scores.T]
+        for each, fold in zip(best, scores.T, strict=True):
+            each.add(points, fold)
         if advance:
             advance(len(points))
-    method = f"exhaustive lattice, step {step:g}, {lattice_size(systems, step):,} points"
-    return [one.found(method) for one in best]
+    return best
 
 
 def coordinate_search(
     objective: Objective,
     systems: int,
     step: float,
-    starts: Sequence[Array] | None = None,
+    starts: Sequence[Floats] | None = None,
     advance: Advance | None = None,
-) -> Found:
-    """A lattice point that no exchange of weight between two systems improves.
+) -> Best:
+    """A grid point that no exchange of weight between two systems improves.
 
     From each start all exchanges of 1, 2, 4, ... steps between two systems are looked at, and
     the best is made as long as one improves. The result is the best of all starts: perhaps not
-    that of the whole lattice, but the same each time.
+    that of the whole grid, but the same each time.
 
     Args:
-        objective: Scores of candidates.
+        objective: Scores of candidates, (m, s) -> (m,).
         systems: Number of weights.
-        step: Of the lattice, a fraction of one.
-        starts: Weights to start from, (s,) each, moved to the nearest lattice point; None takes
+        step: Distance of the grid's points, a fraction of one.
+        starts: Weights to start from, (s,) each, moved to the nearest grid point; None takes
             equal weights and each system alone.
         advance: Told of each start that is done.
 
@@ -256,10 +269,27 @@ def coordinate_search(
         best.evaluated += climber.evaluated - 1
         if advance:
             advance(1)
-    return best.found(
+    best.method = (
         f"coordinate-wise refinement, step {step:g}, from {len(starts)} start(s), "
         f"{best.evaluated:,} candidates"
     )
+    return best
+
+
+Steps = NDArray[np.intp]
+"""A point of the grid as whole numbers of steps, (s,)."""
+
+
+def nearest_point(weights: Floats, parts: int) -> Steps:
+    """The grid point nearest to weights on the simplex, (s,), in steps that sum to `parts`.
+
+    Rounded down first; the steps that are left go to the largest remainders, then to the first.
+    """
+    exact = weights * parts
+    steps = np.floor(exact + ROUNDING).astype(np.intp)
+    left = parts - int(steps.sum())
+    steps[np.argsort(steps - exact, kind="stable")[:left]] += 1
+    return steps
 
 
 def _exchanges(point: Steps) -> Steps:

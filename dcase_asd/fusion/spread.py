@@ -3,73 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
-from dcase_asd.fusion.search import Objective, coordinate_search, lattice_search, lattice_size
+from dcase_asd.fusion.objective import Objective
+from dcase_asd.fusion.result import WeightSpread
+from dcase_asd.fusion.search import coordinate_search, grid_search, grid_size
+from dcase_asd.metrics.ranking import Floats
 from dcase_asd.progress import Advance
-from dcase_asd.scores.neighbors import Array
 
 FEW_POINTS = 1001
-"""Lattices up to this size are looked at as a whole for every resample: five systems at a step of
+"""Grids up to this size are looked at as a whole for every resample: five systems at a step of
 0.1. Of larger ones coordinates are refined."""
 
 LEVEL = 0.95
-"""Share of the resamples' weights that lie between `WeightSpread.lower` and `WeightSpread.upper`,
-for each system by itself."""
-
-
-@dataclass(frozen=True)
-class WeightSpread:
-    """The weights that were fitted to resamples of the test clips.
-
-    Attributes:
-        weights: Of each resample, (resamples, s).
-        method: How they were searched for, in words.
-    """
-
-    weights: Array
-    method: str
-
-    @property
-    def mean(self) -> Array:
-        """Mean weight of each system, (s,)."""
-        mean: Array = self.weights.mean(axis=0)
-        return mean
-
-    @property
-    def deviation(self) -> Array:
-        """Standard deviation of each system's weight, (s,)."""
-        deviation: Array = self.weights.std(axis=0)
-        return deviation
-
-    @property
-    def lower(self) -> Array:
-        """Lower end of each system's percentile interval, (s,)."""
-        lower: Array = np.quantile(self.weights, (1 - LEVEL) / 2, axis=0)
-        return lower
-
-    @property
-    def upper(self) -> Array:
-        """Upper end of each system's percentile interval, (s,)."""
-        upper: Array = np.quantile(self.weights, (1 + LEVEL) / 2, axis=0)
-        return upper
+"""Share of the resamples' weights between `WeightSpread.lower` and `WeightSpread.upper`, for each
+system by itself."""
 
 
 def weight_spread(
-    resamples: Iterable[Objective],
-    fitted: Array,
-    step: float,
-    advance: Advance | None = None,
+    resamples: Iterable[Objective], fitted: Floats, step: float, advance: Advance | None = None
 ) -> WeightSpread:
     """Fit weights to each resample.
 
     Args:
         resamples: The objective on test clips that were drawn again, at least one.
-        fitted: The weights that were fitted to all clips, (s,): larger lattices are refined from
+        fitted: The weights that were fitted to all clips, (s,): larger grids are refined from
             there and from equal weights.
-        step: Of the lattice, a fraction of one.
+        step: Distance of the grid's points, a fraction of one.
         advance: Told of each resample that is done.
 
     Raises:
@@ -77,20 +38,28 @@ def weight_spread(
     """
     systems = len(fitted)
     starts = [np.full(systems, 1 / systems), fitted]
-    few = lattice_size(systems, step) <= FEW_POINTS
-    weights = []
+    few = grid_size(systems, step) <= FEW_POINTS
+    found = []
     for objective in resamples:
-        found = (
-            lattice_search(objective, systems, step)
+        best = (
+            grid_search(objective, systems, step)[0]
             if few
             else coordinate_search(objective, systems, step, starts)
         )
-        weights.append(found.weights)
+        found.append(best.weights)
         if advance:
             advance(1)
-    if not weights:
+    if not found:
         raise ValueError("the spread of weights needs at least one resample")
-    method = (
-        "exhaustive lattice" if few else "coordinate-wise refinement from equal and fitted weights"
-    )
-    return WeightSpread(np.array(weights), f"{method}, step {step:g}")
+    weights = np.array(found)
+    lower, upper = np.quantile(weights, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0).tolist()
+    return WeightSpread(
+        resamples=len(found),
+        # Stored results say lattice for the grid as a whole.
+        searched=("exhaustive lattice" if few else "coordinate-wise refinement from equal and "
+                  "fitted weights") + f", step {step:g}",
+        mean=tuple(weights.mean(axis=0).tolist()),
+        std=tuple(weights.std(axis=0).tolist()),
+        lower=tuple(lower),
+        upper=tuple(upper),
+    )  # fmt: skip

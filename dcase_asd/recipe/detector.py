@@ -17,7 +17,7 @@ class Detector:
         neighbors: Nearest train clips whose distances are averaged.
         domains: ``pooled`` searches all train clips; ``minimum`` each domain by itself and takes
             the smaller score (the same for one neighbor, not for several).
-        normalize: ``none``; ``domain`` standardises the distance to each domain by the mean and
+        normalize: ``none``; ``domain`` standardizes the distance to each domain by the mean and
             standard deviation of that domain's leave-one-out scores, then takes the minimum;
             ``density`` divides by each reference's local density (see `density`).
         density_neighbors: K of the local density.

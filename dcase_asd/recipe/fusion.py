@@ -56,18 +56,18 @@ class Fusion:
         systems: In a recipe file, recipes without ``.toml``, relative to the file's folder; in a
             run folder's recipe, run folders relative to the folder that this run folder is in.
         method: ``grid`` and ``bayesian`` search the weights with the highest official dev score;
-            ``mean`` weights all alike; ``minimum`` takes the smallest standardised score of a
+            ``mean`` weights all alike; ``minimum`` takes the smallest standardized score of a
             clip; ``weights`` takes those given.
         weights: One for each system, none negative, summing to one; with ``weights`` alone.
-        step: Between weights of the grid; one must be a multiple of it.
+        step: Grid step; must divide one.
         budget: Most weight vectors that ``bayesian`` tries.
         patience: ``bayesian`` stops after as many vectors without a better one.
-        seed: Of every draw.
+        seed: Seed of all random draws.
         resamples: Bootstrap samples for the spread of the weights; 0 leaves it out.
         select: ``robust:N`` or ``best:N`` fuses only N of the systems that are not in `always`;
             empty fuses all.
         always: Systems that a selection keeps in any case, as in `systems` or by their names.
-        standardize: Whether each system's scores are standardised by the statistics of train
+        standardize: Whether each system's scores are standardized by the statistics of train
             clips (leave-one-out) or of test clips, which is transductive.
     """
 

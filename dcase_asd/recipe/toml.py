@@ -138,6 +138,8 @@ def _read_value(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
 
 def _read_union(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
     inner = [each for each in get_args(hint) if each is not type(None)]
+    if value is None and type(None) in get_args(hint):  # JSON's null; TOML has none
+        return None
     if len(inner) == 1:
         return _read_value(value, inner[0], where, problems)
     for candidate in inner:

@@ -1,4 +1,4 @@
-"""Local-density normalisation: a distance counts by how densely its reference is surrounded.
+"""Local-density normalization: a distance counts by how densely its reference is surrounded.
 
 A(x) = min over references y of D(x, y) / (mean distance from y to its K nearest other references),
 after Wilkinghoff et al., "Keeping the Balance: Anomaly Score Calculation for Domain
@@ -27,12 +27,12 @@ def density_scores(
     neighbors: int,
     density_neighbors: int,
 ) -> tuple[Array, Array]:
-    """Score clips by distances that are normalised by local density.
+    """Score clips by distances that are normalized by local density.
 
     Args:
         train: Embeddings of normal clips, (n, d), n >= `SMALLEST_BANK`.
         test: Embeddings to score, (q, d).
-        neighbors: How many of the smallest normalised distances are averaged.
+        neighbors: How many of the smallest normalized distances are averaged.
         density_neighbors: K, 1 <= K <= n - 2.
 
     Returns:
@@ -42,7 +42,7 @@ def density_scores(
     around = smallest_distances(train, train, density_neighbors + 1, among_themselves=True)
     total, farthest, beyond = around[:, :-1].sum(axis=1), around[:, -2], around[:, -1]
     floor = SMALLEST_SCALE * float(np.median(total)) / density_neighbors
-    if floor == 0:  # most clips are copies of others: there is nothing to normalise by
+    if floor == 0:  # most clips are copies of others: there is nothing to normalize by
         floor = 1.0
 
     def by_density(distances: Array, _: slice, columns: slice) -> None:

@@ -84,7 +84,7 @@ def _score_groups(
     detector: Detector,
     notes: list[str],
 ) -> tuple[Array, Array]:
-    """Minimum over groups of the distance to each, standardised where asked for."""
+    """Minimum over groups of the distance to each, standardized where asked for."""
     train_scores, test_scores = np.full(len(train), np.inf), np.full(len(test), np.inf)
     several = len(groups) > 1
     own = [_left_out(train[group], detector.neighbors, several) for group in groups]
@@ -117,7 +117,7 @@ def _spreads(own: list[Array], notes: list[str]) -> list[tuple[float, float]]:
     pooled = pooled[~np.isnan(pooled)]
     whole = (float(pooled.mean()), float(pooled.std())) if len(pooled) else (0.0, 0.0)
     if whole[1] == 0.0:
-        notes.append("leave-one-out scores have no spread: not standardised")
+        notes.append("leave-one-out scores have no spread: not standardized")
         return [(0.0, 1.0)] * len(own)
     spreads = []
     for scores in own:
@@ -127,7 +127,7 @@ def _spreads(own: list[Array], notes: list[str]) -> list[tuple[float, float]]:
         else:
             notes.append(
                 f"a domain of {len(scores)} train clip(s) has no spread: "
-                "standardised by that of all domains"
+                "standardized by that of all domains"
             )
             spreads.append(whole)
     return spreads

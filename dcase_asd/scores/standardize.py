@@ -1,4 +1,4 @@
-"""Scores of several systems on one scale: standardised within each machine type and section."""
+"""Scores of several systems on one scale: standardized within each machine type and section."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def standardized(scores: Array, groups: Groups, reference: NDArray[np.bool_]) ->
             with leave-one-out scores or, transductive, test clips.
 
     Returns:
-        Standardised scores, (systems, clips).
+        Standardized scores, (systems, clips).
 
     Raises:
         SpreadError: The reference clips of a group are missing or have equal scores.

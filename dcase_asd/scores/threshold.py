@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.errors import ScoresError, TooFewClipsError
+from dcase_asd.scores.neighbors import Array
 
-Array = NDArray[np.float64]
 ThresholdRule = Literal["empirical", "target", "gamma"]
 
 FEWEST_CLIPS = 3

@@ -1,7 +1,7 @@
 """The search for fusion weights against scikit-learn's metrics for each candidate.
 
 Thirteen systems, seven machine types with 200 test clips each. Prints how many times as many
-candidates a second are evaluated, and what the whole lattice of 646,646 points takes, each machine
+candidates a second are evaluated, and what the whole grid of 646,646 points takes, each machine
 type left out in the same pass.
 """
 
@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from dcase_asd.fusion.bayesian import bayesian_search
 from dcase_asd.fusion.objective import OfficialObjective
-from dcase_asd.fusion.search import lattice_points, lattice_search, lattice_searches, lattice_size
+from dcase_asd.fusion.search import grid_points, grid_search, grid_size
 from dcase_asd.fusion.spread import weight_spread
 
 MACHINES = ("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve")
@@ -95,24 +95,22 @@ def main():
         f"{other:,.1f}, ratio {rate / other:,.0f}  >= 500"
     )
     few = systems[:3]
-    points = next(lattice_points(3, 0.1))
+    points = next(grid_points(3, 0.1))
     best = max(map(reference(labelled, few), points))
-    found = lattice_search(OfficialObjective(labelled, few, "2022").scores, 3, 0.1)
+    (found,) = grid_search(OfficialObjective(labelled, few, "2022").scores, 3, 0.1)
     if abs(found.score - best) > 1e-12:
         raise SystemExit(f"the optimum differs from scikit-learn's by {found.score - best:g}")
-    print("the same optimum as scikit-learn's to 1e-12 on a lattice of 66 points")
+    print("the same optimum as scikit-learn's to 1e-12 on a grid of 66 points")
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    took, all_and_left_out = seconds(
-        lambda: lattice_searches(objective.scores_left_out, SYSTEMS, 0.1)
-    )
+    took, all_and_left_out = seconds(lambda: grid_search(objective.fold_scores, SYSTEMS, 0.1))
     fitted = all_and_left_out[0]
     difference = abs(fitted.score - by_scikit_learn(fitted.weights))
     if difference > 1e-12:
         raise SystemExit(f"the optimum differs from scikit-learn's by {difference:g}")
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(
-        f"seconds for all {lattice_size(SYSTEMS, 0.1):,} lattice points, by all and without each "
+        f"seconds for all {grid_size(SYSTEMS, 0.1):,} grid points, by all and without each "
         f"machine type: {took:.1f}  < 60; peak memory grows by {grown:.0f} MiB"
     )
     rounded = OfficialObjective(labelled, systems.round(), "2022")

@@ -8,7 +8,7 @@ from dcase_asd.fusion import batched_ranking
 from dcase_asd.fusion.batched_ranking import ANOMALY, BatchedRanking, values_of_rows, weighted_sums
 
 # An anomalous clip, and normal ones of the source, the target and of no domain.
-KINDS = st.lists(st.sampled_from([0, 1, 2, 3]), max_size=60).map(lambda kinds: [0, 1, 2, *kinds])
+STRATA = st.lists(st.sampled_from([0, 1, 2, 3]), max_size=60).map(lambda strata: [0, 1, 2, *strata])
 # Small whole numbers make many ties, and sums of them that differ by rounding alone.
 COARSE, FINE, EQUAL = (
     lambda random, shape: random.integers(-2, 3, shape).astype(float),
@@ -17,56 +17,56 @@ COARSE, FINE, EQUAL = (
 )
 
 
-def reference(scores, kinds, counted):
-    """By scikit-learn: an AUC for each counted kind, and the pAUC."""
+def reference(scores, strata, with_auc):
+    """By scikit-learn: an AUC for each named stratum, and the pAUC."""
     rows = []
     for row in scores:
-        anomalous = kinds == ANOMALY
+        anomalous = strata == ANOMALY
         values = []
-        for kind in counted:
-            chosen = anomalous | (kinds == kind)
+        for stratum in with_auc:
+            chosen = anomalous | (strata == stratum)
             values.append(roc_auc_score(anomalous[chosen], row[chosen]))
         rows.append([*values, roc_auc_score(anomalous, row, max_fpr=0.1)])
     return np.array(rows)
 
 
 def candidates(random, systems, count=3):
-    """Random weights, each system alone, and points of a lattice."""
-    lattice = random.multinomial(10, np.ones(systems) / systems, size=count) / 10
-    return np.concatenate(
-        [np.eye(systems), lattice, random.dirichlet(np.ones(systems), size=count)]
-    )
+    """Random weights, each system alone, and points of a grid."""
+    grid = random.multinomial(10, np.ones(systems) / systems, size=count) / 10
+    return np.concatenate([np.eye(systems), grid, random.dirichlet(np.ones(systems), size=count)])
 
 
 @settings(max_examples=80, deadline=None)
 @given(
-    KINDS,
+    STRATA,
     st.sampled_from([COARSE, FINE, EQUAL]),
     st.sampled_from([(1, 2), (1,), (2,), ()]),
     st.integers(0, 2**32 - 1),
 )
-def test_values_of_rows_and_of_weighted_sums_are_those_of_scikit_learn(kinds, draw, counted, seed):
+def test_values_of_rows_and_of_weighted_sums_are_those_of_scikit_learn(
+    strata, draw, with_auc, seed
+):
     random = np.random.default_rng(seed)
-    kinds = np.array(kinds, dtype=np.uint8)
-    systems = draw(random, (4, len(kinds)))
+    strata = np.array(strata, dtype=np.uint8)
+    systems = draw(random, (4, len(strata)))
     weights = candidates(random, len(systems))
     fused = weighted_sums(weights, systems)
-    expected = reference(fused, kinds, counted)
-    assert values_of_rows(fused, kinds, counted) == pytest.approx(expected, abs=1e-12)
-    values = BatchedRanking(systems, kinds, counted).values(weights)
+    expected = reference(fused, strata, with_auc)
+    assert values_of_rows(fused, strata, with_auc) == pytest.approx(expected, abs=1e-12)
+    values = BatchedRanking(systems, strata, with_auc).values(weights)
     assert values == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 30, 1000])
 def test_chunks_of_any_size_give_the_same_values(monkeypatch, size):
     random = np.random.default_rng(0)
-    kinds = np.array([0, 1, 2, 3] * 10, dtype=np.uint8)
+    strata = np.array([0, 1, 2, 3] * 10, dtype=np.uint8)
     systems = np.concatenate([random.integers(0, 3, (3, 20)), random.normal(size=(3, 20))], axis=1)
     weights = candidates(random, 3, 50)
-    whole = BatchedRanking(systems, kinds, (1, 2)).values(weights)
+    whole = BatchedRanking(systems, strata, (1, 2)).values(weights)
     monkeypatch.setattr(batched_ranking, "SUMS_AT_ONCE", size)
     monkeypatch.setattr(batched_ranking, "TIED_SUMS_AT_ONCE", size)
-    parts = BatchedRanking(systems, kinds, (1, 2)).values(weights)
+    parts = BatchedRanking(systems, strata, (1, 2)).values(weights)
     assert parts == pytest.approx(whole, abs=1e-15)
 
 
@@ -75,20 +75,20 @@ def test_rows_without_ties_are_ranked_by_the_fast_way_alone(monkeypatch):
         raise AssertionError("a row was ranked again")
 
     random = np.random.default_rng(0)
-    kinds = np.array([0, 1, 2] * 40, dtype=np.uint8)
+    strata = np.array([0, 1, 2] * 40, dtype=np.uint8)
     systems = random.normal(size=(5, 120))
     weights = candidates(random, 5, 100)
-    expected = values_of_rows(weighted_sums(weights, systems), kinds, (1, 2))
+    expected = values_of_rows(weighted_sums(weights, systems), strata, (1, 2))
     monkeypatch.setattr(batched_ranking, "values_of_rows", never)
-    values = BatchedRanking(systems, kinds, (1, 2)).values(weights)
+    values = BatchedRanking(systems, strata, (1, 2)).values(weights)
     assert values == pytest.approx(expected, abs=1e-15)
 
 
 def test_scores_that_differ_by_one_rounding_are_told_apart():
-    kinds = np.array([0, 1, 0, 1], dtype=np.uint8)
+    strata = np.array([0, 1, 0, 1], dtype=np.uint8)
     next_to_one = np.nextafter(1.0, 2.0)
     systems = np.array([[next_to_one, 1.0, 2.0, 2.0]])
-    values = BatchedRanking(systems, kinds, (1,)).values(np.ones((1, 1)))
+    values = BatchedRanking(systems, strata, (1,)).values(np.ones((1, 1)))
     assert values[0, 0] == (1 + 0 + 1 + 0.5) / 4
 
 
@@ -100,10 +100,10 @@ def test_clips_that_are_equal_in_every_system_are_equal_in_every_sum():
 
 
 def test_scores_on_scales_far_apart_keep_their_order():
-    kinds = np.array([0, 1] * 30, dtype=np.uint8)
+    strata = np.array([0, 1] * 30, dtype=np.uint8)
     random = np.random.default_rng(0)
     systems = random.normal(size=(3, 60)) * np.array([[1e9], [1.0], [1e-9]])
     weights = candidates(random, 3, 30)
-    expected = reference(weighted_sums(weights, systems), kinds, (1,))
-    values = BatchedRanking(systems, kinds, (1,)).values(weights)
+    expected = reference(weighted_sums(weights, systems), strata, (1,))
+    values = BatchedRanking(systems, strata, (1,)).values(weights)
     assert values == pytest.approx(expected, abs=1e-12)

@@ -77,6 +77,17 @@ def test_scoring_again_takes_the_same_ground_truth(systems, truth):
         systems.fuse()
 
 
+def test_a_ground_truth_of_other_machines_is_refused_even_where_nothing_is_fitted(
+    systems, tmp_path
+):
+    clips = evaluation_clips(systems.tables["a"])
+    others = clips[clips["machine"] == clips["machine"].iloc[0]].assign(machine="lathe")
+    truth = write_ground_truth(tmp_path / "other", others)
+    with pytest.raises(GroundTruthError, match="other: labels of lathe 00, but scored are"):
+        systems.fuse(method="mean", ground_truth=truth)
+    assert not systems.run("fused").exists()
+
+
 def test_without_development_labels_only_methods_that_fit_nothing_work(systems):
     systems.change_each(lambda table: table[table["stage"] == "eval"])
     for settings in ({}, {"method": "bayesian"}, {"method": "mean", "select": "best:2"}):

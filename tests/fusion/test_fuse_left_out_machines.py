@@ -120,7 +120,7 @@ def test_the_estimate_is_made_again_of_last_checkpoints_that_are_scored(systems)
 def test_systems_whose_weights_were_fitted_are_told_too(systems):
     inner = systems.fuse("inner")
     systems.tables = {"inner": systems.tables["a"].assign(score=0.0), "c": systems.tables["c"]}
-    assert inner.result.fitted
+    assert inner.fusion.uses_labels
     result = systems.fuse("outer").result
     assert result.leave_one_machine_out.chosen == ("inner",)
     assert result.notes[-1].endswith("for an estimate without that, fuse the systems that they are "

@@ -38,7 +38,7 @@ def test_test_statistics_are_named_in_every_output_where_they_are_allowed(own):
     scores = own.scores()
     report = evaluate_run_or_folder(own.run("fused"), "workshop", resamples=0)
     assert any("which is transductive" in note for note in report.notes)
-    expected = (own.standardised("a", "test") + own.standardised("b", "test")) / 2
+    expected = (own.standardized("a", "test") + own.standardized("b", "test")) / 2
     pd.testing.assert_series_equal(scores, expected, check_names=False, rtol=1e-12)
 
 

@@ -59,6 +59,12 @@ def test_constant_scores_name_run_machine_and_section(systems, split, message):
     assert machine in str(error.value)
 
 
+def test_scores_without_a_test_clip_are_refused(systems):
+    systems.change_each(lambda table: table[table["split"] == "train"])
+    with pytest.raises(ScoresError, match="a: holds no test clip; embed and score test/ folders"):
+        systems.fuse()
+
+
 def test_sections_without_a_train_score_are_refused(systems):
     systems.change_each(lambda table: table[table["split"] == "test"])
     with pytest.raises(ScoresError, match="no leave-one-out train score is there, so that"):
@@ -94,6 +100,11 @@ def test_wrong_runs_are_told(systems, names, error, message):
     with pytest.raises(error, match=message):
         fuse(runs, systems.run("fused"), "2025", Fusion(names))
     assert not systems.run("fused").exists()
+
+
+def test_as_many_runs_as_systems_are_fused(systems):
+    with pytest.raises(ValueError, match="2 run folders for 3 systems"):
+        fuse(systems.runs[:2], systems.run("fused"), "2025", Fusion(("a", "b", "c")))
 
 
 def test_a_run_without_scores_of_the_edition_is_told(systems):

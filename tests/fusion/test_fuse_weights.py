@@ -1,4 +1,4 @@
-"""What `fuse` computes: standardised scores, weights and choices of systems, by definition."""
+"""What `fuse` computes: standardized scores, weights and choices of systems, by definition."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_scores_are_weighted_sums_of_scores_standardised_by_train_clips(systems)
 def test_a_minimum_is_the_smallest_standardised_score(systems):
     done = systems.fuse(method="minimum")
     scores = systems.scores()
-    expected = pd.concat([systems.standardised(name) for name in "abc"], axis=1).min(axis=1)
+    expected = pd.concat([systems.standardized(name) for name in "abc"], axis=1).min(axis=1)
     pd.testing.assert_series_equal(scores, expected, check_names=False, rtol=1e-12)
     assert done.result.weights is None
     assert done.result.dev_score == pytest.approx(official(systems.evaluation(expected)), abs=1e-12)

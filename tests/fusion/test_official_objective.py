@@ -38,8 +38,8 @@ def systems_of(labelled, decimals=15, seed=0):
 
 def candidates(count=3):
     random = np.random.default_rng(1)
-    lattice = random.multinomial(10, np.ones(SYSTEMS) / SYSTEMS, size=count) / 10
-    return np.concatenate([np.eye(SYSTEMS), lattice, random.dirichlet(np.ones(SYSTEMS), count)])
+    grid = random.multinomial(10, np.ones(SYSTEMS) / SYSTEMS, size=count) / 10
+    return np.concatenate([np.eye(SYSTEMS), grid, random.dirichlet(np.ones(SYSTEMS), count)])
 
 
 def by_scikit_learn(labelled, scores, metric):
@@ -88,7 +88,8 @@ def test_a_score_without_a_machine_type_is_that_of_the_others_clips(metric):
     objective = OfficialObjective(labelled, systems, metric)
     weights = candidates()
     assert objective.machines == ("ToyCar", "fan", "valve")
-    left_out = objective.scores_left_out(weights)
+    assert objective.folds == [[0, 1, 2], [1, 2], [0, 2], [0, 1]]
+    left_out = objective.fold_scores(weights)
     assert (left_out[:, 0] == objective.scores(weights)).all()
     for number, machine in enumerate(objective.machines):
         kept = (labelled["machine"] != machine).to_numpy()
@@ -106,7 +107,12 @@ def test_a_held_out_score_gives_each_machine_type_its_own_weights(metric):
     for machine, row in zip(objective.machines, weighted_sums(weights, systems), strict=True):
         fused = np.where(labelled["machine"] == machine, row, fused)
     expected = by_scikit_learn(labelled, fused, metric)
-    assert objective.held_out_score(weights) == pytest.approx(expected, abs=1e-12)
+    found, *alone = objective.held_out_scores(weights)
+    assert found == pytest.approx(expected, abs=1e-12)
+    for machine, score in zip(objective.machines, alone, strict=True):
+        kept = (labelled["machine"] == machine).to_numpy()
+        expected = by_scikit_learn(labelled[kept], fused[kept], metric)
+        assert score == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -180,8 +186,21 @@ def test_no_candidate_gives_no_score():
 def test_one_machine_type_cannot_be_left_out():
     labelled = clips(["fan"])
     objective = OfficialObjective(labelled, systems_of(labelled), "2022")
-    with pytest.raises(ValueError, match="at least one machine type"):
-        objective.scores_left_out(candidates())
+    (fold,) = objective.fold_scores(candidates()).T
+    assert fold.tolist() == objective.scores(candidates()).tolist()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_other_systems_have_the_scores_of_an_objective_of_their_own(metric):
+    labelled = clips()
+    systems = systems_of(labelled)
+    others = systems_of(labelled, decimals=1, seed=3)[:2]
+    weights = np.array([[1.0, 0.0], [0.3, 0.7]])
+    objective = OfficialObjective(labelled, systems, metric)
+    before = objective.scores(candidates()).tolist()
+    found = objective.of(others).scores(weights)
+    assert found.tolist() == OfficialObjective(labelled, others, metric).scores(weights).tolist()
+    assert objective.scores(candidates()).tolist() == before
 
 
 @pytest.mark.parametrize(

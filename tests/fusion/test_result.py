@@ -61,11 +61,36 @@ BARE = dataclasses.replace(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("result", [WHOLE, BARE])
+FLOATS = dataclasses.replace(
+    WHOLE,
+    leave_one_machine_out=dataclasses.replace(
+        LEFT_OUT, score=0.1 + 0.2, chosen=("a",), last_checkpoints=5e-324
+    ),
+    weights=(1 / 3, 2 / 3),
+    dev_score=1.0,
+    select="best:2",
+)
+
+
+@pytest.mark.parametrize("result", [WHOLE, BARE, FLOATS])
 def test_a_result_is_read_back_as_it_was_written(tmp_path, result):
     write_fusion(tmp_path, result)
     assert read_fusion(tmp_path, "dcase2025") == result
+    before = fusion_path(tmp_path, "dcase2025").read_bytes()
+    write_fusion(tmp_path, read_fusion(tmp_path, "dcase2025"))
+    assert fusion_path(tmp_path, "dcase2025").read_bytes() == before
     assert read_fusion(tmp_path, "dcase2024") is None
+
+
+def test_a_result_of_before_selections_and_chosen_checkpoints_is_read(tmp_path):
+    write_fusion(tmp_path, WHOLE)
+    path = fusion_path(tmp_path, "dcase2025")
+    content = json.loads(path.read_text())
+    del content["select"]
+    del content["leave_one_machine_out"]["chosen"]
+    del content["leave_one_machine_out"]["last_checkpoints"]
+    path.write_text(json.dumps(content))
+    assert read_fusion(tmp_path, "dcase2025") == WHOLE
 
 
 @pytest.mark.parametrize(
@@ -76,6 +101,9 @@ def test_a_result_is_read_back_as_it_was_written(tmp_path, result):
         lambda content: content.update(bootstrap=[1]),
         lambda content: content.update(leave_one_machine_out={"score": 1}),
         lambda content: content["robustness"].pop("mean"),
+        lambda content: content.update(systems=None),
+        lambda content: content.update(weights=["much", "little"]),
+        lambda content: content["leave_one_machine_out"]["machines"].update(fan=0.5),
     ],
 )
 def test_a_result_of_another_form_is_none(tmp_path, change):

@@ -4,7 +4,7 @@ from typing import Any, Literal
 import pytest
 
 from dcase_asd.errors import RecipeError
-from dcase_asd.recipe.toml import read_recipe, recipe_text
+from dcase_asd.recipe.toml import read_recipe, recipe_from, recipe_text
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,12 @@ def test_a_written_recipe_reads_back_equal(tmp_path):
         (Inner(),),
     )
     assert read_recipe(write(tmp_path, recipe_text(recipe)), Outer) == recipe
+
+
+def test_the_null_of_json_is_none_where_a_value_is_optional():
+    assert recipe_from({"name": "x", "rate": None}, Outer, "x.json") == Outer("x")
+    with pytest.raises(RecipeError, match=r"x\.json: 'name' must be text, not None"):
+        recipe_from({"name": None}, Outer, "x.json")
 
 
 def test_all_mistakes_are_told_at_once_with_the_nearest_name(tmp_path):

@@ -43,12 +43,12 @@ def test_the_minimum_over_domains_averages_within_a_domain():
 def test_calibration_standardises_each_domain_by_its_leave_one_out_scores():
     train, domains, test = section()
     found = score_section(train, domains, test, Detector(normalize="domain"))
-    standardised = []
+    standardized = []
     for domain in ("source", "target"):
         bank = train[domains == domain]
         own = leave_one_out(bank)
-        standardised.append((nearest(test, bank) - own.mean()) / own.std())
-    np.testing.assert_allclose(found.test, np.minimum(*standardised))
+        standardized.append((nearest(test, bank) - own.mean()) / own.std())
+    np.testing.assert_allclose(found.test, np.minimum(*standardized))
 
 
 @pytest.mark.parametrize("detector", [Detector(domains="minimum"), Detector(normalize="domain")])
@@ -95,7 +95,7 @@ def test_a_small_machine_gets_the_density_neighbors_that_it_has():
 def test_identical_train_clips_are_not_standardised():
     train = np.ones((6, 3))
     found = score_section(train, np.array(["source"] * 6), np.eye(3), Detector(normalize="domain"))
-    assert "leave-one-out scores have no spread: not standardised" in found.notes
+    assert "leave-one-out scores have no spread: not standardized" in found.notes
     assert np.isfinite(found.test).all()
 
 

@@ -63,7 +63,7 @@ class Systems:
         """Scores that a fusion wrote, in the order of the references."""
         return read_scores(self.run(run), self.edition.name).set_index(CLIP)["score"].sort_index()
 
-    def standardised(self, name, split="train"):
+    def standardized(self, name, split="train"):
         table = self.tables[name].set_index(CLIP)["score"].sort_index()
         groups = ["stage", "machine", "section"]
         of_split = table[table.index.get_level_values("split") == split].groupby(level=groups)
@@ -75,7 +75,7 @@ class Systems:
 
     def fused(self, weights):
         return sum(
-            weight * self.standardised(name)
+            weight * self.standardized(name)
             for name, weight in zip(self.tables, weights, strict=True)
         )
 

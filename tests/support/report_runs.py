@@ -42,7 +42,7 @@ def fusion_result(names, **changes):
             0.75, 0.76, {"ToyCar": LeftOutMachine(names, (1.0, 0.0), 0.7),
                          "ToyTrain": LeftOutMachine(names, None, 0.8)}),
         "equal_weights": 0.76, "alone": (0.79, 0.61), "alone_before": None,
-        "bootstrap": WeightSpread(200, "lattice", (0.6, 0.4), (0.1, 0.1), (0.2, 0.0), (1.0, 0.8)),
+        "bootstrap": WeightSpread(200, "grid", (0.6, 0.4), (0.1, 0.1), (0.2, 0.0), (1.0, 0.8)),
         "robustness": Robustness(names, ("AutoTrash",), ((0.5,), (1.5,)), (0.5, 1.5)),
         "notes": ("Fitting does not beat the mean.",),
     }  # fmt: skip

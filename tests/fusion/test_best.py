@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dcase_asd.fusion.search import Best, evaluate_column
+from dcase_asd.fusion.objective import Best
 
 WEIGHTS = np.array([[1.0, 0.0], [0.4, 0.6], [0.5, 0.5], [0.6, 0.4]])
 
@@ -10,9 +10,7 @@ def test_the_highest_score_is_kept():
     best = Best()
     assert best.add(WEIGHTS, np.array([0.1, 0.9, 0.3, 0.2]))
     assert not best.add(WEIGHTS, np.array([0.1, 0.2, 0.8, 0.2]))
-    found = best.found("words")
-    assert (found.weights.tolist(), found.score) == ([0.4, 0.6], 0.9)
-    assert (found.evaluated, found.method) == (8, "words")
+    assert (best.weights.tolist(), best.score, best.evaluated) == ([0.4, 0.6], 0.9, 8)
 
 
 def test_equal_scores_go_to_the_more_equal_weights():
@@ -39,7 +37,3 @@ def test_nothing_new_is_nothing_better():
 def test_a_score_that_is_not_a_number_is_an_error():
     with pytest.raises(ValueError, match="not a number"):
         Best().add(WEIGHTS, np.array([0.1, np.nan, 0.3, 0.2]))
-
-
-def test_one_of_several_objectives_stands_by_itself():
-    assert evaluate_column(lambda weights: 2 * weights, 1)(WEIGHTS).tolist() == [0, 1.2, 1, 0.8]
