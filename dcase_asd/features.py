@@ -8,12 +8,15 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torchaudio.compliance import kaldi
 
 from dcase_asd.errors import AudioError
 
 FRAME_SECONDS = 0.025
 SHIFT_SECONDS = 0.010
 PREEMPHASIS = 0.97
+LOWEST_FREQUENCY = 20.0
+"""In Hz, where the lowest mel filter begins (Kaldi's choice)."""
 ENERGY_FLOOR = torch.finfo(torch.float32).eps
 """Smallest mel energy before the logarithm (Kaldi's choice; ln of it is -15.94)."""
 INT16_SCALE = 2.0**15
@@ -42,14 +45,35 @@ class _Framing(nn.Module):
         """Which of a batch's `frames` lie wholly within clips of `lengths` samples, (b, frames)."""
         return torch.arange(frames, device=lengths.device) < self.frame_counts(lengths)[:, None]
 
+    def samples(self, frames: int) -> int:
+        """Samples that so many frames take."""
+        return self.frame_length + (frames - 1) * self.frame_shift
+
+    def check_lengths(
+        self, waveforms: Tensor, lengths: Tensor | None = None, frames: int = 1
+    ) -> None:
+        """Refuse clips that do not fill so many frames.
+
+        Args:
+            waveforms: Samples (b, n).
+            lengths: Samples of each clip before padding, (b,); None when none is padded.
+            frames: The fewest that can be made use of.
+
+        Raises:
+            AudioError: A clip is shorter.
+        """
+        shortest = waveforms.shape[1] if lengths is None else int(lengths.min())
+        least = self.samples(frames)
+        if shortest < least:
+            needed = f"one frame of {least}" if frames == 1 else f"{frames} frames, that is {least}"
+            raise AudioError(
+                f"a clip of {shortest} samples is shorter than {needed} "
+                f"({1000 * least / self.sample_rate:g} ms at {self.sample_rate} Hz)"
+            )
+
     def _frames(self, waveforms: Tensor) -> Tensor:
         """A view of the frames, (b, n) -> (b, t, frame_length); t = 1 + (n - length) // shift."""
-        samples = waveforms.shape[1]
-        if samples < self.frame_length:
-            raise AudioError(
-                f"a clip of {samples} samples is shorter than one frame of {self.frame_length} "
-                f"({FRAME_SECONDS * 1000:g} ms at {self.sample_rate} Hz)"
-            )
+        self.check_lengths(waveforms)
         return waveforms.float().unfold(-1, self.frame_length, self.frame_shift)
 
 
@@ -90,7 +114,10 @@ class LogMel(_Framing):
         self.fft_length = 2 ** math.ceil(math.log2(self.frame_length))
         shape = torch.hann_window(self.frame_length, periodic=False)
         self.register_buffer("window", shape.pow(0.85) if window == "povey" else shape, False)
-        filters = mel_filters(mel_bins, self.fft_length, sample_rate)
+        edges = (LOWEST_FREQUENCY, 0.0, 100.0, -500.0, 1.0)  # 0: half the rate; then no warping
+        filters, _ = kaldi.get_mel_banks(mel_bins, self.fft_length, float(sample_rate), *edges)
+        # Bins by filters, with a row of zeros for half the rate, which Kaldi leaves out.
+        filters = nn.functional.pad(filters, (0, 1)).T.contiguous()
         self.register_buffer("filters", filters, persistent=False)
 
     @torch.no_grad()
@@ -127,10 +154,10 @@ class LogMel(_Framing):
         where another order changes the fourth digit.
         """
         padded = space[..., : self.frame_length]
-        centred = frames - frames.mean(-1, keepdim=True)
-        torch.mul(centred[..., :-1], PREEMPHASIS, out=padded[..., 1:])
-        torch.mul(centred[..., :1], PREEMPHASIS, out=padded[..., :1])
-        torch.sub(centred, padded, out=padded)
+        centered = frames - frames.mean(-1, keepdim=True)
+        torch.mul(centered[..., :-1], PREEMPHASIS, out=padded[..., 1:])
+        torch.mul(centered[..., :1], PREEMPHASIS, out=padded[..., :1])
+        torch.sub(centered, padded, out=padded)
         padded.mul_(self.window)
         spectrum = torch.view_as_real(torch.fft.rfft(space))
         power = spectrum[..., 0].square().addcmul_(spectrum[..., 1], spectrum[..., 1])
@@ -143,7 +170,7 @@ class Spectrogram(_Framing):
 
     Each frame of 25 ms (every 10 ms, none beyond the end) is multiplied with a periodic Hann window
     and transformed without zero padding, so that a bin is 40 Hz wide at every rate. Nothing is
-    normalised: ``power=1, center=False``.
+    normalized: ``power=1, center=False``.
 
     Args:
         sample_rate: Rate of the waveforms in Hz.
@@ -193,30 +220,3 @@ def without_mean(waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
     inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
     clips = waveforms * inside
     return (clips - clips.sum(-1, keepdim=True) / lengths[:, None]) * inside
-
-
-def mel_filters(mel_bins: int, fft_length: int, sample_rate: int, low: float = 20.0) -> Tensor:
-    """HTK's triangular mel filters as Kaldi samples them.
-
-    Computed in float32 as Kaldi does: the narrowest filters hold a single small weight, whose
-    relative rounding shows in the logarithm.
-
-    Args:
-        mel_bins: Number of filters.
-        fft_length: Points of the Fourier transform.
-        sample_rate: In Hz; the highest filter ends at half of it.
-        low: Lower edge of the lowest filter in Hz.
-
-    Returns:
-        Weights (fft_length // 2 + 1, mel_bins); the last row (half the rate) is zero.
-    """
-    lowest, highest = (1127.0 * math.log(1.0 + edge / 700.0) for edge in (low, sample_rate / 2))
-    spacing = (highest - lowest) / (mel_bins + 1)
-    left = lowest + torch.arange(mel_bins)[:, None] * spacing
-    center = lowest + (torch.arange(mel_bins)[:, None] + 1.0) * spacing
-    right = lowest + (torch.arange(mel_bins)[:, None] + 2.0) * spacing
-    frequencies = sample_rate / fft_length * torch.arange(fft_length // 2)
-    mel = (1127.0 * (1.0 + frequencies / 700.0).log())[None]
-    rising, falling = (mel - left) / (center - left), (right - mel) / (right - center)
-    weights = torch.minimum(rising, falling).clamp(min=0.0)
-    return nn.functional.pad(weights, (0, 1)).T.contiguous()

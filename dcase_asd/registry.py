@@ -20,7 +20,6 @@ checkpoint; for the default the plugin's `from_checkpoint` asks `find_checkpoint
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 import re
 from dataclasses import dataclass
@@ -138,15 +137,13 @@ def load_backbone(name: str, checkpoint: str | Path | None = None, **options: An
     if checkpoint is not None:
         path = locate_checkpoint(name, checkpoint) or kind.locate(Path(checkpoint))
     finetuned = path is not None and is_finetuned(path)
-    parameters = inspect.signature(kind.from_checkpoint).parameters
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    valid = [parameter for parameter in parameters if parameter not in ("path", "options")]
-    valid += ["embedding"] if finetuned else []
-    unknown = [] if open_ended else [option for option in options if option not in valid]
+    valid = kind.option_names()
+    names = [*(valid or []), *(["embedding"] if finetuned else [])]
+    unknown = [] if valid is None else [option for option in options if option not in names]
     if unknown:
         raise BackboneError(
             "; ".join(
-                f"the plugin {name!r} has no option {option!r} ({nearest_name(option, valid)})"
+                f"the plugin {name!r} has no option {option!r} ({nearest_name(option, names)})"
                 for option in unknown
             )
         )

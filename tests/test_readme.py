@@ -77,7 +77,7 @@ def test_the_example_of_a_backbone_keeps_the_contract(tmp_path):
     exec(source, space)  # noqa: S102 - the README's own text
     check_backbone(space["Bands"].from_checkpoint(None, width=8), tmp_path)
     (entry_point,) = blocks("toml")
-    assert len((source + entry_point).splitlines()) < 60
+    assert len((source + entry_point).splitlines()) < 40
 
 
 def test_links_lead_somewhere():

@@ -189,3 +189,9 @@ def test_a_checkpoint_may_stand_below_the_home_folder(tmp_path, monkeypatch):
 def test_an_unknown_checkpoint_gets_the_nearest_name(cache, plugin, name, message):
     with pytest.raises(BackboneError, match=message):
         locate_checkpoint(plugin, name)
+
+
+@pytest.mark.parametrize("plugin", ["beats", "eat", "fisher", "huggingface"])
+def test_an_option_that_a_plugin_does_not_have_gets_the_nearest_one(plugin):
+    with pytest.raises(BackboneError, match=r"no option 'representaton' .did you mean 'represen"):
+        load_backbone(plugin, representaton="mean")

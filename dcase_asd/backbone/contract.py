@@ -5,7 +5,8 @@ A plugin is a package with one class derived from `Backbone`, named by an entry 
     [project.entry-points."dcase_asd.backbones"]
     mine = "my_package:MyBackbone"
 
-`dcase_asd.testing.check_backbone` tells whether the class keeps the contract.
+`dcase_asd.testing.check_backbone` tells whether the class keeps the contract, ``docs/plugins.md``
+what to write and what follows from it.
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dcase_asd.errors import BackboneError
+from dcase_asd.backbone.pooling import masked_mean
+from dcase_asd.errors import AudioError, BackboneError, nearest_name
 
-TO_EMBED = ("from_checkpoint", "embed")
+TO_EMBED = ("embed",)
 """Methods of the contract that nothing can be done without."""
 TO_FINE_TUNE = ("spectrogram", "tokens_from_spectrogram", "token_mask")
 """Those that fine-tuning asks for as well."""
+NAMELESS = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+MADE_OF = {"embed": ("tokens",), "tokens": ("spectrogram", "tokens_from_spectrogram")}
+"""Methods that a plugin has without writing them where it writes these."""
 
 CHECKPOINT_FORMAT = "dcase-asd backbone 1"
 
@@ -42,8 +47,9 @@ METADATA = "dcase_asd"
 class Backbone(nn.Module):
     """A network (or plain signal processing) that turns clips into embeddings.
 
-    A backbone that can be fine-tuned also has `spectrogram`, `tokens_from_spectrogram` and
-    `token_mask`: the front end apart from the network, so that spectrograms can be masked.
+    A plugin writes `embed`, or `tokens` to be averaged; or `spectrogram` and
+    `tokens_from_spectrogram`, of which both are made. With `token_mask` beside these it can be
+    fine-tuned: the front end is apart from the network, so that spectrograms can be masked.
 
     Attributes:
         name: The entry point's name.
@@ -54,6 +60,8 @@ class Backbone(nn.Module):
             statistics of all tokens) or ``cls`` (what `cls_from_spectrogram` gives).
         token_dimension: Length of a token of `tokens_from_spectrogram`; None where it is
             `dimension`.
+        passes_options: Whether the class takes the ``**options`` of its `from_checkpoint`, which
+            are then checked by name; others may take any.
     """
 
     name: ClassVar[str]
@@ -62,10 +70,13 @@ class Backbone(nn.Module):
     options: dict[str, Any]
     pooling: ClassVar[Literal["attention", "cls"]] = "attention"
     token_dimension: int | None = None
+    passes_options: ClassVar[bool] = False
 
     @classmethod
     def from_checkpoint(cls, path: Path | None = None, *args: Any, **options: Any) -> Self:
         """Make a backbone from a checkpoint, as published or as `save` writes it.
+
+        By default one that `save` wrote; without any, what the class itself makes of the options.
 
         Args:
             path: The file or folder; None takes the plugin's published default weights.
@@ -75,15 +86,31 @@ class Backbone(nn.Module):
         Raises:
             BackboneError: The file does not fit this backbone.
         """
-        raise NotImplementedError
+        if path is None:
+            return cls(*args, **options)
+        tensors, saved = read_checkpoint(path, cls.name)
+        backbone = cls(*args, **(saved | options))
+        fill(backbone, tensors, f"{path}: its content")
+        return backbone
+
+    @classmethod
+    def option_names(cls) -> list[str] | None:
+        """The options that `from_checkpoint` takes; None for any."""
+        taken = [*inspect.signature(cls.from_checkpoint).parameters.values()]
+        if cls.passes_options or cls.lacks(["from_checkpoint"]):
+            taken += inspect.signature(cls).parameters.values()
+        elif any(each.kind is each.VAR_KEYWORD for each in taken):
+            return None
+        return [each.name for each in taken if each.kind not in NAMELESS and each.name != "path"]
 
     @classmethod
     def lacks(cls, methods: Iterable[str]) -> list[str]:
-        """Which of some methods of the contract this plugin has not written."""
+        """Which of some methods this plugin has neither written nor made of others (`MADE_OF`)."""
         return [
             name
             for name in methods
             if inspect.getattr_static(cls, name) is inspect.getattr_static(Backbone, name)
+            and (name not in MADE_OF or cls.lacks(MADE_OF[name]))
         ]
 
     @classmethod
@@ -98,10 +125,24 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
+    def check_rate(self, sample_rate: int | None) -> int:
+        """The rate in Hz of waveforms: the one given, else the backbone's own.
+
+        Raises:
+            AudioError: The backbone takes another; or none is given and it takes every rate.
+        """
+        if sample_rate is None and self.sample_rate is None:
+            raise AudioError("this backbone takes any rate, so the rate of the clips must be given")
+        if None not in (sample_rate, self.sample_rate) and sample_rate != self.sample_rate:
+            raise AudioError(
+                f"clips of {sample_rate} Hz, but this backbone takes {self.sample_rate} Hz"
+            )
+        return int(sample_rate or self.sample_rate or 0)
+
     def tokens(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:
-        """The sequence that an embedding is pooled from.
+        """The sequence that an embedding is pooled from: by default that of the spectrogram.
 
         Args:
             waveforms: Samples in [-1, 1], (b, n), float32.
@@ -114,46 +155,37 @@ class Backbone(nn.Module):
         Raises:
             AudioError: The clips are too short, or of a rate that the backbone cannot take.
         """
-        raise NotImplementedError
+        spectrogram = self.spectrogram(waveforms, lengths, sample_rate)
+        return self.tokens_from_spectrogram(spectrogram, lengths)
 
     def embed(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:
-        """The representation that is scored; padding never changes it.
+        """The representation that is scored, (b, dimension); padding never changes it.
 
-        Args:
-            waveforms: As in `tokens`.
-            lengths: As in `tokens`.
-            sample_rate: As in `tokens`.
-
-        Returns:
-            Embeddings, (b, dimension).
-
-        Raises:
-            AudioError: As in `tokens`.
+        By default the mean over the tokens of a clip, in float32. Without `token_mask` each clip
+        of a padded batch is computed alone. Arguments and errors are those of `tokens`.
         """
-        raise NotImplementedError
+        if lengths is not None and self.lacks(["token_mask"]):
+            if int(lengths.min()) == waveforms.shape[1]:
+                return self.embed(waveforms, None, sample_rate)
+            clips = zip(waveforms, lengths.tolist(), strict=True)
+            return torch.cat([self.embed(clip[None, :n], None, sample_rate) for clip, n in clips])
+        tokens = self.tokens(waveforms, lengths, sample_rate).float()
+        mask = None if lengths is None else self.token_mask(lengths, waveforms.shape[1])
+        return masked_mean(tokens, mask)
 
     def spectrogram(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:
-        """The normalised output of the front end, without gradient; only for fine-tuning.
+        """What the front end gives, normalized frames of (mel) bins, (b, t, f), without gradient.
 
-        Args:
-            waveforms: As in `tokens`.
-            lengths: As in `tokens`.
-            sample_rate: As in `tokens`.
-
-        Returns:
-            Frames of (mel) bins, (b, t, f).
-
-        Raises:
-            AudioError: As in `tokens`.
+        Arguments and errors are those of `tokens`.
         """
         raise NotImplementedError
 
     def tokens_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The tokens of a spectrogram, differentiable; only for fine-tuning.
+        """The tokens of a spectrogram, differentiable.
 
         Args:
             spectrogram: Of `spectrogram`, perhaps with parts masked, (b, t, f).
@@ -166,7 +198,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def token_mask(self, lengths: Tensor, samples: int) -> Tensor:
-        """Which tokens are of a clip and not of its padding; only for fine-tuning.
+        """Which tokens are of a clip and not of its padding.
 
         Args:
             lengths: Samples of each clip before padding, (b,).
@@ -204,16 +236,10 @@ class Backbone(nn.Module):
         return self.pooling == "cls" or not self.lacks(["cls_from_spectrogram"])
 
     def cls_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The class token (or several, concatenated), differentiable; only for fine-tuning.
+        """The class token (or several, concatenated), (b, dimension), differentiable.
 
-        By default the first token, which is one where `has_cls`.
-
-        Args:
-            spectrogram: As in `tokens_from_spectrogram`.
-            lengths: As in `tokens_from_spectrogram`.
-
-        Returns:
-            One vector for each clip, (b, dimension).
+        By default the first token, which is one where `has_cls`. Arguments are those of
+        `tokens_from_spectrogram`.
         """
         return self.tokens_from_spectrogram(spectrogram, lengths)[:, 0]
 
@@ -228,6 +254,39 @@ class Backbone(nn.Module):
             "options": json.dumps(self.options, sort_keys=True),
         }
         write_tensors(path, tensors, metadata)
+
+
+def given_options(**options: Any) -> dict[str, Any]:
+    """Those options of a `from_checkpoint` that are not None, to be put over the saved ones."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def check_choice(option: str, value: Any, literal: Any) -> None:
+    """Refuse a value that is none of a `Literal` type's.
+
+    Raises:
+        BackboneError: It is not; the message says the nearest, or all.
+    """
+    choices = get_args(literal)
+    if value not in choices:
+        raise BackboneError(f"no {option} is called {value!r}; {nearest_name(value, choices)}")
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Put tensors into a network, all of them and nothing else.
+
+    Args:
+        network: Whose parameters and buffers they are.
+        tensors: By name.
+        what: What does not fit, for the message.
+
+    Raises:
+        BackboneError: One is missing, unknown or of another shape.
+    """
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise BackboneError(f"{what} does not fit ({' '.join(str(error).split())})") from error
 
 
 def read_checkpoint(path: str | Path, plugin: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -15,6 +15,7 @@ from dcase_asd.backbone.contract import (
     FINETUNED_FORMAT,
     TO_FINE_TUNE,
     Backbone,
+    fill,
     is_finetuned,
     read_tensors,
     write_tensors,
@@ -130,11 +131,7 @@ class Finetuned(Backbone):
             for name, value in tensors.items()
             if name.startswith(HEAD_PREFIX)
         }
-        try:
-            made.head.load_state_dict(head)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise BackboneError(f"{path}: the head does not fit ({reason})") from error
+        fill(made.head, head, f"{path}: the head")
         return made
 
     def tokens(

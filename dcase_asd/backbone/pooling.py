@@ -9,12 +9,27 @@ SMALLEST_VARIANCE = 1e-7
 """Keeps the square root's gradient finite where all tokens are alike."""
 
 
+def masked_mean(tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean of the tokens of each clip.
+
+    Args:
+        tokens: (b, n, d).
+        mask: True for tokens that count, (b, n); at least one of each clip. None for all.
+
+    Returns:
+        (b, d); the other tokens have no influence, whatever they hold.
+    """
+    if mask is None or bool(mask.all()):
+        return tokens.mean(1)
+    return tokens.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True)
+
+
 class AttentiveStatistics(nn.Module):
     """Attentive statistics pooling as in ECAPA-TDNN (Desplanques et al. 2020, section 2.3).
 
     Each channel has its own weights over time; the attention sees, beside each token, the mean and
     standard deviation of all of them. The result, weighted mean and standard deviation of each
-    channel, is batch-normalised.
+    channel, is batch-normalized.
 
     Args:
         dimension: Length of a token.
@@ -51,21 +66,21 @@ class AttentiveStatistics(nn.Module):
 
 
 class _TokenNorm(nn.BatchNorm1d):
-    """Batch normalisation whose statistics in training are those of the tokens that count."""
+    """Batch normalization whose statistics in training are those of the tokens that count."""
 
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override] # a mask
-        """Normalise each channel of the tokens (b, n, d) over those that the mask (b, n) marks."""
+        """Normalize each channel of the tokens (b, n, d) over those that the mask (b, n) marks."""
         if not self.training:
             return super().forward(tokens.flatten(0, 1)).view_as(tokens)
         count = mask.sum()
-        share = mask / count
-        mean = torch.einsum("bnd,bn->d", tokens, share)
+        weights = mask / count
+        mean = torch.einsum("bnd,bn->d", tokens, weights)
         centered = tokens - mean
-        variance = torch.einsum("bnd,bn->d", centered.square(), share)
+        variance = torch.einsum("bnd,bn->d", centered.square(), weights)
         with torch.no_grad():
             step = self.momentum or 0.0
             self.running_mean.lerp_(mean, step)
@@ -87,8 +102,8 @@ class MeanPooling(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Mean of the tokens (b, n, d) that the mask (b, n) marks, (b, d)."""
-        share = mask / mask.sum(1, keepdim=True)
-        return torch.einsum("bnd,bn->bd", tokens, share)
+        weights = mask / mask.sum(1, keepdim=True)
+        return torch.einsum("bnd,bn->bd", tokens, weights)
 
 
 def _statistics(tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -235,6 +235,21 @@ def require_model_type(weights: WeightsFile, name: str) -> None:
         )
 
 
+def check_source(path: str | Path | None, random_weights: int | None, architecture: Any) -> None:
+    """Refuse options of a `from_checkpoint` that contradict one another.
+
+    Raises:
+        BackboneError: Weights are to be read and drawn, or an architecture is given to read ones.
+    """
+    if path is not None and random_weights is not None:
+        raise BackboneError(f"{path}: leave out either this checkpoint or random_weights")
+    if architecture is not None and random_weights is None:
+        raise BackboneError(
+            "the checkpoint says the architecture; leave that option out, or give random_weights "
+            "in place of a checkpoint"
+        )
+
+
 def _close(name: str | None, choices: Iterable[str]) -> str:
     match = difflib.get_close_matches(name or "", list(choices), n=1, cutoff=0.8)
     return f" (did you mean {match[0]!r}?)" if match else ""

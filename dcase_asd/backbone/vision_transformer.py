@@ -1,9 +1,9 @@
-"""The vision transformer of the EAT family: normalised after each residual, with a [CLS] token."""
+"""The vision transformer of the EAT family: normalized after each residual, with a [CLS] token."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import torch
@@ -15,14 +15,6 @@ from dcase_asd.errors import BackboneError, nearest_name
 
 PATCH = 16
 """Side of a patch: frames, and bins."""
-PUBLISHED_KEYS = {
-    "cls_token": "extra_tokens",
-    "patches.": "local_encoder.proj.",
-    "positions": "fixed_positional_encoder.positions",
-    "norm.": "context_encoder.norm.",
-    "blocks.": "blocks.",
-}
-"""How the tensors of `VisionTransformer` are called in published checkpoints."""
 CPU_BLOCK_VALUES = 2 * 2**20
 """Values (8 MiB) of a feed-forward layer that are computed at once on a CPU without gradient: they
 stay in the cache and in memory that is mapped already, where larger ones are mapped anew."""
@@ -65,6 +57,16 @@ class TransformerSize:
                 f"embed_dim must be a multiple of 4 and of num_heads: {self.embed_dim} is not, "
                 f"with {self.num_heads} heads"
             )
+
+    def cut(self, layer: int | None) -> Self:
+        """The sizes without the blocks above a layer, from 1; None leaves all.
+
+        Raises:
+            BackboneError: There is no such layer.
+        """
+        if layer is not None and not 1 <= layer <= self.depth:
+            raise BackboneError(f"there is no layer {layer}; choose from 1 to {self.depth}")
+        return replace(self, depth=layer or self.depth)
 
     @classmethod
     def changed(cls, sizes: Mapping[str, Any]) -> Self:
@@ -121,7 +123,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward layers, the sum with their input normalised each time."""
+    """Attention and feed-forward layers, the sum with their input normalized each time."""
 
     def __init__(self, size: TransformerSize) -> None:
         super().__init__()
@@ -208,12 +210,6 @@ class VisionTransformer(nn.Module):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.ones_(parameter)
-
-
-def published_key(name: str) -> str:
-    """Key in published checkpoints of a tensor that `VisionTransformer` calls `name`."""
-    own = next(own for own in PUBLISHED_KEYS if name.startswith(own))
-    return PUBLISHED_KEYS[own] + name.removeprefix(own)
 
 
 def sin_cos_positions(rows: int, columns: int, dimension: int) -> Tensor:

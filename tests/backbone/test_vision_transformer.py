@@ -2,11 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from dcase_asd.backbone.family import PUBLISHED_KEYS, published_key
 from dcase_asd.backbone.vision_transformer import (
-    PUBLISHED_KEYS,
     TransformerSize,
     VisionTransformer,
-    published_key,
     sin_cos_positions,
 )
 

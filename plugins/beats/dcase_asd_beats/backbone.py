@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
-from dcase_asd.backbone import Backbone, read_checkpoint
-from dcase_asd.backbone.published import WeightsFile, fit_tensors, is_safetensors
-from dcase_asd.errors import AudioError, BackboneError, nearest_name
+from dcase_asd.backbone import (
+    Backbone,
+    check_choice,
+    given_options,
+    masked_mean,
+    read_checkpoint,
+)
+from dcase_asd.backbone.published import WeightsFile, check_source, fit_tensors, is_safetensors
+from dcase_asd.errors import BackboneError
 from dcase_asd.registry import find_checkpoint
 from dcase_asd_beats.checkpoint import (
     Config,
@@ -39,7 +45,7 @@ class Beats(Backbone):
             that a checkpoint fine-tuned on AudioSet predicts.
         layers: Layers whose outputs are the tokens, from 1; None for the last.
         merge: What becomes of several layers: ``mean``, or ``concat`` of their features.
-        exponent: Of the generalised mean, (mean of sign(x) |x|^p)^(1/p), with which ``mean`` and
+        exponent: Of the generalized mean, (mean of sign(x) |x|^p)^(1/p), with which ``mean`` and
             ``bands`` average. 1 is the plain mean; the larger, the more the tokens count that stand
             out.
         gradient_decay: What the gradient is multiplied with on its way down through each layer, so
@@ -54,6 +60,7 @@ class Beats(Backbone):
     """
 
     name: ClassVar[str] = "beats"
+    passes_options: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -70,8 +77,8 @@ class Beats(Backbone):
         super().__init__()
         config, there = network.config, len(network.encoder.layers)
         self.layers = tuple(layers or [there])
-        _check_choice("representation", representation, get_args(Representation))
-        _check_choice("merge", merge, get_args(Merge))
+        check_choice("representation", representation, Representation)
+        check_choice("merge", merge, Merge)
         if any(not 1 <= layer <= there for layer in self.layers):
             raise BackboneError(f"layers are {list(self.layers)}; choose from 1 to {there}")
         if representation == "classes" and (
@@ -118,78 +125,51 @@ class Beats(Backbone):
         cls,
         path: str | Path | None = None,
         *,
-        representation: Representation | None = None,
-        layers: Sequence[int] | None = None,
-        merge: Merge | None = None,
-        exponent: float | None = None,
-        gradient_decay: float | None = None,
-        compile: bool = False,  # noqa: A002
-        checkpoint_activations: bool = False,
         random_weights: int | None = None,
         architecture: dict[str, Any] | None = None,
+        **options: Any,
     ) -> Self:
         """Make the backbone from a checkpoint as published, or as `save` writes it.
 
         Args:
             path: The authors' ``.pt``, or a saved file; None for the weights of the cache.
-            representation: As in `Beats`, like all that follow unless said otherwise.
-            layers: See above.
-            merge: See above.
-            exponent: See above.
-            gradient_decay: See above.
-            compile: Never saved, like the next: it does not change what is computed.
-            checkpoint_activations: See above.
             random_weights: A seed: weights are drawn instead of read.
             architecture: Switches for random weights that differ from the released models', by
                 their names in a checkpoint's ``cfg``.
+            options: Those of the class, which go before saved ones.
 
         Raises:
             BackboneError: The checkpoint is missing or does not fit, or an option is wrong.
         """
-        given = {
-            "representation": representation,
-            "layers": layers,
-            "merge": merge,
-            "exponent": exponent,
-            "gradient_decay": gradient_decay,
-        }
-        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        check_source(path, random_weights, architecture)
         saved: dict[str, Any] = {}
         # Weights that were made in inference mode could never be trained.
         with torch.inference_mode(mode=False):
             if random_weights is not None:
-                if path is not None:
-                    raise BackboneError(f"{path}: leave out either this file or random_weights")
-                network = _drawn(Config.released(**(architecture or {})), random_weights)
-            elif architecture is not None:
-                raise BackboneError(
-                    "a checkpoint has its own architecture: leave that option out, or give "
-                    "random_weights in place of the checkpoint"
-                )
+                config = Config.released(**(architecture or {}))
+                network = _empty(config).to_empty(device="cpu")
+                draw_weights(network, config, torch.Generator().manual_seed(random_weights))
+            elif is_safetensors(path := find_checkpoint(cls.name) if path is None else path):
+                network, saved = _saved(path)
             else:
-                path = find_checkpoint(cls.name) if path is None else path
-                read = _saved if is_safetensors(path) else _published
-                network, saved = read(path)
-            return cls(
-                network,
-                **(saved | chosen),
-                compile=compile,
-                checkpoint_activations=checkpoint_activations,
-            )
+                config, weights = read_published(path)
+                network = _empty(config)
+                load_published(network, weights)
+            return cls(network, **(saved | given_options(**options)))
 
     def spectrogram(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:
-        """Normalised log-mel frames, (b, t, 128), without gradient."""
-        if sample_rate not in (None, self.sample_rate):
-            raise AudioError(
-                f"clips of {sample_rate} Hz, but this backbone takes {self.sample_rate} Hz"
-            )
+        """Normalized log-mel frames, (b, t, 128), without gradient."""
+        self.check_rate(sample_rate)
         frames: Tensor = self.front_end(waveforms, lengths)
         return frames
 
     def tokens_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The chosen layers' tokens, (b, n, token_dimension), frequency fastest."""
+        """The chosen layers' tokens, (b, n, token_dimension), frequency fastest.
+
+        Those of padding mean nothing.
+        """
         valid = None if lengths is None else self._valid(lengths, spectrogram.shape[1])
         outputs: list[Tensor] = self.network(spectrogram, valid, self.layers)
         if len(outputs) == 1:
@@ -208,13 +188,6 @@ class Beats(Backbone):
         del sample_rate
         return self.front_end.log_mel.frame_mask(lengths, frames)
 
-    def tokens(
-        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
-    ) -> Tensor:
-        """The chosen layers' tokens, (b, n, token_dimension); those of padding mean nothing."""
-        frames = self.spectrogram(waveforms, lengths, sample_rate)
-        return self.tokens_from_spectrogram(frames, lengths)
-
     def embed(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:
@@ -223,7 +196,7 @@ class Beats(Backbone):
         tokens = self.tokens_from_spectrogram(frames, lengths).float()
         valid = None if lengths is None else self._valid(lengths, frames.shape[1])
         if self.network.predictor is not None:
-            return _masked_mean(self.network.predictor(tokens), valid).sigmoid()
+            return masked_mean(self.network.predictor(tokens), valid).sigmoid()
         if self.representation == "mean":
             return self._averaged(tokens, valid)
         bands = self.front_end.bands  # one of the tokens of a moment for each: the same mask
@@ -237,40 +210,15 @@ class Beats(Backbone):
 
     def _averaged(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
         if self.exponent == 1:
-            return _masked_mean(tokens, valid)
-        power = _masked_mean(tokens.sign() * tokens.abs() ** self.exponent, valid)
+            return masked_mean(tokens, valid)
+        power = masked_mean(tokens.sign() * tokens.abs() ** self.exponent, valid)
         return power.sign() * power.abs() ** (1 / self.exponent)
-
-
-def _masked_mean(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean over the tokens that are no padding, (b, n, d) -> (b, d)."""
-    if valid is None:
-        return x.mean(1)
-    return x.masked_fill(~valid[..., None], 0).sum(1) / valid.sum(1, keepdim=True)
-
-
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise BackboneError(f"no {option} is called {value!r}; {nearest_name(value, choices)}")
 
 
 def _empty(config: Config) -> Network:
     """A network without memory for its weights, which are put in their place."""
     with torch.device("meta"):
         return Network(config)
-
-
-def _drawn(config: Config, seed: int) -> Network:
-    network: Network = _empty(config).to_empty(device="cpu")
-    draw_weights(network, config, torch.Generator().manual_seed(seed))
-    return network
-
-
-def _published(path: str | Path) -> tuple[Network, dict[str, Any]]:
-    config, weights = read_published(path)
-    network = _empty(config)
-    load_published(network, weights)
-    return network, {}
 
 
 def _saved(path: str | Path) -> tuple[Network, dict[str, Any]]:

@@ -1,11 +1,10 @@
-"""What BEATs hears: normalised log-mel frames, and which patches of them are padding."""
+"""What BEATs hears: normalized log-mel frames, and which patches of them are padding."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from dcase_asd.errors import AudioError
 from dcase_asd.features import INT16_SCALE, LogMel
 
 SAMPLE_RATE = 16000
@@ -28,10 +27,9 @@ class FrontEnd(nn.Module):
         self.patch = patch
         self.bands = MEL_BINS // patch
         self.log_mel = LogMel(SAMPLE_RATE, MEL_BINS, window="povey")
-        self.shortest = self.log_mel.frame_length + (patch - 1) * self.log_mel.frame_shift
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Compute the normalised log-mel spectrogram.
+        """Compute the normalized log-mel spectrogram.
 
         Args:
             waveforms: Samples in [-1, 1], (b, n).
@@ -43,12 +41,7 @@ class FrontEnd(nn.Module):
         Raises:
             AudioError: A clip is too short for one patch.
         """
-        samples = waveforms.shape[1] if lengths is None else int(lengths.min())
-        if samples < self.shortest:
-            raise AudioError(
-                f"a clip of {samples} samples is too short for BEATs, which needs {self.shortest} "
-                f"({1000 * self.shortest / SAMPLE_RATE:g} ms at {SAMPLE_RATE} Hz)"
-            )
+        self.log_mel.check_lengths(waveforms, lengths, self.patch)
         frames: Tensor = self.log_mel(waveforms * INT16_SCALE)
         return frames.sub_(FBANK_MEAN).div_(2 * FBANK_STD)
 

@@ -72,7 +72,7 @@ class Network(nn.Module):
         """Compute the outputs of layers.
 
         Args:
-            spectrogram: Normalised log-mel, (b, t, 128).
+            spectrogram: Normalized log-mel, (b, t, 128).
             valid: Which tokens are no padding, (b, n); None when all are. No token attends to the
                 others, and what comes out at their places means nothing.
             layers: Which layers, counted from 1; none means the last.
@@ -165,9 +165,9 @@ class Encoder(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention and a feed-forward network, normalised after (or, by a switch, before) each.
+    """Self-attention and a feed-forward network, normalized after (or, by a switch, before) each.
 
-    Normalised after, the residual is scaled by ``(2 * layers) ** 0.25`` with `deep_norm`
+    Normalized after, the residual is scaled by ``(2 * layers) ** 0.25`` with `deep_norm`
     (DeepNet, arXiv 2203.00555).
     """
 
@@ -280,7 +280,7 @@ class GatedLinear(nn.Module):
 
 
 class PositionalConvolution(nn.Module):
-    """Grouped convolution over the tokens, its weight normalised per kernel position.
+    """Grouped convolution over the tokens, its weight normalized per kernel position.
 
     Computed by Fourier transforms of overlapping blocks, the first `kernel` - 1 results of each
     discarded (overlap-save): a quarter of the time of a direct convolution with the 128 taps.

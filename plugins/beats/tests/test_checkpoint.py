@@ -258,9 +258,9 @@ def test_without_a_checkpoint_the_weights_of_the_cache_are_taken(tmp_path, monke
 
 
 def test_an_architecture_is_only_for_random_weights():
-    with pytest.raises(BackboneError, match="a checkpoint has its own architecture"):
+    with pytest.raises(BackboneError, match="the checkpoint says the architecture"):
         Beats.from_checkpoint(PRETRAINED, architecture={"encoder_layers": 1})
-    with pytest.raises(BackboneError, match="leave out either this file or random_weights"):
+    with pytest.raises(BackboneError, match="leave out either this checkpoint or random_weights"):
         Beats.from_checkpoint(PRETRAINED, random_weights=0)
     with pytest.raises(BackboneError, match=r"no switch 'encoder_layer'; did you mean"):
         load_backbone("beats", random_weights=0, architecture={"encoder_layer": 1})

@@ -1,17 +1,16 @@
-"""EAT's front end: log-mel frames of fixed number, normalised with AudioSet's statistics."""
+"""EAT's front end: log-mel frames of fixed number, normalized with AudioSet's statistics."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from dcase_asd.errors import AudioError
-from dcase_asd.features import FRAME_SECONDS, LogMel, without_mean
+from dcase_asd.features import LogMel, without_mean
 
 SAMPLE_RATE = 16000
 MEL_BINS = 128
 MEAN, DEVIATION = -4.268, 4.569
-"""Of the log-mel energies of AudioSet; a value is normalised to mean 0 and deviation 0.5."""
+"""Of the log-mel energies of AudioSet; a value is normalized to mean 0 and deviation 0.5."""
 
 
 class FrontEnd(nn.Module):
@@ -28,8 +27,7 @@ class FrontEnd(nn.Module):
         super().__init__()
         self.target_length = target_length
         self.log_mel = LogMel(SAMPLE_RATE, MEL_BINS, "hanning")
-        later_frames = (target_length - 1) * self.log_mel.frame_shift
-        self.longest = self.log_mel.frame_length + later_frames
+        self.longest = self.log_mel.samples(target_length)
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -40,17 +38,12 @@ class FrontEnd(nn.Module):
             lengths: Samples of each clip before padding, (b,); None when none is padded.
 
         Returns:
-            Normalised log-mel energies, (b, target_length, 128), float32.
+            Normalized log-mel energies, (b, target_length, 128), float32.
 
         Raises:
             AudioError: A clip is shorter than one frame.
         """
-        shortest = waveforms.shape[1] if lengths is None else int(lengths.min())
-        if shortest < self.log_mel.frame_length:
-            raise AudioError(
-                f"a clip of {shortest} samples is shorter than one frame of "
-                f"{self.log_mel.frame_length} ({FRAME_SECONDS * 1000:g} ms at {SAMPLE_RATE} Hz)"
-            )
+        self.log_mel.check_lengths(waveforms, lengths)
         clips = without_mean(waveforms.float(), lengths)[:, : self.longest]
         frames: Tensor = self.log_mel(clips)
         if lengths is not None:

@@ -88,9 +88,3 @@ class EatNetwork(nn.Module):
             self.encoder = VisionTransformer(architecture, (architecture.max_length, BANDS))
             self.classifier = Classifier(architecture) if architecture.classes else None
         self.to_empty(device="cpu")
-
-
-def tensor_shapes(architecture: Architecture) -> dict[str, torch.Size]:
-    """Shape of each tensor of the network, by name."""
-    with torch.device("meta"):
-        return {name: value.shape for name, value in EatNetwork(architecture).state_dict().items()}

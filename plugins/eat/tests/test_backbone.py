@@ -120,7 +120,7 @@ def test_numbers_of_frames_without_positions_are_refused(target_length):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"representation": "csl"}, "no representation 'csl'; did you mean 'cls'"),
+        ({"representation": "csl"}, "no representation is called 'csl'; did you mean 'cls'"),
         ({"layer": 3}, "no layer 3; choose from 1 to 2"),
         ({"layer": 0}, "no layer 0"),
         ({"representation": "logits"}, "logits need all layers of fine-tuned weights"),

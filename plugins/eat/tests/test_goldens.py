@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from dcase_asd_eat import Eat
-from dcase_asd_eat.network import Architecture, tensor_shapes
+from dcase_asd_eat.checkpoint import EAT
+from dcase_asd_eat.network import Architecture
 from safetensors.torch import save_file
 
 DATA = Path(__file__).parent / "data"
@@ -146,7 +147,7 @@ def test_eat_base_gives_the_published_values(shared, tmp_path):
         "encoder.blocks": "model.blocks",
     }
     tensors = {}
-    for own, shape in tensor_shapes(Architecture()).items():
+    for own, shape in EAT.shapes(Architecture()).items():
         key = next(
             published + own.removeprefix(name)
             for name, published in names.items()

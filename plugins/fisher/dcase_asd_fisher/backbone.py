@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from dataclasses import asdict
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from dcase_asd.backbone import Backbone
+from dcase_asd.backbone import check_choice, masked_mean
+from dcase_asd.backbone.family import Family, FamilyBackbone
 from dcase_asd.backbone.vision_transformer import PATCH
-from dcase_asd.errors import AudioError, BackboneError, nearest_name
-from dcase_asd.registry import find_checkpoint
-from dcase_asd_fisher.checkpoint import NAME, read_weights
+from dcase_asd.errors import BackboneError
+from dcase_asd_fisher.checkpoint import FISHER
 from dcase_asd_fisher.front_end import LOWEST_RATE, FrontEnd
-from dcase_asd_fisher.network import (
-    Architecture,
-    FisherNetwork,
-    Representation,
-)
+from dcase_asd_fisher.network import Architecture, FisherNetwork, Representation
 
 NATIVE: Literal["native"] = "native"
 Rate = int | Literal["native"]
@@ -28,7 +23,7 @@ SAMPLE_RATE = 16000
 """Rate in Hz of the challenge's recordings."""
 
 
-class Fisher(Backbone):
+class Fisher(FamilyBackbone):
     """FISHER (Fan et al. 2025) on clips of any sampling rate.
 
     A spectrogram is cut into sub-bands of 4 kHz, which one transformer encodes independently: two
@@ -53,7 +48,8 @@ class Fisher(Backbone):
         ValueError: The rate or the number of frames is out of range.
     """
 
-    name: ClassVar[str] = NAME
+    name: ClassVar[str] = "fisher"
+    family: ClassVar[Family] = FISHER
     pooling: ClassVar[Literal["attention", "cls"]] = "cls"
 
     def __init__(
@@ -70,15 +66,9 @@ class Fisher(Backbone):
         super().__init__()
         frames = architecture.target_length if target_length is None else target_length
         architecture.check_target_length(frames)
-        for value, choices in ((representation, Representation), (bands, Bands)):
-            if value not in get_args(choices):
-                hint = nearest_name(value, get_args(choices))
-                raise BackboneError(f"FISHER cannot give {value!r}; {hint}")
-        if layer is not None and not 1 <= layer <= architecture.depth:
-            hint = f"choose from 1 to {architecture.depth}"
-            raise BackboneError(f"FISHER has no layer {layer}; {hint}")
-        # Without the blocks above, which would have nothing to do.
-        architecture = replace(architecture, depth=layer or architecture.depth)
+        check_choice("representation", representation, Representation)
+        check_choice("bands", bands, Bands)
+        architecture = architecture.cut(layer)
         if sample_rate == NATIVE and bands != "mean":
             raise BackboneError(
                 "clips at their own rates have different numbers of bands, which cannot all be "
@@ -108,67 +98,15 @@ class Fisher(Backbone):
         self.front_end = FrontEnd(architecture.band_width, frames, padded)
         self.network = FisherNetwork(architecture)
 
-    @classmethod
-    def from_checkpoint(
-        cls,
-        path: str | Path | None = None,
-        *,
-        representation: Representation | None = None,
-        bands: Bands | None = None,
-        sample_rate: Rate | None = None,
-        target_length: int | None = None,
-        padded: bool | None = None,
-        layer: int | None = None,
-        random_weights: int | None = None,
-        architecture: dict[str, Any] | None = None,
-    ) -> Self:
-        """Make the backbone from a checkpoint as published, or as `save` writes it.
-
-        Args:
-            path: The authors' ``.pt``, a Hugging Face folder, or a saved file; None for the weights
-                that ``dcase-asd weights fisher`` fetched.
-            representation: As in `Fisher`; so are the next five.
-            bands: See above.
-            sample_rate: See above.
-            target_length: See above.
-            padded: See above.
-            layer: See above.
-            random_weights: A seed: weights are drawn instead of read.
-            architecture: Sizes for random weights; those left out are FISHER-tiny's.
-
-        Raises:
-            BackboneError: The checkpoint is missing or does not fit, or an option is wrong.
-        """
-        options: dict[str, Any] = {
-            "representation": representation, "bands": bands, "sample_rate": sample_rate,
-            "target_length": target_length, "padded": padded, "layer": layer,
-        }  # fmt: skip
-        options = {name: value for name, value in options.items() if value is not None}
-        if random_weights is not None:
-            if path is not None:
-                raise BackboneError(f"{path}: leave out either this checkpoint or random_weights")
-            backbone = cls(Architecture.changed(architecture or {}), **options)
-            backbone.network.encoder.draw_weights(torch.Generator().manual_seed(random_weights))
-            return backbone
-        if architecture is not None:
-            raise BackboneError(
-                "the checkpoint says the architecture; leave the option out, or give random_weights"
-            )
-        weights = read_weights(find_checkpoint(cls.name) if path is None else path, options)
-        backbone = cls(weights.architecture, **weights.options)
-        names = backbone.network.state_dict()
-        backbone.network.load_state_dict({name: weights.tensors[name] for name in names})
-        return backbone
-
     def spectrogram(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:
-        """Normalised log magnitudes that the network sees, (b, t, f); no gradient.
+        """Normalized log magnitudes that the network sees, (b, t, f); no gradient.
 
         Raises:
             AudioError: As in `tokens`.
         """
-        frames: Tensor = self.front_end(waveforms, lengths, self._rate(sample_rate))
+        frames: Tensor = self.front_end(waveforms, lengths, self.check_rate(sample_rate))
         return frames
 
     def tokens_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -182,13 +120,13 @@ class Fisher(Backbone):
 
     def token_mask(self, lengths: Tensor, samples: int) -> Tensor:
         """Which tokens stand for the clip, (b, n): all of a clip of its own, if not `padded`."""
-        rate = self._rate(None)
+        rate = self.check_rate(None)
         frames = self.front_end.frame_counts(torch.tensor([samples]), rate)
         return self._valid(lengths, int(frames), rate)
 
     def frame_mask(self, lengths: Tensor, frames: int, sample_rate: int | None = None) -> Tensor:
         """Which frames are of a clip, (b, frames), and not of what `padded` adds to it."""
-        spectrogram = self.front_end.at_rate(self._rate(sample_rate), lengths.device)
+        spectrogram = self.front_end.at_rate(self.check_rate(sample_rate), lengths.device)
         return spectrogram.frame_mask(lengths, frames)
 
     def tokens(
@@ -207,12 +145,9 @@ class Fisher(Backbone):
         if self.representation == "cls":
             return self._encode(spectrogram, mask, cls_only=True)[:, 0]
         tokens = self._encode(spectrogram, mask)
-        if mask is None:
-            mask = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
         if self.representation == "frame_mean":
-            tokens, mask = tokens[:, 1:], mask[:, 1:]
-        weights = mask / mask.sum(1, keepdim=True)
-        return (tokens * weights[..., None]).sum(1)
+            tokens, mask = tokens[:, 1:], None if mask is None else mask[:, 1:]
+        return masked_mean(tokens, mask)
 
     def _encode(
         self, spectrogram: Tensor, mask: Tensor | None, *, cls_only: bool = False
@@ -220,22 +155,13 @@ class Fisher(Backbone):
         tokens: Tensor = self.network(spectrogram, mask, cls_only=cls_only)
         return tokens.mean(2) if self.bands == "mean" else tokens.flatten(2)
 
-    def _rate(self, sample_rate: int | None) -> int:
-        if sample_rate is None and self.sample_rate is None:
-            raise AudioError("with sample_rate = native, the rate of the clips must be given")
-        if None not in (sample_rate, self.sample_rate) and sample_rate != self.sample_rate:
-            raise AudioError(
-                f"clips of {sample_rate} Hz, but this backbone takes {self.sample_rate} Hz"
-            )
-        return sample_rate or self.sample_rate or 0
-
     def _mask(
         self, lengths: Tensor | None, frames: int, sample_rate: int | None = None
     ) -> Tensor | None:
         """Which tokens to attend to, (b, n); None where all of them are, which is faster."""
         if lengths is None or self.front_end.padded:
             return None
-        mask = self._valid(lengths, frames, self._rate(sample_rate))
+        mask = self._valid(lengths, frames, self.check_rate(sample_rate))
         return None if bool(mask.all()) else mask
 
     def _valid(self, lengths: Tensor, frames: int, rate: int) -> Tensor:

@@ -14,11 +14,11 @@ LOWEST_RATE = 1000
 FLOOR = 1e-10
 """Added to magnitudes before the logarithm."""
 MEAN, DEVIATION = -3.017344307886898, 2.1531635155379805
-"""Of the log magnitudes in pre-training; a value is normalised to mean 0 and deviation 0.5."""
+"""Of the log magnitudes in pre-training; a value is normalized to mean 0 and deviation 0.5."""
 
 
 class FrontEnd(nn.Module):
-    """Normalised log magnitudes of clips without their mean, at any sampling rate.
+    """Normalized log magnitudes of clips without their mean, at any sampling rate.
 
     Args:
         band_width: Bins of a sub-band; fewer (at rates below 8 kHz) are padded with zeros.
@@ -56,7 +56,7 @@ class FrontEnd(nn.Module):
             sample_rate: In Hz.
 
         Returns:
-            Normalised log magnitudes, (b, t, f), float32; 0 beyond a clip's own frames;
+            Normalized log magnitudes, (b, t, f), float32; 0 beyond a clip's own frames;
             f >= `band_width`.
 
         Raises:
@@ -64,8 +64,8 @@ class FrontEnd(nn.Module):
                 low.
         """
         spectrogram = self.at_rate(sample_rate, waveforms.device)
-        self._check(waveforms, lengths, spectrogram)
-        samples = spectrogram.frame_length + (self.target_length - 1) * spectrogram.frame_shift
+        spectrogram.check_lengths(waveforms, lengths, 1 if self.padded else PATCH)
+        samples = spectrogram.samples(self.target_length)
         magnitudes = spectrogram(without_mean(waveforms.float(), lengths)[:, :samples])
         frames: Tensor = ((magnitudes + FLOOR).log() - MEAN) / (2 * DEVIATION)
         if lengths is not None:
@@ -80,13 +80,3 @@ class FrontEnd(nn.Module):
             return torch.full_like(lengths, self.target_length)
         counts = self.at_rate(sample_rate, lengths.device).frame_counts(lengths)
         return counts.clamp(max=self.target_length)
-
-    def _check(self, waveforms: Tensor, lengths: Tensor | None, spectrogram: Spectrogram) -> None:
-        shortest = waveforms.shape[1] if lengths is None else int(lengths.min())
-        frames = 1 if self.padded else PATCH
-        least = spectrogram.frame_length + (frames - 1) * spectrogram.frame_shift
-        if shortest < least:
-            raise AudioError(
-                f"a clip of {shortest} samples is too short for FISHER, which needs {least} "
-                f"({1000 * least / spectrogram.sample_rate:g} ms at {spectrogram.sample_rate} Hz)"
-            )

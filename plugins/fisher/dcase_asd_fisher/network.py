@@ -97,7 +97,7 @@ class FisherNetwork(nn.Module):
         """Encode all bands of all clips at once.
 
         Args:
-            spectrogram: Normalised log magnitudes, (b, t, f).
+            spectrogram: Normalized log magnitudes, (b, t, f).
             mask: Which tokens may be attended to, (b, n); None for all.
             cls_only: Compute only what [CLS] needs.
 
@@ -113,10 +113,3 @@ class FisherNetwork(nn.Module):
             mask = mask.repeat_interleave(bands, dim=0)
         tokens: Tensor = self.encoder(images, mask, cls_only=cls_only)
         return tokens.view(clips, bands, *tokens.shape[1:]).transpose(1, 2)
-
-
-def tensor_shapes(architecture: Architecture) -> dict[str, torch.Size]:
-    """Shape of each tensor of the network, by name."""
-    with torch.device("meta"):
-        network = FisherNetwork(architecture)
-    return {name: value.shape for name, value in network.state_dict().items()}

@@ -150,10 +150,10 @@ def test_lower_precision_stays_close(representation):
 
 
 def test_clips_that_it_cannot_take_are_refused():
-    short = "a clip of 2799 samples is too short for FISHER, which needs 2800 .175 ms at 16000 Hz"
+    short = "2799 samples is shorter than 16 frames, that is 2800 .175 ms at 16000 Hz"
     with pytest.raises(AudioError, match=short):
         small().embed(torch.zeros(1, 2799))
-    with pytest.raises(AudioError, match=r"a clip of 399 samples is too .*needs 400 \(25 ms"):
+    with pytest.raises(AudioError, match=r"399 samples is shorter than one frame of 400 \(25 ms"):
         small(padded=True).embed(torch.zeros(2, 1000), torch.tensor([1000, 399]))
     with pytest.raises(AudioError, match="clips of 48000 Hz, but this backbone takes 16000 Hz"):
         small().embed(torch.zeros(1, 5000), sample_rate=48000)
@@ -182,8 +182,8 @@ def test_numbers_out_of_range_are_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"representation": "csl"}, "cannot give 'csl'; did you mean 'cls'"),
-        ({"bands": "man"}, "cannot give 'man'; did you mean 'mean'"),
+        ({"representation": "csl"}, "no representation is called 'csl'; did you mean 'cls'"),
+        ({"bands": "man"}, "no bands is called 'man'; did you mean 'mean'"),
         ({"layer": 3}, "no layer 3; choose from 1 to 2"),
         ({"sample_rate": "native"}, "choose bands = mean, or a sample_rate"),
         ({"architecture": {"dpeth": 2}}, "no 'dpeth'; did you mean 'depth'"),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from dcase_asd_fisher import Fisher
+from dcase_asd_fisher.checkpoint import FISHER
 from dcase_asd_fisher.front_end import DEVIATION, MEAN
-from dcase_asd_fisher.network import Architecture, tensor_shapes
+from dcase_asd_fisher.network import Architecture
 from safetensors.torch import save_file
 
 DATA = Path(__file__).parent / "data"
@@ -140,7 +141,7 @@ def test_fisher_tiny_gives_the_published_values(shared, tmp_path):
         "encoder.blocks": "blocks",
     }
     tensors = {}
-    for own, shape in tensor_shapes(Architecture()).items():
+    for own, shape in FISHER.shapes(Architecture()).items():
         name = next(name for name in names if own.startswith(name))
         key = names[name] + own.removeprefix(name)
         value = fill.fill_value(key, shape, seed=5)

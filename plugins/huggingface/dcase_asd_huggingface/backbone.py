@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from dcase_asd.backbone import Backbone
+from dcase_asd.backbone import Backbone, check_choice, fill, given_options, masked_mean
 from dcase_asd.backbone.pooling import windows
-from dcase_asd.errors import AudioError, BackboneError, nearest_name
+from dcase_asd.errors import BackboneError
 from dcase_asd_huggingface.checkpoint import NAME, Weights, fetch, read_weights, reason
 from dcase_asd_huggingface.front_end import FrontEnd
 from dcase_asd_huggingface.network import Network, Output
@@ -40,6 +40,7 @@ class HuggingFace(Backbone):
     """
 
     name: ClassVar[str] = NAME
+    passes_options: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -91,18 +92,13 @@ class HuggingFace(Backbone):
     def from_checkpoint(
         cls,
         path: str | Path | None = None,
-        *,
-        representation: Representation | None = None,
-        layers: Sequence[int] | None = None,
-        merge: Merge | None = None,
+        **options: Any,
     ) -> Self:
         """Make the backbone from a model of transformers, or from what `save` wrote.
 
         Args:
             path: The model's folder, or a saved file.
-            representation: As in `HuggingFace`, like the next two.
-            layers: See above.
-            merge: See above.
+            options: Those of the class, which go before saved ones.
 
         Raises:
             BackboneError: The checkpoint is missing or does not fit, or an option is wrong.
@@ -112,17 +108,12 @@ class HuggingFace(Backbone):
                 "no model is chosen: give its folder or its name on the hub as --checkpoint, for "
                 "example --checkpoint MIT/ast-finetuned-audioset-10-10-0.4593"
             )
-        given = {"representation": representation, "layers": layers, "merge": merge}
-        chosen = {name: value for name, value in given.items() if value is not None}
         # Weights that were made in inference mode could never be trained.
         with torch.inference_mode(mode=False):
             weights = read_weights(path)
-            backbone = cls(weights, **(weights.options | chosen))
+            backbone = cls(weights, **(weights.options | given_options(**options)))
             if weights.tensors is not None:
-                try:
-                    backbone.load_state_dict(weights.tensors)
-                except RuntimeError as error:
-                    raise BackboneError(f"{path}: does not fit ({reason(error)})") from error
+                fill(backbone, weights.tensors, f"{path}: its content")
         return backbone
 
     @classmethod
@@ -138,7 +129,7 @@ class HuggingFace(Backbone):
         Of a model that takes samples it is what its convolutions make of them: these are not
         trained, and what may be masked is what wav2vec 2.0 masks.
         """
-        self._check_rate(sample_rate)
+        self.check_rate(sample_rate)
         if self.front_end.raw and not self.network.shape:
             raise BackboneError(
                 "this model takes samples and has no convolutions apart from the rest, so that "
@@ -199,7 +190,7 @@ class HuggingFace(Backbone):
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:
         """The chosen layers' tokens, (b, n, token_dimension); those of padding are zero."""
-        self._check_rate(sample_rate)
+        self.check_rate(sample_rate)
         found = [
             (rows, self._merged(self._encoded(waveforms[rows, : max(group)], group)))
             for rows, group in self._groups(lengths, *waveforms.shape)
@@ -213,7 +204,7 @@ class HuggingFace(Backbone):
 
         Of a clip longer than the model takes it is the mean over the fewest windows that cover it.
         """
-        self._check_rate(sample_rate)
+        self.check_rate(sample_rate)
         found = [
             (rows, self._embedded(waveforms[rows, : max(group)], group))
             for rows, group in self._groups(lengths, *waveforms.shape)
@@ -231,10 +222,7 @@ class HuggingFace(Backbone):
         if self.representation != "mean":
             return self._summary(output).float()
         tokens = self._merged(output).float()
-        valid = self._valid(lengths).to(tokens.device)
-        if bool(valid.all()):
-            return tokens.mean(1)
-        return tokens.masked_fill(~valid[..., None], 0).sum(1) / valid.sum(1, keepdim=True)
+        return masked_mean(tokens, self._valid(lengths).to(tokens.device))
 
     def _groups(
         self, lengths: Tensor | None, clips: int, samples: int
@@ -322,12 +310,6 @@ class HuggingFace(Backbone):
         frames, count = masks.shape[1], self._token_count(masks.shape[1])
         return masks[:, torch.arange(count) * frames // count]
 
-    def _check_rate(self, sample_rate: int | None) -> None:
-        if sample_rate not in (None, self.sample_rate):
-            raise AudioError(
-                f"clips of {sample_rate} Hz, but this backbone takes {self.sample_rate} Hz"
-            )
-
     def _check_layers(self, kind: Any) -> None:
         if self.layers:
             second = self._features(torch.zeros(1, self.sample_rate), [self.sample_rate])
@@ -342,13 +324,8 @@ class HuggingFace(Backbone):
     def _check_representation(
         self, kind: Any, representation: str | None, merge: str, found: Output
     ) -> None:
-        for option, value, choices in (
-            ("representation", representation or "mean", get_args(Representation)),
-            ("merge", merge, get_args(Merge)),
-        ):
-            if value not in choices:
-                hint = nearest_name(value, choices)
-                raise BackboneError(f"no {option} is called {value!r}; {hint}")
+        check_choice("representation", representation or "mean", Representation)
+        check_choice("merge", merge, Merge)
         there = {"cls": self.network.has_class_token, "pooled": found.pooled is not None}
         if representation is not None and not there.get(representation, True):
             others = " or ".join(["mean", *(name for name in there if there[name])])

@@ -20,7 +20,7 @@ KALDI_SHIFT_SECONDS = 0.010
 SHORTEST_SECONDS = 0.035
 """Two frames of 25 ms every 10 ms: some extractors divide by the deviation over time."""
 VARIANCE_FLOOR = 1e-7
-"""Of wav2vec 2.0's normalisation."""
+"""Of wav2vec 2.0's normalization."""
 LENGTHS_KEPT = 256
 """Lengths of clips whose frames are remembered."""
 
@@ -32,7 +32,7 @@ class FrontEnd(nn.Module):
         extractor: As `AutoFeatureExtractor` gives it.
 
     Attributes:
-        raw: Whether the model takes (normalised) samples, and no spectrogram.
+        raw: Whether the model takes (normalized) samples, and no spectrogram.
         fixed: Whether every clip gives the same number of frames, however short it is.
         longest: Samples that fill these frames; None where there is no limit.
 
@@ -77,14 +77,14 @@ class FrontEnd(nn.Module):
             lengths: Samples of each clip before padding; all alike unless the front end is `fixed`.
 
         Returns:
-            Frames (b, t, f), float32; normalised samples (b, n) if `raw`.
+            Frames (b, t, f), float32; normalized samples (b, n) if `raw`.
 
         Raises:
             AudioError: A clip is too short, or too long for a `fixed` one.
         """
         self._check(min(lengths), max(lengths))
         if self.raw and isinstance(self.extractor, Wav2Vec2FeatureExtractor):
-            return self._normalised(waveforms[:, : lengths[0]])
+            return self._normalized(waveforms[:, : lengths[0]])
         if self.log_mel is not None:
             return self._filled_log_mel(self.log_mel, waveforms, lengths)
         clips = [clip[:length] for clip, length in zip(waveforms, lengths, strict=True)]
@@ -101,7 +101,7 @@ class FrontEnd(nn.Module):
             return values.flatten(1, 2)
         return values.transpose(1, 2) if self._bins_first else values
 
-    def _normalised(self, waveforms: Tensor) -> Tensor:
+    def _normalized(self, waveforms: Tensor) -> Tensor:
         """wav2vec 2.0's features of clips of one length, all at once on their device."""
         if not self.extractor.do_normalize:
             return waveforms.float()

@@ -91,7 +91,7 @@ class Network(nn.Module):
             inputs: As the model takes them, or of `features`.
             mask: Which frames are no padding, (b, t); None for all.
             layers: Layers whose outputs are wanted, from 1; nothing for that of the last, as the
-                model normalises it.
+                model normalizes it.
 
         Raises:
             IndexError: There is no such layer.

@@ -242,3 +242,10 @@ def test_a_model_without_a_class_token_is_told_before_it_is_trained(save_model):
             Trainee(backbone, [1, 1], settings)
     ast = HuggingFace.from_checkpoint(save_model("ast"), representation="cls")
     assert Trainee(ast, [1, 1], Training(representation="cls")).model.dimension == 32
+
+
+def test_a_model_of_samples_without_convolutions_cannot_be_fine_tuned(save_model):
+    backbone = HuggingFace.from_checkpoint(save_model("hubert"))
+    backbone.network.shape = []
+    with pytest.raises(BackboneError, match="no convolutions apart from the rest"):
+        backbone.spectrogram(clips(backbone))

@@ -109,6 +109,17 @@ def test_a_model_of_the_hub_that_is_in_the_cache_needs_no_network(hub, save_mode
     assert same(found, HuggingFace.from_checkpoint(save_model("hubert")))
 
 
+def test_what_the_hub_answers_is_told(hub, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("the repository\nis closed")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    message = error(Path("owner/closed"))
+    assert message.startswith(
+        "owner/closed: cannot be fetched (the repository is closed); give the"
+    )
+
+
 def test_without_a_network_it_says_what_to_put_where_at_once(hub):
     before = time.monotonic()
     message = error(Path("somebody/sounds"))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from dcase_asd.backbone import Backbone, read_checkpoint
-from dcase_asd.errors import AudioError, BackboneError, nearest_name
+from dcase_asd.backbone import Backbone
+from dcase_asd.errors import nearest_name
 from dcase_asd.features import INT16_SCALE, LogMel
 
 STATISTICS = ("mean", "std", "max", "min")
@@ -61,42 +60,12 @@ class Spectral(Backbone):
         }
         self.log_mel = LogMel(sample_rate, mel_bins)
 
-    @classmethod
-    def from_checkpoint(
-        cls,
-        path: str | Path | None = None,
-        sample_rate: int | None = None,
-        mel_bins: int | None = None,
-        statistics: tuple[str, ...] | str | None = None,
-    ) -> Self:
-        """Make the backbone; a checkpoint holds nothing but the options, which may be overridden.
-
-        Raises:
-            BackboneError: The checkpoint is not one of this backbone.
-        """
-        given = {"sample_rate": sample_rate, "mel_bins": mel_bins, "statistics": statistics}
-        options: dict[str, Any] = {}
-        if path is not None:
-            tensors, options = read_checkpoint(path, cls.name)
-            if tensors:
-                raise BackboneError(f"{path}: holds weights, which this backbone has none of")
-        options |= {name: value for name, value in given.items() if value is not None}
-        return cls(**options)
-
     def tokens(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:
         """Log-mel frames, (b, t, mel_bins)."""
-        if sample_rate not in (None, self.sample_rate):
-            raise AudioError(
-                f"clips of {sample_rate} Hz, but this backbone takes {self.sample_rate} Hz"
-            )
-        shortest = waveforms.shape[1] if lengths is None else int(lengths.min())
-        if shortest < self.log_mel.frame_length:
-            raise AudioError(
-                f"a clip of {shortest} samples is shorter than one frame of "
-                f"{self.log_mel.frame_length} samples"
-            )
+        self.check_rate(sample_rate)
+        self.log_mel.check_lengths(waveforms, lengths)
         frames: Tensor = self.log_mel(waveforms * INT16_SCALE)
         return frames
 
@@ -104,18 +73,9 @@ class Spectral(Backbone):
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:
         """Statistics over the frames that lie wholly within a clip, (b, dimension)."""
-        frames = self.tokens(waveforms, lengths, sample_rate)
-        if lengths is None:
-            return self._statistics(frames)
-        counts = self.log_mel.frame_counts(lengths.to(frames.device))
-        if bool((counts == frames.shape[1]).all()):
-            return self._statistics(frames)
-        return torch.cat(
-            [
-                self._statistics(clip[None, : int(count)])
-                for clip, count in zip(frames, counts, strict=True)
-            ]
-        )
+        if lengths is not None:
+            return super().embed(waveforms, lengths, sample_rate)  # each clip alone
+        return self._statistics(self.tokens(waveforms, None, sample_rate))
 
     def _statistics(self, frames: Tensor) -> Tensor:
         compute = {
