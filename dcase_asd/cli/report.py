@@ -71,7 +71,7 @@ def report(
         edition,
         ground_truth,
         out,
-        form=form.value,
+        picture_format=form.value,
         machines=machine or (),
         quantile=quantile,
         rule=rule.value,

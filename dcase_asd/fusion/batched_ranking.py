@@ -19,7 +19,7 @@ from dcase_asd.metrics.ranking import (
     Booleans,
     Floats,
     Integers,
-    standardised,
+    mcclish,
 )
 
 ANOMALY = 0
@@ -77,7 +77,7 @@ def values_of_rows(scores: Floats, strata: Numbers, with_auc: tuple[int, ...]) -
     share = np.clip((MAXIMUM_FALSE_ALARM_RATE * normals - alarms_before) / size, 0.0, 1.0)
     detected_before = anomalies * (row + 1) - up_to
     area = (share * (detected_before + 0.5 * share * (up_to - below))).sum(axis=1)
-    values[:, -1] = standardised(area / (normals * anomalies))
+    values[:, -1] = mcclish(area / (normals * anomalies))
     return values
 
 
@@ -186,7 +186,7 @@ class BatchedRanking:
         within = floor(limit)
         first = normals - within  # of the normal clips that lie within the limit as a whole
         missed = below[:, first:].sum(axis=1) + (limit - within) * below[:, first - 1]
-        values[:, -1] = standardised((limit * anomalies - missed) / (normals * anomalies))
+        values[:, -1] = mcclish((limit * anomalies - missed) / (normals * anomalies))
 
 
 class _Room:

@@ -20,7 +20,7 @@ from dcase_asd.editions.edition import Metric
 from dcase_asd.fusion.batched_ranking import ANOMALY, BatchedRanking, Numbers
 from dcase_asd.metrics.bootstrap import draw_weights
 from dcase_asd.metrics.ranking import FLOOR, Floats, Integers
-from dcase_asd.metrics.strata import Curve, Strata, draw_curves, find_strata
+from dcase_asd.metrics.strata import Curve, Strata, build_curves, find_strata
 
 ALL = 1
 """Stratum of every normal clip where domains have no values of their own."""
@@ -50,7 +50,7 @@ def build_ranking_sets(curves: Sequence[Curve], strata: Strata, metric: Metric) 
     """The clips of all curves of an evaluation.
 
     Args:
-        curves: In the order of `strata.draw_curves`: from 2022 on a section's curve of all clips
+        curves: In the order of `strata.build_curves`: from 2022 on a section's curve of all clips
             before those of its domains, which have their anomalous clips in common.
         strata: Of the labelled clips.
         metric: The year's recipe.
@@ -118,7 +118,7 @@ class OfficialObjective:
         strata = find_strata(labelled)
         if not (np.abs(systems) <= LARGEST_SCORE).all():
             raise ValueError(f"the scores of the systems must be finite, up to {LARGEST_SCORE:g}")
-        curves = draw_curves(strata, metric, strict=strict)
+        curves = build_curves(strata, metric, strict=strict)
         self.left_out = curves.left_out
         self._metric = metric
         self._strata = strata.rows

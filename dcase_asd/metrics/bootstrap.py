@@ -18,11 +18,12 @@ from dcase_asd.editions.edition import Metric
 from dcase_asd.metrics.ranking import (
     FLOOR,
     MAXIMUM_FALSE_ALARM_RATE,
+    Booleans,
     Floats,
     Integers,
-    standardised,
+    mcclish,
 )
-from dcase_asd.metrics.strata import Curve, Strata, draw_curves, find_strata
+from dcase_asd.metrics.strata import Curve, build_curves, find_strata
 
 LEVEL = 0.95
 """Share of the resamples that lie within the interval."""
@@ -46,6 +47,11 @@ class Interval:
         """Both ends in percent with two decimals."""
         return f"{100 * self.lower:.2f} to {100 * self.upper:.2f}"
 
+    @property
+    def words(self) -> str:
+        """Its level and both ends."""
+        return f"{100 * self.level:.0f} % interval {self.percent}"
+
 
 Intervals = dict[str, dict[str, Interval]]
 """Machine type, or the empty name for the means over all -> key of a result -> interval."""
@@ -57,7 +63,6 @@ def confidence_interval(
     *,
     resamples: int = 1000,
     seed: int = 0,
-    strict: bool = True,
 ) -> Interval:
     """Interval of the official score; of 2020, which has none, of ``means["mean"]``.
 
@@ -66,13 +71,11 @@ def confidence_interval(
         metric: The recipe of the edition.
         resamples: Number of times that the test clips are drawn again, at least 1.
         seed: Of the draws.
-        strict: As for `metrics.evaluate`.
 
     Raises:
         GroundTruthError: As `metrics.evaluate`.
     """
-    generator = np.random.default_rng(seed)
-    scores = resampled_scores(labelled, metric, resamples, generator, strict=strict)
+    scores = resampled_scores(labelled, metric, resamples, np.random.default_rng(seed))
     return _interval(scores, seed)
 
 
@@ -106,21 +109,12 @@ def own_intervals(labelled: pd.DataFrame, *, resamples: int = 1000, seed: int = 
 
 
 def resampled_scores(
-    labelled: pd.DataFrame,
-    metric: Metric,
-    resamples: int,
-    generator: np.random.Generator,
-    *,
-    strict: bool = True,
+    labelled: pd.DataFrame, metric: Metric, resamples: int, generator: np.random.Generator
 ) -> Floats:
     """The official score of each resample, (resamples,)."""
+    parts = _resampled_values(labelled, metric, resamples, generator)
     return np.concatenate(
-        [
-            _official_scores(auc, pauc, curves, metric)
-            for curves, auc, pauc in _resampled_values(
-                labelled, metric, resamples, generator, strict=strict
-            )
-        ]
+        [_official_scores(auc, pauc, curves, metric) for curves, auc, pauc in parts]
     )
 
 
@@ -130,19 +124,24 @@ def _resampled_values(
     resamples: int,
     generator: np.random.Generator,
     *,
-    strict: bool,
+    strict: bool = True,
 ) -> Iterator[tuple[tuple[Curve, ...], Floats, Floats]]:
     """The curves with their AUC and pAUC in each resample, (some resamples, curves) at a time."""
     strata = find_strata(labelled)
-    curves = draw_curves(strata, metric, strict=strict).curves
+    curves = build_curves(strata, metric, strict=strict)
     scores = labelled["score"].to_numpy(dtype=np.float64)
     for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        count = min(RESAMPLES_AT_ONCE, resamples - start)
-        weights = [draw_weights(len(rows), count, generator) for rows in strata.rows]
-        auc, pauc = np.stack(
-            [_weighted_auc_and_pauc(curve, strata, scores, weights) for curve in curves], axis=-1
-        )
-        yield curves, auc, pauc
+        weights = np.empty((min(RESAMPLES_AT_ONCE, resamples - start), len(scores)), dtype=np.intp)
+        for rows in strata.rows:
+            weights[:, rows] = draw_weights(len(rows), len(weights), generator)
+        values = []
+        for number in range(len(curves.curves)):
+            mine = curves.curve == number
+            rows = curves.rows[mine]
+            of_curve = scores[rows], curves.anomalous[mine], weights[:, rows]
+            values.append(_weighted_auc_and_pauc(*of_curve))
+        auc, pauc = np.stack(values, axis=-1)
+        yield curves.curves, auc, pauc
 
 
 def _interval(values: Floats, seed: int) -> Interval:
@@ -158,17 +157,11 @@ def draw_weights(clips: int, resamples: int, generator: np.random.Generator) -> 
 
 
 def _weighted_auc_and_pauc(
-    curve: Curve, strata: Strata, scores: Floats, weights: list[Integers]
+    scores: Floats, anomalous: Booleans, weight: Integers
 ) -> tuple[Floats, Floats]:
-    """AUC and standardised pAUC of one curve in each resample."""
-    rows = np.concatenate([strata.rows[number] for number in curve.strata])
-    weight = np.concatenate([weights[number] for number in curve.strata], axis=1)
-    anomalous = np.repeat(
-        [strata.names[number].condition == "anomaly" for number in curve.strata],
-        [len(strata.rows[number]) for number in curve.strata],
-    )
-    order = np.argsort(-scores[rows])
-    ordered = scores[rows][order]
+    """AUC and standardized pAUC of one curve in each resample; weights are (resamples, clips)."""
+    order = np.argsort(-scores)
+    ordered = scores[order]
     points = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # ties share a point
     weight, anomalous = weight[:, order], anomalous[order]
     detected = np.cumsum(weight * anomalous, axis=1)[:, points].astype(np.float64)
@@ -184,7 +177,7 @@ def _weighted_auc_and_pauc(
     within = np.clip(MAXIMUM_FALSE_ALARM_RATE * normals - (alarms - new_alarms), 0.0, new_alarms)
     share = within / np.maximum(new_alarms, 1.0)
     area = (within * (2 * before + share * new_detected)).sum(axis=1) / (2 * anomalies * normals)
-    return auc, standardised(area)
+    return auc, mcclish(area)
 
 
 def _official_scores(

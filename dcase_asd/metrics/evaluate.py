@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from dcase_asd.editions.edition import Edition, load_edition
-from dcase_asd.errors import DataError, ScoresError
+from dcase_asd.errors import DataError, GroundTruthError, ScoresError
 from dcase_asd.files import write_json, write_text
 from dcase_asd.folders import editions_below, is_run, no_such_run
-from dcase_asd.metrics.bootstrap import confidence_interval, own_intervals
+from dcase_asd.metrics.bootstrap import Interval, Intervals, confidence_interval, own_intervals
 from dcase_asd.metrics.labels import (
+    GroundTruth,
     clip_differences,
+    find_ground_truth,
     in_words,
     join_by_name,
     label_by_names,
     label_by_truth,
-    labels_from_names,
-    read_ground_truth,
     sections_of,
 )
+from dcase_asd.metrics.official import Evaluation
 from dcase_asd.metrics.official import evaluate as official_result
 from dcase_asd.metrics.official_files import (
     find_official_files,
@@ -32,77 +34,6 @@ from dcase_asd.metrics.result import EvaluationReport, as_csv, as_latex, as_mark
 from dcase_asd.metrics.strata import CONDITIONS, find_strata
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.scores.table import of_machines, of_tests, read_caveats, read_scores, scores_path
-
-Key = tuple[str, str, str]
-"""Machine, section and domain of a file; the domain is empty except in 2021."""
-
-
-def evaluation_scores(
-    scores: pd.DataFrame, edition: Edition, run: str | Path
-) -> dict[Key, dict[str, float]]:
-    """A run's scores of evaluation test clips: score file -> clip's file name -> score.
-
-    Args:
-        scores: What `scores.table.read_scores` returns.
-        edition: Whose files.
-        run: Where the scores are from, for messages.
-
-    Raises:
-        ScoresError: A clip does not name its domain, by which the edition sorts its files.
-    """
-    test = scores[(scores["stage"] == "eval") & (scores["split"] == "test")]
-    by_domain = "{domain}" in edition.submission.score_file
-    test = labels_from_names(test, edition) if by_domain else test.assign(domain="")
-    hidden = test[test["domain"] == ""]
-    if by_domain and not hidden.empty:
-        raise ScoresError(
-            f"{run}: {hidden['file'].iloc[0]} does not name its domain, by which {edition.name} "
-            "sorts its files; score the clips under their official names"
-        )
-    return {
-        (str(machine), str(section), str(domain)): dict(
-            zip(clips["file"], clips["score"].astype(float), strict=True)
-        )
-        for (machine, section, domain), clips in test.sort_values("file").groupby(
-            ["machine", "section", "domain"]
-        )
-    }
-
-
-def read_official_scores(folder: str | Path, edition: Edition) -> pd.DataFrame:
-    """Scores of a folder of official files, and decisions where there are decision files.
-
-    Returns:
-        Columns ``machine``, ``section``, ``file``, ``score`` and perhaps ``decision``.
-
-    Raises:
-        ScoresError: A file is missing or malformed, or decisions and scores name different clips.
-    """
-    tables: dict[str, list[pd.DataFrame]] = {"score": [], "decision": []}
-    for file in find_official_files(folder, edition):
-        table = read_official_file(file.path).rename(columns={"value": file.kind})
-        if file.kind == "decision" and not table["decision"].isin([0, 1]).all():
-            wrong = table[~table["decision"].isin([0, 1])].iloc[0]
-            raise ScoresError(
-                f"{file.path}: the decision {wrong['decision']:g} of {wrong['file']} is neither "
-                "0 nor 1"
-            )
-        tables[file.kind].append(table.assign(machine=file.machine, section=file.section))
-    scores = pd.concat(tables["score"], ignore_index=True)
-    if not tables["decision"]:
-        return scores
-    decisions = pd.concat(tables["decision"], ignore_index=True)
-    decisions["file"] = [official_clip_name(file) for file in decisions["file"]]
-    different = clip_differences(
-        scores, decisions, "scored but without a decision", "decided but not scored"
-    )
-    if different:
-        raise ScoresError(
-            f"{folder}: scores and decisions do not match: {different}; "
-            "name every test clip once in both, or remove all decision files"
-        )
-    return join_by_name(scores, decisions)
-
 
 FEW = 10
 """Test clips of a condition below which the pAUC rests on less than one normal clip."""
@@ -140,48 +71,192 @@ def evaluate_run_or_folder(
         ScoresError: Scores are missing, malformed, duplicated or not finite.
         GroundTruthError: Labels are missing or do not match the scores.
     """
-    rules = load_edition(edition)
-    said = _Notes(progress or Silent())
-    target = Path(target)
-    ground_truth = None if ground_truth is None else Path(ground_truth)
-    scores = _read_scores(target, rules)
-    for sentence in read_caveats(target, rules.name):
-        said.note(sentence)
-    scores = of_machines(scores, machines, target)
-    if ground_truth is None:
-        labelled, left_out = label_by_names(scores, rules, target)
-    else:
-        truth = read_ground_truth(ground_truth, rules)
-        if machines:
-            truth = truth[truth["machine"].isin(machines)]
-        labelled, left_out = label_by_truth(scores, truth, target, ground_truth)
-    for sentence in left_out:
-        said.note(sentence)
-    labelled = labelled.sort_values(["machine", "section", "file"], ignore_index=True)
-    complete = _is_complete(labelled, rules, said)
-    evaluation = official_result(labelled, rules.metric, strict=rules.official)
-    for sentence in evaluation.left_out:
-        said.note(sentence)
-    interval, intervals = None, {}
-    if resamples and rules.official:
-        interval = confidence_interval(labelled, rules.metric, resamples=resamples, seed=seed)
-    elif resamples:
-        intervals = own_intervals(labelled, resamples=resamples, seed=seed)
-        interval = intervals[""]["mean"]
-    strata = find_strata(labelled)
-    if not rules.official:
-        _note_few(labelled, said)
+    progress = progress or Silent()
+    rules, target = load_edition(edition), Path(target)
+    scores = of_machines(_read_tests(target, rules), machines, target)
+    truth = find_ground_truth(ground_truth, rules, machines)
+    result = evaluate_stage(scores, rules, truth, source=target, resamples=resamples, seed=seed)
+    notes = (*read_caveats(target, rules.name), *result.notes)
+    for sentence in notes:
+        progress.note(sentence)
+    if result.evaluation is None:
+        raise result.fault or GroundTruthError  # one of both is there
+    strata = find_strata(result.labelled)
     return EvaluationReport(
         edition=rules.name,
         target=target.resolve().name,
-        labels=f"ground truth {ground_truth.resolve().name}" if ground_truth else "file names",
-        evaluation=evaluation,
-        interval=interval,
+        labels=result.labels,
+        evaluation=result.evaluation,
+        interval=result.interval,
         clips={name: len(rows) for name, rows in zip(strata.names, strata.rows, strict=True)},
-        complete=complete,
-        notes=tuple(said.notes),
-        intervals=intervals,
+        complete=result.complete,
+        notes=notes,
+        intervals=result.intervals,
     )
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What the labels of a set of test clips give.
+
+    Attributes:
+        labelled: Clips of a known condition as `metrics.official.evaluate` takes them, in the order
+            of machines, sections and files; their index is that of the scores.
+        labels: Where the labels are from: ``file names``, or the ground truth by its name.
+        evaluation: The result; None where it is not defined.
+        fault: Why it is not.
+        interval: Bootstrap interval of its score; None without resamples.
+        intervals: Of one's own machines, intervals of AUC and pAUC (see `own_intervals`).
+        complete: Whether all machines and sections of the edition's stage were evaluated.
+        notes: What is left out or missing, in sentences.
+    """
+
+    labelled: pd.DataFrame
+    labels: str
+    evaluation: Evaluation | None
+    fault: GroundTruthError | None
+    interval: Interval | None
+    intervals: Intervals
+    complete: bool
+    notes: tuple[str, ...]
+
+
+def evaluate_stage(
+    scores: pd.DataFrame,
+    edition: Edition,
+    truth: GroundTruth | None = None,
+    stage: str = "",
+    *,
+    source: str | Path = "the scores",
+    resamples: int = 0,
+    seed: int = 0,
+) -> StageResult:
+    """Label test clips, leave out those without a label, evaluate the others, say what is missing.
+
+    Args:
+        scores: One row per test clip: ``machine``, ``section``, ``file``, ``score`` and perhaps
+            ``stage`` and ``decision``.
+        edition: Whose recipe and whose grammar of names are followed.
+        truth: Labels of some sections; without it those in the clips' names count.
+        stage: Only the clips of ``dev`` or ``eval``; empty for all.
+        source: Where the scores are from, for messages.
+        resamples: Of the confidence interval; 0 leaves it out.
+        seed: Of the resamples.
+
+    Returns:
+        The result; labels that are missing or not enough are its `fault` and no error.
+
+    Raises:
+        ScoresError: A clip is scored twice, or belongs to another section than its row says.
+    """
+    tests = scores[scores["stage"] == stage] if stage else scores
+    labelled, notes, missing = tests[:0].assign(domain="", condition=""), list[str](), list[str]()
+    evaluation, fault, interval = None, None, None
+    intervals: Intervals = {}
+    try:
+        if truth is None:
+            labelled, notes = label_by_names(tests, edition, source)
+        else:
+            labelled, notes = label_by_truth(tests, truth.rows, source, truth.path)
+        labelled = labelled.sort_values(["machine", "section", "file"])
+        missing = _missing(labelled, edition)
+        notes += missing
+        evaluation = official_result(labelled, edition.metric, strict=edition.official)
+        notes += evaluation.left_out
+        if resamples and edition.official:
+            interval = confidence_interval(labelled, edition.metric, resamples=resamples, seed=seed)
+        elif resamples:
+            intervals = own_intervals(labelled, resamples=resamples, seed=seed)
+            interval = intervals[""]["mean"]
+        if not edition.official:
+            notes += _few(labelled)
+    except GroundTruthError as error:
+        fault = error
+    labels = "file names" if truth is None else f"ground truth {truth.path.resolve().name}"
+    return StageResult(
+        labelled, labels, evaluation, fault, interval, intervals, not missing, tuple(notes)
+    )
+
+
+def read_official_scores(folder: str | Path, edition: Edition) -> pd.DataFrame:
+    """Scores of a folder of official files, and decisions where there are decision files.
+
+    Returns:
+        Columns ``machine``, ``section``, ``file``, ``score`` and perhaps ``decision``.
+
+    Raises:
+        ScoresError: A file is missing or malformed, or decisions and scores name different clips.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {"score": [], "decision": []}
+    for file in find_official_files(folder, edition):
+        table = read_official_file(file.path).rename(columns={"value": file.kind})
+        if file.kind == "decision" and not table["decision"].isin([0, 1]).all():
+            wrong = table[~table["decision"].isin([0, 1])].iloc[0]
+            raise ScoresError(
+                f"{file.path}: the decision {wrong['decision']:g} of {wrong['file']} is neither "
+                "0 nor 1"
+            )
+        tables[file.kind].append(table.assign(machine=file.machine, section=file.section))
+    scores = pd.concat(tables["score"], ignore_index=True)
+    if not tables["decision"]:
+        return scores
+    decisions = pd.concat(tables["decision"], ignore_index=True)
+    decisions["file"] = [official_clip_name(file) for file in decisions["file"]]
+    different = clip_differences(
+        scores, decisions, "scored but without a decision", "decided but not scored"
+    )
+    if different:
+        raise ScoresError(
+            f"{folder}: scores and decisions do not match: {different}; "
+            "name every test clip once in both, or remove all decision files"
+        )
+    return join_by_name(scores, decisions)
+
+
+def _read_tests(target: Path, edition: Edition) -> pd.DataFrame:
+    """Scores of the test clips of a run, or of a folder of official files."""
+    wanted = "; give a run folder or one with official score files"
+    if not target.exists():
+        raise DataError(no_such_run(target, wanted))
+    if not target.is_dir() or editions_below(target):
+        raise DataError(f"{target}: a {'data folder' if target.is_dir() else 'file'}{wanted}")
+    # A folder of official files may have scores/ below it, too.
+    if is_run(target) or scores_path(target, edition.name).is_file():
+        scores = read_scores(target, edition.name)
+        return of_tests(scores, target, edition.name).drop(columns="split")
+    return read_official_scores(target, edition)
+
+
+def _missing(labelled: pd.DataFrame, edition: Edition) -> list[str]:
+    """How the evaluated machines and sections differ from those of the edition, in sentences."""
+    if not edition.official:
+        return []
+    evaluated = sections_of(labelled)
+    stages = {
+        stage: {(machine, section) for machine, found in machines.items() for section in found}
+        for stage, machines in edition.machines.items()
+    }
+    unknown = evaluated.difference(*stages.values())
+    said = [f"{in_words(unknown)} is not of {edition.name}, and counts all the same"]
+    return said[: len(unknown)] + [
+        f"only {len(evaluated & whole)} of {len(whole)} machine sections of the {stage} set of "
+        f"{edition.name} are evaluated; without {in_words(whole - evaluated)}"
+        for stage, whole in stages.items()
+        if whole & evaluated and whole - evaluated
+    ]
+
+
+def _few(labelled: pd.DataFrame) -> list[str]:
+    """Of which machines there are too few clips to tell anything, in sentences."""
+    said = []
+    for machine, clips in labelled.groupby("machine"):
+        counts = [int((clips["condition"] == condition).sum()) for condition in CONDITIONS]
+        if min(counts) < FEW:
+            said.append(
+                f"{machine}: {counts[0]} normal and {counts[1]} anomalous test clips; below {FEW} "
+                "of each, AUC and above all pAUC can be far off, and so can their intervals"
+            )
+    return said
 
 
 def write_results(
@@ -206,64 +281,3 @@ def write_results(
             written.append(Path(path))
             write_text(written[-1], text(report.evaluation, report.target, report.intervals))
     return written
-
-
-class _Notes:
-    """Tells the user and keeps what was said for the report."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-        self.progress.note(message)
-
-
-def _read_scores(target: Path, edition: Edition) -> pd.DataFrame:
-    wanted = "; give a run folder or one with official score files"
-    if not target.exists():
-        raise DataError(no_such_run(target, wanted))
-    if not target.is_dir() or editions_below(target):
-        raise DataError(f"{target}: a {'data folder' if target.is_dir() else 'file'}{wanted}")
-    # A folder of official files may have scores/ below it, too.
-    of_run = is_run(target) or scores_path(target, edition.name).is_file()
-    return _read_run(target, edition) if of_run else read_official_scores(target, edition)
-
-
-def _read_run(run: Path, edition: Edition) -> pd.DataFrame:
-    scores = read_scores(run, edition.name)
-    return of_tests(scores, run, edition.name).drop(columns="split")
-
-
-def _note_few(labelled: pd.DataFrame, said: _Notes) -> None:
-    """Say of which machines there are too few clips to tell anything."""
-    for machine, clips in labelled.groupby("machine"):
-        counts = [int((clips["condition"] == condition).sum()) for condition in CONDITIONS]
-        if min(counts) < FEW:
-            said.note(
-                f"{machine}: {counts[0]} normal and {counts[1]} anomalous test clips; below {FEW} "
-                "of each, AUC and above all pAUC can be far off, and so can their intervals"
-            )
-
-
-def _is_complete(labelled: pd.DataFrame, edition: Edition, said: _Notes) -> bool:
-    """Whether the evaluated machines and sections are those of the edition; says what differs."""
-    if not edition.official:
-        return True
-    evaluated = sections_of(labelled)
-    stages = {
-        stage: {(machine, section) for machine, found in machines.items() for section in found}
-        for stage, machines in edition.machines.items()
-    }
-    unknown = evaluated.difference(*stages.values())
-    if unknown:
-        said.note(f"{in_words(unknown)} is not of {edition.name}, and counts all the same")
-    missing = {stage: pairs - evaluated for stage, pairs in stages.items() if pairs & evaluated}
-    for stage, pairs in missing.items():
-        if pairs:
-            said.note(
-                f"only {len(evaluated & stages[stage])} of {len(stages[stage])} machine sections "
-                f"of the {stage} set of {edition.name} are evaluated; without {in_words(pairs)}"
-            )
-    return not unknown and not any(missing.values())

@@ -1,4 +1,4 @@
-"""The organisers' ground truth: an official evaluator's folders, or an `eval_data_list*.csv`."""
+"""The organizers' ground truth: an official evaluator's folders, or an `eval_data_list*.csv`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which test clips are anomalous: from file names, or from the organisers' ground-truth files.
+"""Which test clips are anomalous: from file names, or from the organizers' ground-truth files.
 
 Labels are always joined by clip name; the rows of a file may stand in any order.
 """
@@ -6,6 +6,8 @@ Labels are always joined by clip name; the rows of a file may stand in any order
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -29,7 +31,7 @@ Sections = set[tuple[str, str]]
 
 
 def label_by_names(
-    scores: pd.DataFrame, edition: Edition, source: Path
+    scores: pd.DataFrame, edition: Edition, source: str | Path
 ) -> tuple[pd.DataFrame, list[str]]:
     """Development clips with the condition that their names tell.
 
@@ -43,8 +45,10 @@ def label_by_names(
         The clips of a known condition, with ``domain`` and ``condition``; sentences about others.
 
     Raises:
-        GroundTruthError: No name tells a condition.
+        GroundTruthError: There is no clip, or no name tells a condition.
     """
+    if scores.empty:
+        raise GroundTruthError(f"{source}: no scores of test clips of {edition.name}")
     if "stage" in scores and (scores["stage"] == "dev").any():
         scores = scores[scores["stage"] == "dev"]
     labelled = labels_from_names(scores, edition)
@@ -64,7 +68,7 @@ def label_by_names(
 
 
 def label_by_truth(
-    scores: pd.DataFrame, truth: pd.DataFrame, source: Path, ground_truth: Path
+    scores: pd.DataFrame, truth: pd.DataFrame, source: str | Path, ground_truth: Path
 ) -> tuple[pd.DataFrame, list[str]]:
     """The clips of the machines and sections that a ground truth covers, with its labels.
 
@@ -173,6 +177,28 @@ def read_ground_truth(folder: str | Path, edition: Edition) -> pd.DataFrame:
             )
         rows = read_label_list(path, edition)
     return rows.sort_values(KEY, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Labels of test clips, as `read_ground_truth` gives them, and where they are from."""
+
+    rows: pd.DataFrame
+    path: Path
+
+
+def find_ground_truth(
+    path: str | Path | None, edition: Edition, machines: Sequence[str] = ()
+) -> GroundTruth | None:
+    """The ground truth where one is given, of some machine types or of all.
+
+    Raises:
+        GroundTruthError: As `read_ground_truth`.
+    """
+    if path is None:
+        return None
+    rows = read_ground_truth(path, edition)
+    return GroundTruth(rows[rows["machine"].isin(machines)] if machines else rows, Path(path))
 
 
 def join_ground_truth(

@@ -23,69 +23,13 @@ from numpy.typing import NDArray
 from dcase_asd.clips.name import DOMAINS
 from dcase_asd.editions.edition import Metric
 from dcase_asd.metrics.ranking import FLOOR, auc_and_pauc, harmonic_mean, harmonic_means
-from dcase_asd.metrics.strata import CONDITIONS, Strata, Stratum, draw_curves, find_strata
+from dcase_asd.metrics.strata import CONDITIONS, Strata, Stratum, build_curves, find_strata
 
 ALL = "all"
 """Key of the means over all machine types, sections and domains."""
 
 COLUMNS = ("auc", "pauc", "precision", "recall", "f1")
 """Columns of the official result files; the last three only with decisions."""
-
-Means = dict[str, dict[str, float]]
-"""Row (``arithmetic mean``, ``harmonic mean``, ``source harmonic mean``, …) -> column -> mean."""
-
-
-def official_means(evaluation: Evaluation) -> dict[str, Means]:
-    """Means over sections and domains for each machine type and over `ALL` of them.
-
-    A machine's source and target rows of 2022 are not those of that year's script, which splits
-    the sections in two halves instead of the domains; later scripts take the domains as done here.
-    """
-    sections = evaluation.sections
-    groups = {
-        machine: [section for section in sections if section.machine == machine]
-        for machine in evaluation.machines
-    }
-    groups[ALL] = list(sections)
-    metric = evaluation.metric
-    return {name: _rows_means(_rows(group, metric), metric) for name, group in groups.items()}
-
-
-def _rows(sections: list[SectionResult], metric: Metric) -> list[tuple[str, dict[str, float]]]:
-    """Domain and values of each row that the means are taken over."""
-    if metric != "2022":
-        return [(section.domain, section.result) for section in sections]
-    return [
-        (
-            domain,
-            {"pauc": section.result["pauc"]}
-            | {
-                column: section.result[f"{column}_{domain}"]
-                for column in COLUMNS
-                if f"{column}_{domain}" in section.result
-            },
-        )
-        for domain in DOMAINS
-        for section in sections
-        if f"auc_{domain}" in section.result
-    ]
-
-
-def _rows_means(rows: list[tuple[str, dict[str, float]]], metric: Metric) -> Means:
-    columns = [column for column in COLUMNS if all(column in row for _, row in rows)]
-    values = {
-        domain: [[row[column] for column in columns] for name, row in rows if domain in ("", name)]
-        for domain in ("", *DOMAINS)
-    }
-    # From 2022 on each column is summed by itself; before, whole rows were added to each other.
-    order: Literal["C", "F"] = "F" if metric == "2022" else "C"
-    tables = {name: np.array(table, order=order) for name, table in values.items() if table}
-    means = {"arithmetic mean": tables[""].mean(axis=0)}
-    for domain, table in tables.items():
-        means[f"{domain} harmonic mean".strip()] = harmonic_means(table)
-    return {
-        name: dict(zip(columns, numbers.tolist(), strict=True)) for name, numbers in means.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -130,6 +74,16 @@ class Evaluation:
     official_score: float | None
     left_out: tuple[str, ...] = ()
 
+    @property
+    def score(self) -> float:
+        """What systems are compared by, in [0, 1]: `score_word` says what it is called."""
+        return self.means["mean"] if self.official_score is None else self.official_score
+
+
+def score_word(metric: Metric) -> str:
+    """What the score is called; that of 2020 serves one's own machines, too."""
+    return "mean of AUC and pAUC" if metric == "2020" else "official score"
+
 
 def evaluate(labelled: pd.DataFrame, metric: Metric, *, strict: bool = True) -> Evaluation:
     """The official result of one system.
@@ -146,7 +100,7 @@ def evaluate(labelled: pd.DataFrame, metric: Metric, *, strict: bool = True) -> 
         GroundTruthError: A section lacks normal or anomalous clips that the recipe needs.
     """
     strata = find_strata(labelled)
-    curves = draw_curves(strata, metric, strict=strict)
+    curves = build_curves(strata, metric, strict=strict)
     scores = labelled["score"].to_numpy(dtype=np.float64)
     auc, pauc = auc_and_pauc(scores[curves.rows], curves.anomalous, curves.curve)
     values: dict[tuple[str, str, str], dict[str, float]] = {}
@@ -230,7 +184,7 @@ def _add_domain_values(
     scores: NDArray[np.float64],
 ) -> None:
     """Add the AUC of each domain against all anomalous clips to sections that have both domains."""
-    curves = draw_curves(strata, "2022", strict=False)
+    curves = build_curves(strata, "2022", strict=False)
     areas, _ = auc_and_pauc(scores[curves.rows], curves.anomalous, curves.curve)
     found = dict(zip((curve[:3] for curve in curves.curves), areas.tolist(), strict=True))
     for machine, section, _ in [key for key in found if not key[2]]:
@@ -267,3 +221,60 @@ def _add_decision_values(
             found[f"precision{ending}"] = precision
             found[f"recall{ending}"] = recall
             found[f"f1{ending}"] = 2.0 * precision * recall / max(precision + recall, FLOOR)
+
+
+Means = dict[str, dict[str, float]]
+"""Row (``arithmetic mean``, ``harmonic mean``, ``source harmonic mean``, …) -> column -> mean."""
+
+
+def official_means(evaluation: Evaluation) -> dict[str, Means]:
+    """Means over sections and domains for each machine type and over `ALL` of them.
+
+    A machine's source and target rows of 2022 are not those of that year's script, which splits
+    the sections in two halves instead of the domains; later scripts take the domains as done here.
+    """
+    sections = evaluation.sections
+    groups = {
+        machine: [section for section in sections if section.machine == machine]
+        for machine in evaluation.machines
+    }
+    groups[ALL] = list(sections)
+    metric = evaluation.metric
+    return {name: _rows_means(_rows(group, metric), metric) for name, group in groups.items()}
+
+
+def _rows(sections: list[SectionResult], metric: Metric) -> list[tuple[str, dict[str, float]]]:
+    """Domain and values of each row that the means are taken over."""
+    if metric != "2022":
+        return [(section.domain, section.result) for section in sections]
+    return [
+        (
+            domain,
+            {"pauc": section.result["pauc"]}
+            | {
+                column: section.result[f"{column}_{domain}"]
+                for column in COLUMNS
+                if f"{column}_{domain}" in section.result
+            },
+        )
+        for domain in DOMAINS
+        for section in sections
+        if f"auc_{domain}" in section.result
+    ]
+
+
+def _rows_means(rows: list[tuple[str, dict[str, float]]], metric: Metric) -> Means:
+    columns = [column for column in COLUMNS if all(column in row for _, row in rows)]
+    values = {
+        domain: [[row[column] for column in columns] for name, row in rows if domain in ("", name)]
+        for domain in ("", *DOMAINS)
+    }
+    # From 2022 on each column is summed by itself; before, whole rows were added to each other.
+    order: Literal["C", "F"] = "F" if metric == "2022" else "C"
+    tables = {name: np.array(table, order=order) for name, table in values.items() if table}
+    means = {"arithmetic mean": tables[""].mean(axis=0)}
+    for domain, table in tables.items():
+        means[f"{domain} harmonic mean".strip()] = harmonic_means(table)
+    return {
+        name: dict(zip(columns, numbers.tolist(), strict=True)) for name, numbers in means.items()
+    }

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,8 @@ class OfficialFile:
 
 def score_file_name(edition: Edition, machine: str, section: str, domain: str = "") -> str:
     """Name of the score file of a machine and section (and, in 2021, domain)."""
-    return _file_name(edition.submission.score_file, machine, section, domain)
+    pattern = edition.submission.score_file
+    return pattern.format(machine=machine, section=section, domain=domain)
 
 
 def decision_file_name(edition: Edition, machine: str, section: str, domain: str = "") -> str:
@@ -62,9 +63,10 @@ def decision_file_name(edition: Edition, machine: str, section: str, domain: str
     Raises:
         EditionError: The edition asks for no decisions (2020).
     """
-    if not edition.submission.decision_file:
+    pattern = edition.submission.decision_file
+    if not pattern:
         raise EditionError(f"{edition.name} asks for no decision files")
-    return _file_name(edition.submission.decision_file, machine, section, domain)
+    return pattern.format(machine=machine, section=section, domain=domain)
 
 
 def official_clip_name(name: str) -> str:
@@ -141,13 +143,22 @@ def official_lines(
     for number, line in enumerate(read_lines(path, kind_of_error), 1):
         if not line.strip():
             continue
-        *names, text = split_fields(line)
-        if fault := _find_fault(line, names, text):
+        name, value, fault = split_line(line)
+        if fault:
             raise kind_of_error(f"{path}, line {number}: {fault}")
-        rows.append((number, ",".join(names).strip(), text))
+        rows.append((number, name, value))
     if not rows:
         raise kind_of_error(f"{path}: the file is empty; it needs one line for each clip")
     return rows
+
+
+def split_line(line: str) -> tuple[str, str, str]:
+    """A clip's name, its value's text, and why the line is not these two; empty if it is.
+
+    A clip's name may hold commas.
+    """
+    *names, value = split_fields(line)
+    return ",".join(names).strip(), value, _find_fault(line, names, value)
 
 
 def split_fields(line: str) -> list[str]:
@@ -167,7 +178,7 @@ def other_separator(line: str) -> str:
 
 
 def _find_fault(line: str, names: list[str], text: str) -> str:
-    """Why a line is not one clip and one value; empty if it is. A clip's name may hold commas."""
+    """Why a line is not one clip and one value; empty if it is."""
     of_clip = bool(names) and names[-1].strip().lower().endswith(AUDIO_SUFFIXES)
     if not of_clip and (separator := other_separator(line)):
         return separator
@@ -210,42 +221,40 @@ def find_official_files(folder: str | Path, edition: Edition) -> list[OfficialFi
     if not folder.is_dir():
         raise ScoresError(f"{folder}: no such folder; give a run folder or one with score files")
     paths = find_below(folder, "**/*.csv")
+    rules = edition.submission
+    templates: dict[Kind, str] = {"decision": rules.decision_file, "score": rules.score_file}
     found: dict[tuple[str, ...], OfficialFile] = {}
-    for kind in get_args(Kind):
-        beginning, expressions = _name_patterns(edition, kind)
+    for kind, template in templates.items():
+        expressions = _name_patterns(edition, template)
         for path in paths:
-            matches = (expression.fullmatch(path.name) for expression in expressions)
-            match = next(filter(None, matches), None)
+            match = next(filter(None, (each.fullmatch(path.name) for each in expressions)), None)
             if match is not None:
-                file = _official_file(path, kind, match)
+                parts = {"domain": "", **match.groupdict()}
+                file = OfficialFile(path, kind, **parts)
                 other = found.setdefault((kind, *file.key), file)
                 if other is not file:
                     raise ScoresError(
                         f"{folder}: {other.path} and {path} are both the {kind} file of "
                         f"{' '.join(filter(None, file.key))}; give the folder of one system"
                     )
-            elif beginning and path.name.startswith(beginning):
-                raise ScoresError(_misnamed(path, kind, edition))
+            elif template and path.name.startswith(template.partition("{")[0]):
+                raise _misnamed(path, kind, edition, template)
     if not any(file.kind == "score" for file in found.values()):
-        close = difflib.get_close_matches(
-            edition.submission.score_file, [path.name for path in paths], n=1
-        )
-        nearest = [path for path in paths if path.name in close]
+        names = [path.name for path in paths]
+        for close in difflib.get_close_matches(rules.score_file, names, n=1):
+            raise _misnamed(paths[names.index(close)], "score", edition, rules.score_file)
         raise ScoresError(
-            _misnamed(nearest[0], "score", edition)
-            if nearest
-            else f"{folder}: neither a run folder nor one with score files of {edition.name}, "
-            f"which are named {_shown(edition.submission.score_file)}"
+            f"{folder}: neither a run folder nor one with score files of {edition.name}, "
+            f"which are named {_shown(rules.score_file)}"
         )
     return [found[key] for key in sorted(found)]
 
 
-def _name_patterns(edition: Edition, kind: Kind) -> tuple[str, list[re.Pattern[str]]]:
-    """How names of a kind begin, and the expressions for them, the strictest first."""
-    template = _template(edition, kind)
+def _name_patterns(edition: Edition, template: str) -> list[re.Pattern[str]]:
+    """Expressions for the names of a kind of files, the strictest first."""
     if not template:
-        return "", []
-    templates = [template.replace("_test.csv", "(_test)?.csv")]
+        return []
+    templates = [template.replace("_test.csv", "(?:_test)?.csv")]
     if edition.metric == "2022" or not edition.official:
         year = edition.year or r"\d{4}"
         templates.append(
@@ -256,7 +265,7 @@ def _name_patterns(edition: Edition, kind: Kind) -> tuple[str, list[re.Pattern[s
     known = {name for machines in edition.machines.values() for name in machines}
     # An edition's tree may hold machines of one's own beside the official ones.
     machines = [*(["|".join(sorted(known))] if known else []), ".+?"]
-    return template.partition("{")[0], [
+    return [
         re.compile(
             template.replace(".csv", r"\.csv")
             .replace("{machine}", f"(?P<machine>{machine})")
@@ -268,26 +277,11 @@ def _name_patterns(edition: Edition, kind: Kind) -> tuple[str, list[re.Pattern[s
     ]
 
 
-def _official_file(path: Path, kind: Kind, match: re.Match[str]) -> OfficialFile:
-    parts = match.groupdict()
-    return OfficialFile(path, kind, parts["machine"], parts["section"], parts.get("domain") or "")
-
-
-def _template(edition: Edition, kind: Kind) -> str:
-    rules = edition.submission
-    return rules.score_file if kind == "score" else rules.decision_file
-
-
-def _misnamed(path: Path, kind: Kind, edition: Edition) -> str:
-    return (
-        f"{path}: not the name of a {kind} file of {edition.name}, "
-        f"which is {_shown(_template(edition, kind))}"
+def _misnamed(path: Path, kind: Kind, edition: Edition, template: str) -> ScoresError:
+    return ScoresError(
+        f"{path}: not the name of a {kind} file of {edition.name}, which is {_shown(template)}"
     )
 
 
 def _shown(template: str) -> str:
     return re.sub(r"\{(\w+)\}", r"<\1>", template)
-
-
-def _file_name(pattern: str, machine: str, section: str, domain: str) -> str:
-    return pattern.format(machine=machine, section=section, domain=domain)

@@ -26,7 +26,7 @@ FLOOR = float(np.finfo(np.float64).eps)
 def auc_and_pauc(
     scores: Floats, anomalous: Booleans, curves: Integers | None = None
 ) -> tuple[Floats, Floats]:
-    """AUC and standardised partial AUC of every curve.
+    """AUC and standardized partial AUC of every curve.
 
     Args:
         scores: Anomaly scores, (n,), finite. A clip that counts for several curves stands several
@@ -37,7 +37,7 @@ def auc_and_pauc(
 
     Returns:
         AUC in [0, 1] and pAUC in [0, 1], (number of curves,) each. The pAUC covers false-alarm
-        rates up to `MAXIMUM_FALSE_ALARM_RATE` and is standardised to 0.5 at chance (D. K. McClish,
+        rates up to `MAXIMUM_FALSE_ALARM_RATE` and is standardized to 0.5 at chance (D. K. McClish,
         "Analyzing a portion of the ROC curve", Medical Decision Making 9(3), 1989).
     """
     false_rate, true_rate, starts = _corners(
@@ -56,11 +56,11 @@ def auc_and_pauc(
     y0, y1 = before_true[crossing], true_rate[crossing]
     at_limit = (y1 - y0) / (x1 - x0) * (limit - x0) + y0
     trapezoids[crossing] = (limit - x0) * (at_limit + y0) / 2.0
-    return auc, standardised(_sums(trapezoids, starts, crossing + 1))
+    return auc, mcclish(_sums(trapezoids, starts, crossing + 1))
 
 
-def standardised(partial_area: Floats) -> Floats:
-    """McClish's standardisation of the area up to `MAXIMUM_FALSE_ALARM_RATE`: 0.5 is chance."""
+def mcclish(partial_area: Floats) -> Floats:
+    """McClish's standardization of the area up to `MAXIMUM_FALSE_ALARM_RATE`: 0.5 is chance."""
     smallest = 0.5 * MAXIMUM_FALSE_ALARM_RATE**2
     standard: Floats = 0.5 * (1 + (partial_area - smallest) / (MAXIMUM_FALSE_ALARM_RATE - smallest))
     return standard
@@ -83,7 +83,7 @@ def _corners(
     """Corners of all ROC curves: false-alarm and detection rate, and where each curve starts.
 
     The origin of each curve is left out; equal scores share a point; points on a straight line
-    between their neighbours are dropped, as the reference does.
+    between their neighbors are dropped, as the reference does.
     """
     order = np.lexsort((-scores, curves))
     curve, score = curves[order], scores[order]

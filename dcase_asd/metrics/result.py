@@ -10,7 +10,7 @@ from typing import Any
 
 from dcase_asd.editions.edition import Metric, load_edition
 from dcase_asd.metrics.bootstrap import LEVEL, Interval, Intervals
-from dcase_asd.metrics.official import Evaluation, official_means
+from dcase_asd.metrics.official import Evaluation, official_means, score_word
 from dcase_asd.metrics.strata import CONDITIONS, Stratum
 
 
@@ -48,13 +48,21 @@ class EvaluationReport:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values, in full precision; scores in [0, 1]."""
-        evaluation = self.evaluation
+        evaluation, interval = self.evaluation, None
+        if self.interval is not None:
+            of = "means.mean" if evaluation.official_score is None else "official_score"
+            interval = {"of": of, **asdict(self.interval)}
+        intervals = {
+            name: {key: asdict(each) for key, each in of_machine.items()}
+            for name, of_machine in self.intervals.items()
+        }
+        own = {"means": intervals.pop("", None), "machines": intervals}
         return {
             "edition": self.edition,
             "target": self.target,
             "official_score": evaluation.official_score,
-            "confidence_interval": self._interval(),
-            **self._intervals(),
+            "confidence_interval": interval,
+            **({"confidence_intervals": own} if self.intervals else {}),
             "metric": evaluation.metric,
             "labels": self.labels,
             "complete": self.complete,
@@ -76,45 +84,16 @@ class EvaluationReport:
         }
 
     def summary(self) -> str:
-        """The result in one line, in percent."""
+        """The result in one line, in percent; that of one's own machines is AUC and pAUC."""
         evaluation, interval = self.evaluation, self.interval
-        if not self.official:
-            return self._own_summary()
-        if evaluation.official_score is None:
-            text = f"mean of AUC and pAUC {100 * evaluation.means['mean']:.2f} %"
-        else:
-            text = f"official score {100 * evaluation.official_score:.2f} %"
-        if interval is None:
-            return text
-        return (
-            f"{text} ({100 * interval.level:.0f} % interval {interval.percent}, "
-            f"{interval.resamples} resamples)"
-        )
-
-    def _interval(self) -> dict[str, Any] | None:
-        if self.interval is None:
-            return None
-        of = "means.mean" if self.evaluation.official_score is None else "official_score"
-        return {"of": of, **asdict(self.interval)}
-
-    def _intervals(self) -> dict[str, Any]:
-        if not self.intervals:
-            return {}
-        shown = {
-            name: {key: asdict(interval) for key, interval in of.items()}
-            for name, of in self.intervals.items()
-        }
-        return {"confidence_intervals": {"means": shown.pop(""), "machines": shown}}
-
-    def _own_summary(self) -> str:
-        """AUC and pAUC over all machines, each with its interval."""
-        intervals, parts = self.intervals.get("", {}), []
-        for key, name in (("auc", "AUC"), ("pauc", "pAUC")):
-            text = f"{name} {100 * self.evaluation.means[key]:.2f} %"
-            if key in intervals:
-                text += f" ({100 * intervals[key].level:.0f} % interval {intervals[key].percent})"
-            parts.append(text)
-        resamples = f", {self.interval.resamples} resamples" if self.interval else ""
+        resamples = f", {interval.resamples} resamples" if interval else ""
+        if self.official:
+            text = f"{score_word(evaluation.metric)} {100 * evaluation.score:.2f} %"
+            return f"{text} ({interval.words}{resamples})" if interval else text
+        parts, intervals = [], self.intervals.get("", {})
+        for key in ("auc", "pauc"):
+            text = f"{METRICS[evaluation.metric][key]} {100 * evaluation.means[key]:.2f} %"
+            parts.append(f"{text} ({intervals[key].words})" if key in intervals else text)
         return f"{' and '.join(parts)}{resamples}"
 
     def _count(self, machine: str = "", section: str = "", domain: str = "") -> dict[str, int]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dcase_asd.editions.edition import Metric
 from dcase_asd.metrics.ranking import Booleans, Floats
-from dcase_asd.metrics.strata import draw_curves, find_strata
+from dcase_asd.metrics.strata import build_curves, find_strata
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def roc_curves(labelled: pd.DataFrame, metric: Metric, *, strict: bool = True) -
     Raises:
         GroundTruthError: As `metrics.evaluate`.
     """
-    curves = draw_curves(find_strata(labelled), metric, strict=strict)
+    curves = build_curves(find_strata(labelled), metric, strict=strict)
     scores = labelled["score"].to_numpy(dtype=np.float64)[curves.rows]
     found = []
     for number, curve in enumerate(curves.curves):
@@ -51,6 +51,8 @@ def roc_curves(labelled: pd.DataFrame, metric: Metric, *, strict: bool = True) -
 
 def roc_points(scores: Floats, anomalous: Booleans) -> tuple[Floats, Floats]:
     """False-alarm and detection rate at every threshold; equal scores share a point.
+
+    By hand, as a report would wait a second for the import of scikit-learn's `roc_curve`.
 
     Args:
         scores: Anomaly scores, (n,).

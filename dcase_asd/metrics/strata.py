@@ -94,7 +94,7 @@ def find_strata(labelled: pd.DataFrame) -> Strata:
     )
 
 
-def draw_curves(strata: Strata, metric: Metric, *, strict: bool = True) -> Curves:
+def build_curves(strata: Strata, metric: Metric, *, strict: bool = True) -> Curves:
     """The curves that a year's recipe asks for.
 
     Args:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from dcase_asd.fusion.result import FusionResult
-from dcase_asd.reports import page
+from dcase_asd.metrics.official import score_word
 from dcase_asd.reports.comparison import distance_map
-from dcase_asd.reports.figures.bars import Spread, Standing, standings_figure, weights_figure
-from dcase_asd.reports.gallery import Gallery
-from dcase_asd.reports.page import Html, Line
+from dcase_asd.reports.figures.bars import Standing, standings_figure, weights_figure
+from dcase_asd.reports.figures.style import Gallery, Picture
+from dcase_asd.reports.results import Line, Table, score_title
 
 SHOWN = 0.005
 """Smaller weights are left out of lists of weights in whole percent."""
 
 
-def fusion_parts(fusion: FusionResult, gallery: Gallery, folder: str) -> list[Html]:
-    """What a fusion found out, as far as it was computed."""
-    figures = []
+def fusion_parts(fusion: FusionResult, gallery: Gallery) -> dict[str, Any]:
+    """What a fusion found out; empty or None where it was not computed."""
+    pictures = []
     if fusion.weights is not None:
-        figures.append(_weights(fusion, fusion.weights, gallery, folder))
+        pictures.append(_weights(fusion, fusion.weights, gallery))
     standings = _standings(fusion)
     if len(standings) > 1:
         listed = ", ".join(f"{each.name} {100 * each.score:.2f}" for each in standings)
@@ -30,31 +31,32 @@ def fusion_parts(fusion: FusionResult, gallery: Gallery, folder: str) -> list[Ht
             "weights were fitted to; and on machines that were left out of the fit"
             f"{_how_honest(fusion)}."
         )
-        official = fusion.metric != "2020"  # which had no such score, nor have one's own machines
-        alt = f"{'Official scores' if official else 'Means of AUC and pAUC'} in percent: {listed}."
-        word = "official score" if official else "mean of AUC and pAUC"
-        figure = standings_figure(standings, word)
-        figures.append(gallery.show(figure, folder, "fusion_scores", alt, caption))
-    parts = [page.facts(_facts(fusion)), page.notes(fusion.notes)]
-    parts += [page.pictures(figures) if figures else Html("")]
-    parts += [_systems_table(fusion), _left_out_table(fusion)]
-    return parts
+        alt = f"{score_title(fusion.metric)} in percent: {listed}."
+        figure = standings_figure(standings, score_word(fusion.metric))
+        pictures.append(gallery.show(figure, "fusion_scores", alt, caption))
+    return {
+        "facts": _facts(fusion),
+        "notes": fusion.notes,
+        "pictures": pictures,
+        "systems": _systems_table(fusion),
+        "left_out": _left_out_table(fusion),
+        "robustness": _robustness(fusion, gallery),
+    }
 
 
-def fusion_robustness(fusion: FusionResult, gallery: Gallery, folder: str) -> Html:
-    """How far scores of the systems that were given have moved; empty where it is not known."""
+def _robustness(fusion: FusionResult, gallery: Gallery) -> Picture | None:
+    """How far scores of the systems that were given have moved; None where it is not known."""
     found = fusion.robustness
     if found is None or not found.machines:
-        return Html("")
+        return None
     table = np.array(found.distance, dtype=np.float64)
-    shown = distance_map(found.systems, found.machines, table, gallery, folder, "evaluation")
-    return page.join([page.heading(4, "Robustness of its systems"), shown])
+    return distance_map(found.systems, found.machines, table, gallery, "evaluation")
 
 
 def _facts(fusion: FusionResult) -> list[tuple[str, str]]:
     found = [
         ("Method", f"{fusion.method} ({fusion.searched})" if fusion.searched else fusion.method),
-        ("Standardised by", f"{fusion.standardisation} scores of each machine and section"),
+        ("Standardized by", f"{fusion.standardisation} scores of each machine and section"),
     ]
     if fusion.labels is not None:
         found.append(("Labels", fusion.labels))
@@ -63,11 +65,11 @@ def _facts(fusion: FusionResult) -> list[tuple[str, str]]:
     return found
 
 
-def _weights(fusion: FusionResult, weights: Sequence[float], gallery: Gallery, folder: str) -> Html:
+def _weights(fusion: FusionResult, weights: Sequence[float], gallery: Gallery) -> Picture:
     spread, caption = None, "Weights of the fused systems."
     if fusion.bootstrap is not None:
         found = fusion.bootstrap
-        spread = Spread(np.array(found.lower), np.array(found.upper))
+        spread = (np.array(found.lower), np.array(found.upper))
         caption = (
             "Weights of the fused systems; lines: the middle 95 % when they are fitted to "
             f"{found.resamples} bootstrap samples of the labelled clips. Long lines say that other "
@@ -77,26 +79,21 @@ def _weights(fusion: FusionResult, weights: Sequence[float], gallery: Gallery, f
         f"{name} {100 * weight:.1f}" for name, weight in zip(fusion.systems, weights, strict=True)
     )
     figure = weights_figure(fusion.systems, np.array(weights), spread)
-    return gallery.show(
-        figure, folder, "fusion_weights", f"Fusion weights in percent: {listed}.", caption
-    )
+    return gallery.show(figure, "fusion_weights", f"Fusion weights in percent: {listed}.", caption)
 
 
 def _standings(fusion: FusionResult) -> list[Standing]:
+    left_out = fusion.leave_one_machine_out
     together = [
         ("this fusion", fusion.dev_score, "fitted"),
-        ("left-out machines", _left_out_score(fusion), "out"),
-        ("with last checkpoints", _left_out_score(fusion, "last_checkpoints"), "out"),
+        ("left-out machines", left_out.score if left_out else None, "out"),
+        ("with last checkpoints", left_out.last_checkpoints if left_out else None, "out"),
         ("equal weights", fusion.equal_weights, "mean"),
     ]
     found = [Standing(name, score, kind) for name, score, kind in together if score is not None]
     if fusion.alone is not None:
         found += map(Standing, fusion.systems, fusion.alone)
     return found
-
-
-def _left_out_score(fusion: FusionResult, which: str = "score") -> float | None:
-    return getattr(fusion.leave_one_machine_out, which, None)
 
 
 def _how_honest(fusion: FusionResult) -> str:
@@ -107,7 +104,7 @@ def _how_honest(fusion: FusionResult) -> str:
     return f" of weights; their labels chose checkpoints or weights of {', '.join(left_out.chosen)}"
 
 
-def _systems_table(fusion: FusionResult) -> Html:
+def _systems_table(fusion: FusionResult) -> Table | None:
     """Weight, score alone and spread of each system."""
     columns: list[tuple[str, Sequence[float]]] = []
     if fusion.weights is not None:
@@ -118,22 +115,20 @@ def _systems_table(fusion: FusionResult) -> Html:
     if fusion.alone is not None:
         columns.append(("Score alone", fusion.alone))
     if not columns:
-        return Html("")
+        return None
     lines = [
         Line((name,), [f"{100 * values[place]:.2f}" for _, values in columns])
         for place, name in enumerate(fusion.systems)
     ]
-    table = page.table(
-        ["System", *(name for name, _ in columns)], lines, "Percent; the pictures' numbers"
-    )
-    return page.folded("The same as a table", table)
+    heads = ["System", *(name for name, _ in columns)]
+    return Table(heads, lines, "Percent; the pictures' numbers")
 
 
-def _left_out_table(fusion: FusionResult) -> Html:
+def _left_out_table(fusion: FusionResult) -> Table | None:
     """What was fitted without each machine, and how it does on that machine."""
     left_out = fusion.leave_one_machine_out
     if left_out is None:
-        return Html("")
+        return None
     lines = []
     for machine, found in sorted(left_out.machines.items(), key=lambda pair: pair[0].lower()):
         weights = zip(found.systems, found.weights, strict=True) if found.weights else ()
@@ -141,10 +136,9 @@ def _left_out_table(fusion: FusionResult) -> Html:
             f"{name} {100 * weight:.0f}" for name, weight in weights if weight >= SHOWN
         )
         lines.append(Line((machine,), [f"{100 * found.score:.2f}"], words=used or "none fitted"))
-    lines.append(Line(("all",), [f"{100 * left_out.score:.2f}"], kind="total", words=" "))
-    table = page.table(
+    lines.append(Line(("all",), [f"{100 * left_out.score:.2f}"], kind="total", words=""))
+    return Table(
         ["Machine", "Score", "Weights fitted on the others"],
         lines,
         "Percent; each machine scored with weights that were fitted without it",
     )
-    return page.join([page.heading(4, "Leave one machine out"), table])

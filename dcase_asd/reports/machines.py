@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,11 +13,9 @@ from dcase_asd.editions.edition import Metric
 from dcase_asd.errors import ScoresError, TooFewClipsError
 from dcase_asd.metrics.strata import CONDITIONS
 from dcase_asd.progress import Advance
-from dcase_asd.reports import page
 from dcase_asd.reports.figures.histograms import Panel, score_histogram
 from dcase_asd.reports.figures.roc import roc_figure
-from dcase_asd.reports.gallery import Gallery
-from dcase_asd.reports.page import Html
+from dcase_asd.reports.figures.style import Gallery
 from dcase_asd.reports.read import MachineSection, Stage
 from dcase_asd.scores.threshold import ThresholdRule, set_threshold
 
@@ -37,9 +36,8 @@ def machine_cards(
     metric: Metric,
     decisions: Decisions,
     gallery: Gallery,
-    folder: str,
     advance: Advance,
-) -> tuple[Html, list[str]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     """A card for each section of a stage.
 
     Args:
@@ -47,11 +45,11 @@ def machine_cards(
         metric: Which recipe the results follow.
         decisions: How thresholds are set.
         gallery: Takes the pictures.
-        folder: Where it keeps their files.
         advance: Called after each section.
 
     Returns:
-        The cards, and sentences about thresholds that cannot be set or say little.
+        The cards (``title``, ``text``, ``pictures``), and sentences about thresholds that cannot
+        be set or say little.
     """
     cards, notes = [], []
     caveats: dict[str, list[str]] = {}
@@ -69,14 +67,14 @@ def machine_cards(
             notes.append(f"No threshold: {error}")
         name = f"{stage.name}_{section.machine}_section_{section.section}"
         figure, alt = _histogram(section, limit, label)
-        shown = [gallery.show(figure, folder, f"{name}_scores", alt)]
+        shown = [gallery.show(figure, f"{name}_scores", alt)]
         if section.curves:
             figure, alt = _roc(section, metric, label)
-            shown.append(gallery.show(figure, folder, f"{name}_roc", alt))
-        cards.append(page.card(label, _said(section, limit), shown))
+            shown.append(gallery.show(figure, f"{name}_roc", alt))
+        cards.append({"title": label, "text": _said(section, limit), "pictures": shown})
         advance(1)
     notes += [f"Thresholds: {caveat} ({', '.join(of)})" for caveat, of in caveats.items()]
-    return page.cards(cards), notes
+    return cards, notes
 
 
 def _histogram(section: MachineSection, limit: float | None, label: str) -> tuple[Figure, str]:

@@ -14,29 +14,19 @@ from numpy.typing import NDArray
 
 from dcase_asd.editions.edition import Edition
 from dcase_asd.embeddings.kept import KeptCheckpoints, read_kept
-from dcase_asd.errors import GroundTruthError
 from dcase_asd.fusion.result import FusionResult, read_fusion
-from dcase_asd.metrics.bootstrap import Interval, confidence_interval
-from dcase_asd.metrics.labels import in_words, label_by_truth, labels_from_names, sections_of
+from dcase_asd.metrics.bootstrap import Interval
+from dcase_asd.metrics.evaluate import StageResult, evaluate_stage
+from dcase_asd.metrics.labels import GroundTruth, label_by_truth, labels_from_names, sections_of
 from dcase_asd.metrics.official import Evaluation, SectionResult
-from dcase_asd.metrics.official import evaluate as official_result
+from dcase_asd.metrics.ranking import Floats
 from dcase_asd.metrics.roc import RocCurve, roc_curves
 from dcase_asd.recipe.system import recipe_path
 from dcase_asd.scores.table import of_machines, of_tests, read_provenance, read_scores
 from dcase_asd.training.journal import read_journal
 
-Floats = NDArray[np.float64]
-
 STAGES = {"dev": "Development set", "eval": "Evaluation set"}
 ORDER = ["machine", "section", "file"]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Labels of an evaluation set, and where they are from."""
-
-    labels: pd.DataFrame
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,7 @@ class ReportedSystem:
         tests: Its test scores as they stand in the file.
         stages: What it has scored.
         fusion: Where it is a fusion, what that found out.
-        course: Where it was fine-tuned, the entries of its journal.
+        history: Where it was fine-tuned, the entries of its training history.
         kept: Where it was fine-tuned, its checkpoints.
         recipe: The text of its recipe; empty where there is none.
     """
@@ -125,7 +115,7 @@ class ReportedSystem:
     tests: pd.DataFrame
     stages: tuple[Stage, ...]
     fusion: FusionResult | None
-    course: tuple[dict[str, float], ...]
+    history: tuple[dict[str, float], ...]
     kept: KeptCheckpoints | None
     recipe: str
 
@@ -138,7 +128,7 @@ def read_reported_system(
     run: Path,
     name: str,
     edition: Edition,
-    truth: Truth | None,
+    truth: GroundTruth | None,
     *,
     machines: Sequence[str],
     resamples: int,
@@ -163,72 +153,61 @@ def read_reported_system(
         tests=tests,
         stages=tuple(_stages(run, scores, edition, truth, resamples)),
         fusion=read_fusion(run, edition.name),
-        course=read_journal(run),
+        history=read_journal(run),
         kept=read_kept(run),
-        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
     )
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
     """What to call runs: by their folders, with those above where these would be the same."""
     whole = [run.resolve() for run in runs]
-    for parts in range(1, max(len(path.parts) for path in whole)):
-        names = ["/".join(path.parts[-parts:]) for path in whole]
-        if len(set(names)) == len(names):
-            return names
-    return [str(path) for path in whole]
+    lengths = range(1, max(len(path.parts) for path in whole) + 1)
+    each = (["/".join(path.parts[-length:]) for path in whole] for length in lengths)
+    return next(names for names in each if len(set(names)) == len(names))
 
 
 def _stages(
-    run: Path, scores: pd.DataFrame, edition: Edition, truth: Truth | None, resamples: int
+    run: Path, scores: pd.DataFrame, edition: Edition, truth: GroundTruth | None, resamples: int
 ) -> Iterator[Stage]:
-    covered = sections_of(truth.labels) if truth is not None else set()
+    covered = sections_of(truth.rows) if truth is not None else set()
     tests = scores[scores["split"] == "test"]
     if truth is not None and not covered & sections_of(tests):
-        label_by_truth(tests, truth.labels, run, truth.path)  # says what does not fit
+        label_by_truth(tests, truth.rows, run, truth.path)  # says what does not fit
     for name in STAGES:
-        of_stage = scores[scores["stage"] == name]
-        mine = of_stage[of_stage["split"] == "test"]
+        mine = tests[tests["stage"] == name]
         if mine.empty:
             continue
-        labelled = labels_from_names(mine, edition)
-        labels, notes = "file names", list[str]()
-        blind = labelled[labelled["condition"] == ""]
-        if truth is not None and covered & sections_of(blind):
-            true, notes = label_by_truth(mine, truth.labels, run, truth.path)
-            others = labelled.loc[labelled.index.difference(true.index)]
-            labelled = pd.concat([true, others.assign(condition="")])
-            labels = f"ground truth {truth.path.resolve().name}"
-        labelled = labelled.sort_values(ORDER, ignore_index=True)
-        train = labels_from_names(of_stage[of_stage["split"] == "train"], edition, "train")
-        yield _evaluated(name, labels, labelled, train, edition, notes, resamples)
+        shown = labels_from_names(mine, edition)
+        blind = shown[shown["condition"] == ""]
+        of_blind = truth if covered & sections_of(blind) else None
+        result = evaluate_stage(mine, edition, of_blind, source=run, resamples=resamples)
+        known, notes = result.labelled, [*result.notes]
+        if result.fault is not None and of_blind is not None and known.empty:
+            raise result.fault
+        if result.fault is not None and not known.empty:
+            notes.append(f"No {'official ' * edition.official}result: {result.fault}")
+        shown["condition"] = ""
+        shown.loc[known.index, ["domain", "condition"]] = known[["domain", "condition"]]
+        train = scores[(scores["split"] == "train") & (scores["stage"] == name)]
+        yield Stage(
+            name=name,
+            labels="" if known.empty else result.labels,
+            sections=_sections(shown, labels_from_names(train, edition, "train"), result, edition),
+            evaluation=result.evaluation,
+            interval=result.interval,
+            notes=tuple(notes),
+        )
 
 
-def _evaluated(
-    name: str,
-    labels: str,
-    tests: pd.DataFrame,
-    train: pd.DataFrame,
-    edition: Edition,
-    notes: list[str],
-    resamples: int,
-) -> Stage:
-    known = tests[tests["condition"] != ""].reset_index(drop=True)
-    evaluation, interval, curves = None, None, list[RocCurve]()
-    strict = edition.official
-    if known.empty:
-        labels = ""
-    else:
-        try:
-            evaluation = official_result(known, edition.metric, strict=strict)
-            curves = roc_curves(known, edition.metric, strict=strict)
-            if resamples:
-                interval = confidence_interval(
-                    known, edition.metric, resamples=resamples, strict=strict
-                )
-        except GroundTruthError as error:
-            notes = [*notes, f"No {'official ' * strict}result: {error}"]
-    results = evaluation.sections if evaluation is not None else ()
+def _sections(
+    tests: pd.DataFrame, train: pd.DataFrame, result: StageResult, edition: Edition
+) -> tuple[MachineSection, ...]:
+    """The scores of each section, with the values and curves of those that have a result."""
+    evaluation, curves = result.evaluation, list[RocCurve]()
+    results = () if evaluation is None else evaluation.sections
+    if evaluation is not None:
+        curves = roc_curves(result.labelled, edition.metric, strict=edition.official)
     of_train = dict(list(train.groupby(["machine", "section"])))
     sections = [
         MachineSection(
@@ -240,22 +219,6 @@ def _evaluated(
             tuple(each for each in results if (each.machine, each.section) == key),
             tuple(each for each in curves if (each.machine, each.section) == key),
         )
-        for key, rows in tests.groupby(["machine", "section"], sort=True)
+        for key, rows in tests.sort_values(ORDER).groupby(["machine", "section"], sort=True)
     ]
-    sections.sort(key=lambda each: (each.machine.lower(), each.section))
-    left_out = () if evaluation is None else evaluation.left_out
-    notes = [*notes, *left_out, *_missing(name, known, edition)]
-    return Stage(name, labels, tuple(sections), evaluation, interval, tuple(notes))
-
-
-def _missing(name: str, known: pd.DataFrame, edition: Edition) -> list[str]:
-    """What a result lacks to be that of the whole set, in words."""
-    machines = edition.machines["dev" if name == "dev" else "eval"]
-    whole = {(machine, section) for machine, of in machines.items() for section in of}
-    missing = whole - sections_of(known)
-    if known.empty or not missing:
-        return []
-    return [
-        f"The result is of {len(whole) - len(missing)} of the {len(whole)} machine sections of "
-        f"{edition.name}; without {in_words(missing)}."
-    ]
+    return tuple(sorted(sections, key=lambda each: (each.machine.lower(), each.section)))

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, StrictUndefined
 
 import dcase_asd
 from dcase_asd.editions.edition import Edition, load_edition
-from dcase_asd.errors import DataError, DcaseAsdError, ScoresError
+from dcase_asd.errors import ArtifactError, DataError, DcaseAsdError, ScoresError
+from dcase_asd.files import only_writer, read_json, replacing, write_json
 from dcase_asd.folders import check_runs
-from dcase_asd.metrics.labels import read_ground_truth
+from dcase_asd.metrics.labels import find_ground_truth
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.recipe.fusion import is_fused, member_runs, read_fused_system
-from dcase_asd.reports import comparison, page
-from dcase_asd.reports.comparison import rank_correlations
-from dcase_asd.reports.figures.style import PictureFormat, drawing
-from dcase_asd.reports.folder import write_report_folder
-from dcase_asd.reports.fusion import fusion_parts, fusion_robustness
-from dcase_asd.reports.gallery import Gallery
+from dcase_asd.reports import comparison
+from dcase_asd.reports.figures.style import PICTURES, Gallery, PictureFormat, drawing
+from dcase_asd.reports.fusion import fusion_parts
 from dcase_asd.reports.machines import Decisions, machine_cards
-from dcase_asd.reports.page import Html
-from dcase_asd.reports.read import STAGES, ReportedSystem, Truth, names_of, read_reported_system
-from dcase_asd.reports.results import headline, score_facts, stage_results
+from dcase_asd.reports.read import STAGES, ReportedSystem, names_of, read_reported_system
+from dcase_asd.reports.results import ranking, score_title, stage_results, stage_scores
 from dcase_asd.scores.table import read_scores
 from dcase_asd.scores.threshold import ThresholdRule
 
 PAGE = "report.html"
-BESIDE = 4
-"""Systems whose tables of both stages have room beside each other."""
-AREAS = (
-    "Anomaly scores are larger for clips that are more anomalous. AUC is the area under the ROC "
-    "curve, pAUC that up to a false-alarm rate of 10 %, standardised to 50 % at chance. "
-)
-OFFICIAL = (
-    f"{AREAS}Results are computed as the official evaluator of the edition does.",
-    "From 2022 on the AUC of a domain sets its normal clips against the anomalous clips of both "
-    "domains, and the pAUC is over all clips; the official score is the harmonic mean of all.",
-)
-OWN = (
-    f"{AREAS}Both are over all clips of a section; a machine's are the means over its comparison.",
-)
-HOW_TO_READ = (
-    "Train scores are leave-one-out: each train clip is scored by the others. The threshold is "
-    "set by them alone and marks what is decided to be anomalous.",
-    "Scores beyond the ends of a histogram are counted in its outermost bars.",
-)
+MARKER = "report.json"
+"""Names the files that a report has made; the next one replaces these and no others."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +49,7 @@ def report(
     ground_truth: str | Path | None = None,
     out: str | Path | None = None,
     *,
-    form: PictureFormat = "svg",
+    picture_format: PictureFormat = "svg",
     machines: Sequence[str] = (),
     quantile: float = 0.9,
     rule: ThresholdRule = "empirical",
@@ -81,7 +65,7 @@ def report(
             shown unlabelled.
         out: Folder to write to; by default ``report/<edition>`` in the run folder or, of several,
             in the current folder.
-        form: Of the pictures beside the page.
+        picture_format: Format of the pictures beside the page.
         machines: Show these machine types only; all if empty.
         quantile: Share of new normal clips that the thresholds let pass, as for `submit`.
         rule: How thresholds are set, as for `submit`.
@@ -104,12 +88,7 @@ def report(
         raise ScoresError(f"the quantile {quantile} must lie between 0 and 1, such as 0.9")
     rules = load_edition(edition)
     folders = check_runs(runs)
-    truth = None
-    if ground_truth is not None:
-        labels = read_ground_truth(ground_truth, rules)
-        if machines:
-            labels = labels[labels["machine"].isin(machines)]
-        truth = Truth(labels, Path(ground_truth))
+    truth = find_ground_truth(ground_truth, rules, machines)
     systems = []
     with progress.bar("Reading", len(runs), "runs") as advance:
         for run, name in zip(folders, names_of(folders), strict=True):
@@ -121,11 +100,11 @@ def report(
             advance(1)
     default = (folders[0] if len(folders) == 1 else Path()) / "report" / rules.name
     out = default if out is None else Path(out)
-    gallery = Gallery(form)
+    gallery = Gallery(picture_format)
     total = sum(len(stage.sections) for system in systems for stage in system.stages)
     with progress.bar("Drawing", total, "machine sections") as advance, drawing():
-        text = _page(systems, rules, Decisions(rule, quantile), gallery, advance)
-    files = {PAGE: text.encode(), **gallery.files}
+        page = render_page(_page(systems, rules, Decisions(rule, quantile), gallery, advance))
+    files = {PAGE: page.encode(), **gallery.files}
     changed = write_report_folder(out, files)
     return Reported(out / PAGE, tuple(out / name for name in gallery.files), changed)
 
@@ -136,43 +115,33 @@ def _page(
     decisions: Decisions,
     gallery: Gallery,
     advance: Advance,
-) -> str:
-    names = [system.name for system in systems]
-    title = names[0] if len(names) == 1 else f"{len(names)} systems compared"
-    lead = page.join(
-        [
-            page.paragraph(f"Anomalous sound detection · {edition.name}", "kicker"),
-            page.heading(1, title),
-            page.paragraph(_in_short(systems, edition), "lede"),
-            headline(systems, edition),
-        ]
-    )
-    contents = [("results", "Results")]
-    results = "Official results" if edition.official else "Results"
-    body = [page.section("results", results, _results(systems, gallery))]
-    together = _comparison(systems, gallery)
-    if together:
-        contents.append(("comparison", "Comparison"))
-        body.append(page.section("comparison", "The systems side by side", together))
-    for number, system in enumerate(systems, start=1):
-        anchor = f"system-{number}"
-        contents.append((anchor, "Machine by machine" if len(systems) == 1 else system.name))
-        folder = f"{number}_{system.name}"
-        parts = _system(
-            system, edition, decisions, gallery, folder, advance, alone=len(systems) == 1
-        )
-        heading = "Machine by machine" if len(systems) == 1 else system.name
-        body.append(page.section(anchor, heading, parts))
-    contents.append(("reading", "How to read this"))
-    how_to = (*(OFFICIAL if edition.official else OWN), *HOW_TO_READ)
-    body.append(page.section("reading", "How to read this", map(page.paragraph, how_to)))
-    foot = f"Made by dcase-asd {dcase_asd.__version__} of {', '.join(names)}."
-    return page.page(f"{title}, {edition.name}", lead, contents, page.join(body), foot)
+) -> dict[str, Any]:
+    """The values that the page shows."""
+    tests = {system.name: system.tests for system in systems}
+    return {
+        "version": dcase_asd.__version__,
+        "edition": edition.name,
+        "official": edition.official,
+        "lede": _in_short(systems, edition),
+        "score_title": score_title(edition.metric),
+        "ranking": ranking(systems, edition),
+        "results": [
+            stage for name in STAGES if (stage := stage_results(systems, name, gallery)) is not None
+        ],
+        "comparison": {
+            "agreement": comparison.agreement(tests, gallery),
+            "robustness": comparison.robustness(systems, gallery),
+        },
+        "systems": [
+            _system(system, edition, decisions, gallery.below(f"{number}_{system.name}"), advance)
+            for number, system in enumerate(systems, start=1)
+        ],
+    }
 
 
 def _in_short(systems: Sequence[ReportedSystem], edition: Edition) -> str:
     """What is shown, in a sentence."""
-    counts = []
+    counts = list[str]()
     for name, title in STAGES.items():
         stage = next((found for system in systems if (found := system.stage(name))), None)
         if stage is not None:
@@ -180,27 +149,9 @@ def _in_short(systems: Sequence[ReportedSystem], edition: Edition) -> str:
             machines = len({section.machine for section in stage.sections})
             labels = f"labels from {stage.labels}" if stage.labels else "without labels"
             kinds = "machine type" if machines == 1 else "machine types"
-            counts.append(f"{title.lower()}: {clips} test clips of {machines} {kinds}, {labels}")
-    return f"{edition.title[:1].upper()}{edition.title[1:]}. {'; '.join(counts).capitalize()}."
-
-
-def _results(systems: Sequence[ReportedSystem], gallery: Gallery) -> list[Html]:
-    parts = [stage_results(systems, name, gallery) for name in STAGES]
-    return [page.columns(parts)] if len(systems) <= BESIDE else parts
-
-
-def _comparison(systems: Sequence[ReportedSystem], gallery: Gallery) -> list[Html]:
-    if len(systems) == 1:
-        return []
-    parts = []
-    found = rank_correlations({system.name: system.tests for system in systems})
-    if found is not None:
-        agreement = comparison.agreement(found, gallery, "")
-        parts.append(page.join([page.heading(3, "Agreement"), agreement]))
-    robust = comparison.robustness(systems, gallery)
-    if robust:
-        parts.append(page.join([page.heading(3, "Robustness"), robust]))
-    return [page.columns(parts)] if parts else []
+            of = title.lower() if counts else title
+            counts.append(f"{of}: {clips} test clips of {machines} {kinds}, {labels}")
+    return f"{edition.title[:1].upper()}{edition.title[1:]}. {'; '.join(counts)}."
 
 
 def _system(
@@ -208,31 +159,30 @@ def _system(
     edition: Edition,
     decisions: Decisions,
     gallery: Gallery,
-    folder: str,
     advance: Advance,
-    *,
-    alone: bool,
-) -> list[Html]:
-    scores = [] if alone else score_facts(system, edition)
-    parts = [page.facts([*scores, *_facts(system)])]
+) -> dict[str, Any]:
+    fusion = None
     if system.fusion is not None:
-        parts.append(page.heading(3, "Fusion"))
-        parts += fusion_parts(system.fusion, gallery, folder)
-        members, lacking = _members(system, edition, gallery, folder)
-        robust = fusion_robustness(system.fusion, gallery, folder)
-        parts += [page.columns([robust, members]), page.notes(lacking)]
-    course = comparison.training(system, gallery, folder)
-    if course:
-        parts += [page.heading(3, "Training"), course]
+        tests, lacking = _members(system, edition)
+        fusion = fusion_parts(system.fusion, gallery) | {
+            "agreement": comparison.agreement(tests, gallery),
+            "lacking": lacking,
+        }
+    stages = []
     for stage in system.stages:
-        cards, notes = machine_cards(stage, edition.metric, decisions, gallery, folder, advance)
-        moved, lacking = comparison.shift(stage, gallery, folder)
-        parts += [page.heading(3, stage.title), page.notes([*stage.notes, *notes, *lacking])]
-        parts += [cards, page.heading(4, "Shift from train to test clips") if moved else Html("")]
-        parts.append(moved)
-    if system.recipe:
-        parts.append(page.folded("Its recipe", page.verbatim(system.recipe)))
-    return parts
+        cards, notes = machine_cards(stage, edition.metric, decisions, gallery, advance)
+        shift, lacking = comparison.shift(stage, gallery)
+        notes = [*stage.notes, *notes, *lacking]
+        stages.append({"title": stage.title, "notes": notes, "cards": cards, "shift": shift})
+    return {
+        "name": system.name,
+        "scores": stage_scores(system),
+        "facts": _facts(system),
+        "fusion": fusion,
+        "training": comparison.training(system, gallery),
+        "stages": stages,
+        "recipe": system.recipe,
+    }
 
 
 def _facts(system: ReportedSystem) -> list[tuple[str, str]]:
@@ -249,10 +199,8 @@ def _facts(system: ReportedSystem) -> list[tuple[str, str]]:
     return found
 
 
-def _members(
-    system: ReportedSystem, edition: Edition, gallery: Gallery, folder: str
-) -> tuple[Html, list[str]]:
-    """How alike the systems of a fusion are; sentences about those that are not there any more."""
+def _members(system: ReportedSystem, edition: Edition) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Test scores of the systems of a fusion; sentences about those that are not there any more."""
     tests: dict[str, pd.DataFrame] = {}
     lacking = []
     if is_fused(system.run):
@@ -264,8 +212,69 @@ def _members(
                 lacking.append(f"Without {name}: {error}")
                 continue
             tests[name] = scores[scores["split"] == "test"]
-    found = rank_correlations(tests)
-    if found is None:
-        return Html(""), lacking
-    shown = comparison.agreement(found, gallery, folder)
-    return page.join([page.heading(4, "Agreement of its systems"), shown]), lacking
+    return tests, lacking
+
+
+def render_page(values: Mapping[str, Any]) -> str:
+    """The page of these values; see ``report.html.jinja`` for what they are.
+
+    Every text is escaped, and a value that is missing is an error.
+    """
+    here = resources.files("dcase_asd.reports")
+    template, css = (
+        here.joinpath(name).read_text(encoding="utf-8")
+        for name in ("report.html.jinja", "page.css")
+    )
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.from_string(template).render(**values, css=css)
+
+
+def write_report_folder(folder: Path, files: Mapping[str, bytes]) -> bool:
+    """Write the files of a report, and remove the pictures of an earlier one that it has not.
+
+    The marker is written before the files, so that a process that is killed between them leaves
+    nothing that the next one would take for somebody else's.
+
+    Args:
+        folder: Where to.
+        files: Path relative to the folder, with forward slashes -> content.
+
+    Returns:
+        Whether anything was changed.
+
+    Raises:
+        ArtifactError: A file that no report made is in the way; or the folder cannot be written,
+            or another process is writing it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError(f"{folder}: is a file; give another folder with --out")
+    with only_writer(folder):
+        found = (read_json(folder / MARKER) or {}).get("files")
+        earlier = set(map(str, found)) if isinstance(found, list | dict) else set()
+        made = earlier | {MARKER} if earlier else earlier
+        for name in (*files, MARKER):
+            if (folder / name).exists() and name not in made:
+                raise ArtifactError(
+                    f"{folder / name}: was not made by a report; move it away, or give another "
+                    "folder with --out"
+                )
+        for path in sorted((folder / PICTURES).rglob("*.*")):
+            name = path.relative_to(folder).as_posix()
+            if name in earlier - files.keys() and path.is_file():
+                path.unlink()
+                with suppress(OSError):  # others' files are in it
+                    path.parent.rmdir()
+        changed = write_json(folder / MARKER, {"files": sorted(files)})
+        for name, content in files.items():
+            path = folder / name
+            if not path.is_file() or path.read_bytes() != content:
+                changed = True
+                with replacing(path) as temporary:
+                    temporary.write_bytes(content)
+    return changed

@@ -1,139 +1,153 @@
-"""The part of a report's page that says how good systems are."""
+"""The part of a report that says how good systems are, and the tables of all its parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dcase_asd.editions.edition import Edition
-from dcase_asd.metrics.official import Evaluation
+from dcase_asd.editions.edition import Edition, Metric
+from dcase_asd.metrics.official import Evaluation, score_word
 from dcase_asd.metrics.result import METRICS, table_rows
-from dcase_asd.reports import page
 from dcase_asd.reports.figures.bars import results_figure
 from dcase_asd.reports.figures.heat_map import NONE, heat_map
-from dcase_asd.reports.gallery import Gallery
-from dcase_asd.reports.page import Html, Line
+from dcase_asd.reports.figures.style import Gallery, Picture
 from dcase_asd.reports.read import STAGES, ReportedSystem, Stage
 
 CHANCE = 0.5
 
 
-def headline(systems: Sequence[ReportedSystem], edition: Edition) -> Html:
-    """The scores that systems are ranked by: large of a single one, as a table of several."""
-    word = score_word(edition)
-    if len(systems) == 1:
-        found = [
-            (f"{100 * score_of(stage.evaluation):.2f} %", f"{word}, {_with_interval(stage)}")
-            for stage in systems[0].stages
-            if stage.evaluation is not None
-        ]
-        return page.tiles(found) if found else Html("")
-    stages = [name for name in STAGES if any(_score(each, name) is not None for each in systems)]
-    if not stages:
-        return Html("")
-    scores = [[_score(system, name) for name in stages] for system in systems]
-    highest = [
-        max(value for value in column if value is not None) for column in zip(*scores, strict=True)
-    ]
+@dataclass(frozen=True)
+class Line:
+    """A line of a table.
+
+    Attributes:
+        heads: Leading cells, which name the line.
+        cells: Numbers, as they are written.
+        best: Places of the cells to be stressed.
+        kind: ``first`` of a group, ``total`` or empty.
+        span: How many lines the first head holds for; those below leave theirs out.
+        words: A last cell in words; None where the table has no such column.
+    """
+
+    heads: Sequence[str]
+    cells: Sequence[str]
+    best: frozenset[int] = frozenset()
+    kind: str = ""
+    span: int = 1
+    words: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of at least one line; its first line has all heads."""
+
+    columns: Sequence[str]
+    lines: Sequence[Line]
+    caption: str
+
+
+def stage_scores(system: ReportedSystem) -> list[tuple[str, str]]:
+    """Score of each stage whose labels are known; the stage and its interval in words."""
+    found = []
+    for stage in system.stages:
+        if stage.evaluation is None:
+            continue
+        words = stage.title.lower()
+        if stage.interval is not None:
+            words += f" ({stage.interval.words})"
+        found.append((f"{_percent(stage.evaluation.score)} %", words))
+    return found
+
+
+def score_title(metric: Metric) -> str:
+    """What the score is called that systems are compared by, with a capital."""
+    word = score_word(metric)
+    return f"{word[0].upper()}{word[1:]}"
+
+
+def ranking(systems: Sequence[ReportedSystem], edition: Edition) -> Table | None:
+    """The scores that several systems are ranked by; None where no labels are known."""
+    scores = np.array([[_score(system.stage(name)) for name in STAGES] for system in systems])
+    known = ~np.isnan(scores).all(axis=0)
+    if not known.any():
+        return None
+    scores = scores[:, known]
+    best = scores == np.nanmax(scores, axis=0)
     lines = [
-        Line(
-            (system.name,),
-            [_percent(value) for value in row],
-            frozenset(place for place, value in enumerate(row) if value == highest[place]),
-        )
-        for system, row in zip(systems, scores, strict=True)
+        Line((system.name,), list(map(_percent, row)), _places(marks))
+        for system, row, marks in zip(systems, scores, best, strict=True)
     ]
-    titles = [STAGES[name] for name in stages]
-    return page.table(["System", *titles], lines, f"{word.capitalize()}, percent; the best in bold")
+    titles = [title for title, there in zip(STAGES.values(), known, strict=True) if there]
+    caption = f"{score_title(edition.metric)}, percent; the best in bold"
+    return Table(["System", *titles], lines, caption)
 
 
-def score_facts(system: ReportedSystem, edition: Edition) -> list[tuple[str, str]]:
-    """The scores of a system with their intervals, as names and values."""
-    word = score_word(edition).capitalize()
-    return [
-        (word, f"{100 * score_of(stage.evaluation):.2f} %, {_with_interval(stage)}")
-        for stage in system.stages
-        if stage.evaluation is not None
-    ]
+def stage_results(
+    systems: Sequence[ReportedSystem], name: str, gallery: Gallery
+) -> dict[str, Any] | None:
+    """Results of a stage: the report's Table 1 and a picture of it.
 
-
-def score_word(edition: Edition) -> str:
-    """What the score is called that systems are compared by."""
-    return "mean of AUC and pAUC" if edition.metric == "2020" else "official score"
-
-
-def _with_interval(stage: Stage) -> str:
-    title, of = stage.title.lower(), stage.interval
-    if of is None:
-        return title
-    ends = f"{100 * of.lower:.2f} to {100 * of.upper:.2f}"
-    return f"{title} ({100 * of.level:.0f} % interval {ends})"
-
-
-def _score(system: ReportedSystem, name: str) -> float | None:
-    stage = system.stage(name)
-    return None if stage is None or stage.evaluation is None else score_of(stage.evaluation)
-
-
-def _percent(value: float | None) -> str:
-    return NONE if value is None else f"{100 * value:.2f}"
-
-
-def score_of(evaluation: Evaluation) -> float:
-    """The official score in [0, 1]; of 2020, which has none, the mean of AUC and pAUC."""
-    score = evaluation.official_score
-    return evaluation.means["mean"] if score is None else score
-
-
-def stage_results(systems: Sequence[ReportedSystem], name: str, gallery: Gallery) -> Html:
-    """Results of a stage: the report's Table 1 and a picture of it; empty without it."""
+    Returns:
+        None where no system has scores of it; without a table where none has a result, but with
+        the notes that say why.
+    """
     stages = {system.name: stage for system in systems if (stage := system.stage(name))}
     if not stages:
-        return Html("")
-    title = page.heading(3, next(iter(stages.values())).title)
+        return None
+    shown: dict[str, Any] = {"title": STAGES[name], "notes": [], "table": None, "picture": None}
     found = {
         system: stage.evaluation for system, stage in stages.items() if stage.evaluation is not None
     }
-    if not found:
-        why = (
-            "No result: the labels of these clips are not known. The report shows one "
-            "once it is given the ground truth with --ground-truth."
-        )
-        reasons = [note for stage in stages.values() for note in stage.notes]
-        return page.join([title, page.notes(reasons) if reasons else page.paragraph(why, "note")])
-    labels = next(stage.labels for stage in stages.values() if stage.evaluation is not None)
-    return page.join([title, page.beside([_table(found, labels), _picture(found, name, gallery)])])
+    if found:
+        labels = next(stage.labels for stage in stages.values() if stage.evaluation is not None)
+        shown["table"] = _table(found, labels)
+        shown["picture"] = _picture(found, name, gallery)
+    else:
+        shown["notes"] = [note for stage in stages.values() for note in stage.notes]
+    return shown
 
 
-def _table(found: Mapping[str, Evaluation], labels: str) -> Html:
+def _score(stage: Stage | None) -> float:
+    return np.nan if stage is None or stage.evaluation is None else stage.evaluation.score
+
+
+def _percent(value: float) -> str:
+    return NONE if np.isnan(value) else f"{100 * value:.2f}"
+
+
+def _places(marks: NDArray[np.bool_]) -> frozenset[int]:
+    return frozenset(np.flatnonzero(marks).tolist())
+
+
+def _table(found: Mapping[str, Evaluation], labels: str) -> Table:
     """A block of lines for each machine type and one for the means; a column for each system."""
     columns = [
         {(row.machine, row.metric): row.value for row in table_rows(evaluation)}
         for evaluation in found.values()
     ]
+    several = len(found) > 1
+    words = list(_metrics(found).values())
     lines: list[Line] = []
-    before = ""
-    for machine, metric in _keys(found):
-        values = [column.get((machine, metric)) for column in columns]
-        highest = max(value for value in values if value is not None)
-        new = machine != before
-        total = machine == list(_metrics(found).values())[-1]
-        best = {place for place, value in enumerate(values) if value == highest}
-        lines.append(
-            Line(
-                (machine if new else "", metric),
-                [_percent(value) for value in values],
-                frozenset(best) if len(found) > 1 else frozenset(),
-                ("total" if total else "first") if new and lines else "",
-            )
-        )
-        before = machine
-    bold = "; the best value of a line in bold" if len(found) > 1 else ""
-    return page.table(["Machine", "Metric", *found], lines, f"Percent; labels from {labels}{bold}")
+    for machine in (*_machines(found), words[-1]):
+        metrics = [word for word in words if any((machine, word) in each for each in columns)]
+        for number, metric in enumerate(metrics):
+            values = np.array([each.get((machine, metric), np.nan) for each in columns])
+            cells = list(map(_percent, values))
+            best = _places(several & (values == np.nanmax(values)))
+            if number:
+                lines.append(Line((metric,), cells, best))
+                continue
+            kind = "total" if machine == words[-1] else "first" if lines else ""
+            lines.append(Line((machine, metric), cells, best, kind, span=len(metrics)))
+    bold = "; the best value of a line in bold" if several else ""
+    return Table(["Machine", "Metric", *found], lines, f"Percent; labels from {labels}{bold}")
 
 
-def _picture(found: Mapping[str, Evaluation], name: str, gallery: Gallery) -> Html:
+def _picture(found: Mapping[str, Evaluation], name: str, gallery: Gallery) -> Picture:
     """Every value of a single system, or of several the summary of each machine type."""
     machines = _machines(found)
     metrics = _metrics(found)
@@ -146,11 +160,11 @@ def _picture(found: Mapping[str, Evaluation], name: str, gallery: Gallery) -> Ht
         }
         alt = f"Results of {system} for each machine type, as in the table beside."
         figure = results_figure(machines, values)
-        return gallery.show(figure, "", f"{name}_results", alt, "Dotted: chance.")
+        return gallery.show(figure, f"{name}_results", alt, "Dotted: chance.")
     *_, (key, word) = metrics.items()
     table = np.array(
         [
-            [of.machines.get(machine, {}).get(key, np.nan) for machine in machines] + [score_of(of)]
+            [of.machines.get(machine, {}).get(key, np.nan) for machine in machines] + [of.score]
             for of in found.values()
         ]
     )
@@ -158,18 +172,10 @@ def _picture(found: Mapping[str, Evaluation], name: str, gallery: Gallery) -> Ht
     figure = heat_map(
         [*found], [*machines, "all"], table, lambda value: f"{100 * value:.1f}", spread
     )
-    listed = ", ".join(f"{system} {100 * score_of(of):.2f}" for system, of in found.items())
+    listed = ", ".join(f"{system} {100 * of.score:.2f}" for system, of in found.items())
     alt = f"{word} of each system and machine type in percent; over all: {listed}."
-    caption = f"{word} of each machine type, percent; no colour at chance."
-    return gallery.show(figure, "", f"{name}_results", alt, caption)
-
-
-def _keys(found: Mapping[str, Evaluation]) -> Iterator[tuple[str, str]]:
-    """Machine and metric of each line that any of the systems has a value for."""
-    rows = {(row.machine, row.metric) for of in found.values() for row in table_rows(of)}
-    words = list(_metrics(found).values())
-    for machine in (*_machines(found), words[-1]):
-        yield from ((machine, word) for word in words if (machine, word) in rows)
+    caption = f"{word} of each machine type, percent; no color at chance."
+    return gallery.show(figure, f"{name}_results", alt, caption)
 
 
 def _machines(found: Mapping[str, Evaluation]) -> list[str]:

@@ -73,16 +73,14 @@ def development(evaluations: Sequence[EvaluationReport]) -> EvaluationReport | N
 
 
 def fitted_rows(results: Sequence[Result]) -> list[tuple[str, str, str, str]]:
-    """Label, official dev score, leave-one-machine-out estimate, equal weights; in percent."""
+    """Label, dev score, leave-one-machine-out estimate, equal weights; in percent."""
     rows = []
     for result in results:
         report, fusion = development(result.evaluations), result.fusion
         left_out = None if fusion is None else fusion.leave_one_machine_out
-        official = None if report is None else report.evaluation.official_score
-        if official is None and report is not None:
-            official = report.evaluation.means["mean"]  # 2020 had no single official score
+        score = None if report is None else report.evaluation.score
         equal = None if fusion is None else fusion.equal_weights
-        figures = (official, None if left_out is None else left_out.score, equal)
+        figures = (score, None if left_out is None else left_out.score, equal)
         first, second, third = ("-" if each is None else f"{100 * each:.2f}" for each in figures)
         rows.append((result.label, first, second, third))
     return rows

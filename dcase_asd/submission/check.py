@@ -14,10 +14,15 @@ from dataclasses import dataclass, field
 
 from dcase_asd.editions.edition import Edition
 from dcase_asd.errors import SubmissionError, some
-from dcase_asd.metrics.evaluate import Key
-from dcase_asd.metrics.official_files import decision_file_name, score_file_name
+from dcase_asd.metrics.official_files import (
+    OFFICIAL_SUFFIX,
+    decision_file_name,
+    score_file_name,
+    split_line,
+)
 from dcase_asd.submission.meta import Results, parse_meta
 from dcase_asd.submission.meta_check import check_meta, check_results
+from dcase_asd.submission.official_files import Key
 from dcase_asd.submission.package import (
     PDF_START,
     TASK_FOLDER,
@@ -189,8 +194,10 @@ def read_values(content: bytes) -> Values:
     lines = Values()
     text = content.decode("utf-8-sig", errors="replace")
     for number, line in enumerate(text.splitlines(), 1):
-        clip, comma, value = line.rpartition(",")
-        if not comma or not clip.endswith(".wav"):
+        clip, value, fault = split_line(line)
+        # Other readers than ours may know no quotes and strip no blanks.
+        as_written = line == f"{clip},{value}" and clip.endswith(OFFICIAL_SUFFIX)
+        if fault or not as_written:
             lines.malformed.append(number)
         elif clip in lines.values:
             lines.repeated.add(clip)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,8 @@ import yaml
 
 from dcase_asd.editions.edition import Edition, load_edition, official_editions
 from dcase_asd.embeddings.rules import subsystem_count
-from dcase_asd.errors import GroundTruthError, SubmissionError, nearest_name
-from dcase_asd.metrics.labels import labels_from_names
-from dcase_asd.metrics.official import evaluate
+from dcase_asd.errors import SubmissionError, nearest_name
+from dcase_asd.metrics.evaluate import evaluate_stage
 from dcase_asd.scores.table import read_provenance
 
 Results = dict[str, dict[str, float | None]]
@@ -176,13 +174,11 @@ def development_results(scores: pd.DataFrame, edition: Edition) -> Results:
     listed = list(edition.machines["dev"])
     results: Results = {}
     for machine in [*listed, *sorted(set(test["machine"]) - set(listed))]:
-        labelled = labels_from_names(test[test["machine"] == machine], edition)
-        values: dict[str, float] = {}
-        # A machine that lacks a domain or a condition has no official values: they are null.
-        with suppress(GroundTruthError):
-            if not labelled.empty:
-                found = evaluate(labelled, edition.metric, strict=edition.official)
-                values = found.machines[machine]
+        of_machine = test[test["machine"] == machine]
+        found = evaluate_stage(of_machine, edition)
+        # A machine that lacks a domain or a label has no official values: they are null.
+        whole = found.evaluation if len(found.labelled) == len(of_machine) else None
+        values = {} if whole is None else whole.machines[machine]
         results[machine] = {
             name: round(PERCENT * values[metric], DECIMALS) if metric in values else None
             for metric, name in edition.submission.results.items()

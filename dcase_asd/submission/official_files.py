@@ -10,10 +10,12 @@ import pandas as pd
 
 from dcase_asd.editions.edition import Edition
 from dcase_asd.errors import ScoresError
-from dcase_asd.metrics.evaluate import evaluation_scores
 from dcase_asd.metrics.labels import labels_from_names
 from dcase_asd.metrics.official_files import decision_file_name, official_text, score_file_name
 from dcase_asd.scores.threshold import ThresholdRule, decide, set_threshold
+
+Key = tuple[str, str, str]
+"""Machine, section and domain of a file; the domain is empty except in 2021."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,35 @@ def official_files(
             anomalies = sum(decisions)
         rows.append(SubmittedFile(*key, len(clips), limit, anomalies))
     return files, rows, caveats
+
+
+def evaluation_scores(
+    scores: pd.DataFrame, edition: Edition, run: Path
+) -> dict[Key, dict[str, float]]:
+    """A run's scores of evaluation test clips: score file -> clip's file name -> score.
+
+    Args:
+        scores: What `scores.table.read_scores` returns.
+        edition: Whose files.
+        run: Where the scores are from, for messages.
+
+    Raises:
+        ScoresError: A clip does not name its domain, by which the edition sorts its files.
+    """
+    test = scores[(scores["stage"] == "eval") & (scores["split"] == "test")]
+    by_domain = "{domain}" in edition.submission.score_file
+    test = labels_from_names(test, edition) if by_domain else test.assign(domain="")
+    hidden = test[test["domain"] == ""]
+    if by_domain and not hidden.empty:
+        raise ScoresError(
+            f"{run}: {hidden['file'].iloc[0]} does not name its domain, by which {edition.name} "
+            "sorts its files; score the clips under their official names"
+        )
+    return {
+        (str(machine), str(section), str(domain)): dict(
+            zip(clips["file"], clips["score"].astype(float), strict=True)
+        )
+        for (machine, section, domain), clips in test.sort_values("file").groupby(
+            ["machine", "section", "domain"]
+        )
+    }

@@ -9,10 +9,10 @@ from typing import Any
 
 from dcase_asd.editions.edition import Edition
 from dcase_asd.errors import some
-from dcase_asd.metrics.evaluate import Key
 from dcase_asd.metrics.official_files import official_clip_name, score_file_name
 from dcase_asd.submission.check import read_values
 from dcase_asd.submission.meta import HERTZ_IN_KILOHERTZ, SystemFacts, parse_meta
+from dcase_asd.submission.official_files import Key
 from dcase_asd.submission.package import TASK_FOLDER, Problem, error, meta_name, warning
 
 ROUNDING = 1e-6

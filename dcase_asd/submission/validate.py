@@ -21,13 +21,12 @@ from dcase_asd.errors import (
     command,
     nearest_name,
 )
-from dcase_asd.metrics.evaluate import Key, evaluation_scores
 from dcase_asd.metrics.official_files import official_clip_name
 from dcase_asd.scores.table import read_caveats, read_scores
 from dcase_asd.scores.threshold import ThresholdRule
 from dcase_asd.submission.check import check_package
 from dcase_asd.submission.meta import system_facts
-from dcase_asd.submission.official_files import official_files
+from dcase_asd.submission.official_files import Key, evaluation_scores, official_files
 from dcase_asd.submission.package import TASK_FOLDER, Problem, read_package, warning
 from dcase_asd.submission.run_check import RunContent, check_against_run, run_content
 

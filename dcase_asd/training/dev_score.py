@@ -119,15 +119,12 @@ def embed_share(
 def dev_score(
     dev: DevelopmentSet, shares: Iterable[tuple[Rows, Vectors]], detector: Detector
 ) -> float:
-    """The official score of embeddings of the whole development set, in [0, 1].
+    """The score of embeddings of the whole development set, in [0, 1]; see `Evaluation.score`.
 
     Args:
         dev: The clips.
         shares: What `embed_share` gave for each process.
         detector: How embeddings become anomaly scores.
-
-    Returns:
-        What systems of the edition were ranked by (2020: the mean of AUC and pAUC).
 
     Raises:
         DataError: No section has train and test clips.
@@ -148,5 +145,4 @@ def dev_score(
         raise DataError(f"{dev.data}: no section of {dev.edition.name} has train and test clips")
     labelled = pd.concat(tables, ignore_index=True)
     labelled = labelled.sort_values(["machine", "section", "file"], ignore_index=True)
-    result = evaluate(labelled, dev.edition.metric, strict=dev.edition.official)
-    return result.means["mean"] if result.official_score is None else result.official_score
+    return evaluate(labelled, dev.edition.metric, strict=dev.edition.official).score

@@ -49,7 +49,7 @@ def test_recordings_of_ones_own_are_fused_by_the_mean_of_auc_and_pauc(own):
     assert result.leave_one_machine_out is not None
     assert not any("domain" in note for note in result.notes)
     page = report([own.run("fused")], "workshop", resamples=0).page.read_text()
-    assert "Means of AUC and pAUC in percent: this fusion" in page
+    assert "Mean of AUC and pAUC in percent: this fusion" in page
     assert "fficial" not in page
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from dcase_asd.editions.edition import load_edition
 from dcase_asd.errors import ArtifactError, DataError, EditionError, GroundTruthError, ScoresError
-from dcase_asd.metrics.evaluate import evaluate_run_or_folder, write_results
+from dcase_asd.metrics.evaluate import evaluate_run_or_folder, evaluate_stage, write_results
 from dcase_asd.progress import Silent
 from dcase_asd.scores.table import read_scores, write_scores
 
@@ -94,6 +95,37 @@ def test_clips_that_hide_their_condition_are_left_out_and_said(tmp_path):
     report = evaluate(make_run(tmp_path / "run", "dcase2025", clips), "2025", progress=progress)
     assert "1 clip(s) without a condition in their names are left out (fan 00)" in progress.notes[0]
     assert progress.notes == list(report.notes)
+
+
+def test_a_stage_has_a_result_or_says_why_not(tmp_path):
+    clips = {
+        ("dev", "fan", "00"): [*dev_names(), "section_00_0000.wav"],
+        ("eval", "Polisher", "00"): ["section_00_0000.wav"],
+    }
+    scores = read_scores(make_run(tmp_path / "run", "dcase2025", clips), "dcase2025")
+    tests, rules = scores[scores["split"] == "test"], load_edition("2025")
+    dev = evaluate_stage(tests, rules, stage="dev")
+    known = tests[tests["file"].isin(dev_names())].sort_values("file")
+    assert dev.labelled.index.tolist() == known.index.tolist()
+    assert dev.evaluation == evaluate(tmp_path / "run", "2025").evaluation
+    assert dev.evaluation.score == dev.evaluation.official_score
+    assert (dev.fault, dev.complete, len(dev.notes)) == (None, False, 2)
+    blind = evaluate_stage(tests, rules, stage="eval", source="run")
+    assert (len(blind.labelled), blind.evaluation) == (0, None)
+    assert str(blind.fault).startswith("run: no test clip of dcase2025 tells its condition")
+    nothing = evaluate_stage(tests[:0], rules)
+    assert str(nothing.fault) == "the scores: no scores of test clips of dcase2025"
+    one = evaluate_stage(tests[tests["file"].str.contains("source")], rules)
+    assert "fan section 00: no normal clip of the target domain" in str(one.fault)
+    assert len(one.labelled) == 10
+
+
+def test_the_score_of_2020_is_the_mean_of_auc_and_pauc(tmp_path):
+    names = [f"{c}_id_00_{i:08}.wav" for c in ("normal", "anomaly") for i in range(6)]
+    run = make_run(tmp_path / "run", "dcase2020", {("dev", "fan", "00"): names})
+    found = evaluate(run, "2020").evaluation
+    values = areas(run, "dcase2020", "fan", "00")
+    assert found.score == pytest.approx((values["auc"] + values["pauc"]) / 2, abs=1e-12)
 
 
 def test_a_blind_run_needs_ground_truth(tmp_path):

@@ -7,7 +7,7 @@ from sklearn.metrics import auc, roc_auc_score, roc_curve
 
 from dcase_asd.errors import GroundTruthError
 from dcase_asd.metrics.official import evaluate
-from dcase_asd.metrics.ranking import MAXIMUM_FALSE_ALARM_RATE, standardised
+from dcase_asd.metrics.ranking import MAXIMUM_FALSE_ALARM_RATE, mcclish
 from dcase_asd.metrics.roc import roc_curves, roc_points
 
 
@@ -44,7 +44,7 @@ def test_areas_below_the_curves_are_the_official_values_of_2022(seed):
         if curve.domain:
             assert area(curve) == pytest.approx(of_machine[f"auc_{curve.domain}"], abs=1e-12)
         else:
-            partial = standardised(np.array(area(curve, MAXIMUM_FALSE_ALARM_RATE)))
+            partial = mcclish(np.array(area(curve, MAXIMUM_FALSE_ALARM_RATE)))
             assert partial == pytest.approx(of_machine["pauc"], abs=1e-12)
 
 
@@ -60,7 +60,7 @@ def test_areas_below_the_curves_are_the_official_values_of_other_years(metric):
     for curve in curves:
         of_curve = results[curve.machine, curve.section, curve.domain]
         assert area(curve) == pytest.approx(of_curve["auc"], abs=1e-12)
-        partial = standardised(np.array(area(curve, MAXIMUM_FALSE_ALARM_RATE)))
+        partial = mcclish(np.array(area(curve, MAXIMUM_FALSE_ALARM_RATE)))
         assert partial == pytest.approx(of_curve["pauc"], abs=1e-12)
 
 

@@ -8,7 +8,6 @@ from dcase_asd.metrics.roc import RocCurve
 from dcase_asd.reports.figures.bars import (
     FARTHEST,
     QUANTILES,
-    Spread,
     Standing,
     results_figure,
     shift_figure,
@@ -22,7 +21,7 @@ from dcase_asd.reports.figures.training import (
     POINTS,
     WINDOW,
     checkpoints_figure,
-    course_figure,
+    history_figure,
     smoothed,
     thinned,
 )
@@ -83,7 +82,7 @@ def test_rows_that_are_the_columns_are_numbered_and_many_make_a_wide_figure():
 
 def test_weights_are_bars_with_their_spread():
     weights = np.array([0.7, 0.3, 0.0])
-    spread = Spread(np.array([0.5, 0.1, 0.0]), np.array([0.95, 0.4, 0.1]))
+    spread = (np.array([0.5, 0.1, 0.0]), np.array([0.95, 0.4, 0.1]))
     axes = weights_figure(["a", "b", "c"], weights, spread).axes[0]
     assert [patch.get_width() for patch in axes.patches] == pytest.approx([70, 30, 0])
     segments = [segment[:, 0] for segment in axes.collections[0].get_segments()]
@@ -137,10 +136,10 @@ def test_a_long_course_is_thinned_to_means_and_smoothed():
 
 def test_a_course_has_a_faint_and_a_smooth_line_where_it_is_noisy():
     steps = np.arange(1, 101, dtype=np.float64)
-    assert len(course_figure(steps, steps, "loss").axes[0].lines) == 2
-    (line,) = course_figure(steps, steps, "learning rate", smooth=False).axes[0].lines
+    assert len(history_figure(steps, steps, "loss").axes[0].lines) == 2
+    (line,) = history_figure(steps, steps, "learning rate", smooth=False).axes[0].lines
     assert len(line.get_xdata()) == 100
-    (point,) = course_figure(steps[:1], steps[:1], "loss").axes[0].lines
+    (point,) = history_figure(steps[:1], steps[:1], "loss").axes[0].lines
     assert point.get_marker() == "o"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from report_pages import report, words
@@ -12,6 +15,9 @@ from dcase_asd.metrics.evaluate import evaluate_run_or_folder
 from dcase_asd.reports.comparison import rank_correlations
 from dcase_asd.reports.read import names_of
 from dcase_asd.scores.table import read_scores, write_scores
+
+NAMES = ("c", "machine", "b")
+"""Of systems: in no order, and one that is a column's, too."""
 
 
 def test_several_systems_stand_side_by_side(make_entry, tmp_path):
@@ -40,31 +46,46 @@ def test_systems_that_scored_other_machines_are_compared_where_they_can(make_ent
     assert "\N{EN DASH}</td>" in text
 
 
+def test_several_systems_are_ranked_by_the_score_of_their_year(make_entry, tmp_path):
+    entry = make_entry("dcase2020")
+    runs = [entry.run, another_run(entry, "other", 5.0)]
+    text = words(report(runs, "2020", out=tmp_path / "out").page)
+    assert "Mean of AUC and pAUC, percent; the best in bold" in text
+    lines = re.search(r"<tbody>(.*?)</tbody>", text)[1]
+    means = [
+        evaluate_run_or_folder(run, "2020", resamples=0).evaluation.means["mean"] for run in runs
+    ]
+    for run, mean in zip(runs, means, strict=True):
+        best = " best" if mean == max(means) else ""
+        assert f'{run.name}</th> <td class="number{best}">{100 * mean:.2f}</td>' in lines
+        assert f"<dt>Mean of AUC and pAUC</dt><dd>{100 * mean:.2f} %, dev" in text
+
+
 def test_rank_correlations_are_the_means_of_spearman_s_over_sections(make_entry):
     entry = make_entry("dcase2025")
     random = np.random.default_rng(0)
     tests = entry.scores[entry.scores["split"] == "test"]
     tables = {
         name: tests.assign(score=(tests["score"] * 4 + random.random(len(tests))).round(1))
-        for name in "abc"
+        for name in NAMES
     }
     shuffled = {name: table.sample(frac=1, random_state=1) for name, table in tables.items()}
     found = rank_correlations(shuffled)
-    assert found.names == ("a", "b", "c")
+    assert found.names == NAMES
     assert (found.clips, found.sections) == (len(tests), 4)
-    for i, first in enumerate("abc"):
-        for j, second in enumerate("abc"):
+    for i, first in enumerate(NAMES):
+        for j, second in enumerate(NAMES):
             expected = [
                 spearmanr(tables[first].loc[rows, "score"], tables[second].loc[rows, "score"])[0]
                 for rows in tests.groupby(["stage", "machine", "section"]).groups.values()
             ]
             assert found.correlations[i, j] == pytest.approx(np.mean(expected))
-    assert rank_correlations({"a": tables["a"]}) is None
-    flat = rank_correlations({"a": tables["a"], "b": tables["b"].assign(score=1.0)})
+    assert rank_correlations({"c": tables["c"]}) is None
+    flat = rank_correlations({"c": tables["c"], "machine": tables["machine"].assign(score=1.0)})
     assert np.isnan(flat.correlations[0, 1])
     assert flat.correlations[0, 0] == pytest.approx(1)
-    other = tables["b"].assign(machine=tables["b"]["machine"] + "2")
-    assert rank_correlations({"a": tables["a"], "b": other}) is None
+    other = tables["machine"].assign(machine=tables["machine"]["machine"] + "2")
+    assert rank_correlations({"c": tables["c"], "machine": other}) is None
 
 
 def test_names_are_as_long_as_they_must_be(tmp_path):
@@ -72,3 +93,9 @@ def test_names_are_as_long_as_they_must_be(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     assert names_of([tmp_path / "a/x", tmp_path / "b/y"]) == ["x", "y"]
     assert names_of([tmp_path / "a/x", tmp_path / "b/x"]) == ["a/x", "b/x"]
+    assert names_of([tmp_path / "a", tmp_path / "a/x", tmp_path / "b/x"]) == [
+        f"{tmp_path.name}/a",
+        "a/x",
+        "b/x",
+    ]
+    assert names_of([Path("/")]) == ["/"]

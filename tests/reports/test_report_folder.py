@@ -11,7 +11,7 @@ from report_runs import another_run, make_fusion
 
 from dcase_asd.errors import ArtifactError
 from dcase_asd.files import only_writer, replacing
-from dcase_asd.reports.folder import MARKER, write_report_folder
+from dcase_asd.reports.report import MARKER, write_report_folder
 
 
 def test_the_default_folder_is_in_the_run_or_of_several_here(make_entry, tmp_path, monkeypatch):
@@ -63,32 +63,59 @@ def test_a_folder_in_the_place_of_the_page_is_in_the_way(tmp_path):
         write_report_folder(tmp_path, {"report.html": b"1"})
 
 
-@pytest.mark.parametrize("files", [{"report.html": b"2"}, {"other.html": b"2"}])
-def test_a_page_that_was_edited_is_never_replaced_or_removed(tmp_path, files):
+def test_a_page_that_was_edited_is_made_again(tmp_path):
     write_report_folder(tmp_path, {"report.html": b"1"})
     (tmp_path / "report.html").write_text("1, and my remarks")
-    with pytest.raises(ArtifactError, match=r"report\.html: was edited since it was made"):
-        write_report_folder(tmp_path, files)
-    assert (tmp_path / "report.html").read_text() == "1, and my remarks"
+    assert write_report_folder(tmp_path, {"report.html": b"1"})
+    assert (tmp_path / "report.html").read_bytes() == b"1"
 
 
-def test_a_marker_never_leads_out_of_the_folder(tmp_path):
+@pytest.mark.parametrize(
+    "content", ['{"files": 3}', '{"files": [{}, 1]}', '{"title": "mine"}', "[1]", "mine"]
+)
+def test_a_marker_that_no_report_wrote_is_in_the_way(tmp_path, content):
+    (tmp_path / MARKER).write_text(content)
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(ArtifactError, match=r"report\.(html|json): was not made by a report"):
+        write_report_folder(tmp_path, {"report.html": b"1"})
+    assert tree(tmp_path) == {MARKER: content.encode(), "report.html": b"mine"}
+
+
+@pytest.mark.parametrize("name", ["../mine.txt", "mine.txt", "/mine.txt", "pictures"])
+def test_a_marker_never_leads_out_of_the_pictures(tmp_path, name):
     folder = tmp_path / "out"
-    write_report_folder(folder, {"report.html": b"1"})
+    write_report_folder(folder, {"report.html": b"1", "pictures/x.svg": b"x"})
     (tmp_path / "mine.txt").write_bytes(b"1")
+    (folder / "mine.txt").write_bytes(b"1")
     marker = json.loads((folder / MARKER).read_text())
-    marker["files"]["../mine.txt"] = marker["files"]["report.html"]
+    marker["files"].append(name if name[0] != "/" else str(tmp_path / name[1:]))
     (folder / MARKER).write_text(json.dumps(marker))
-    write_report_folder(folder, {"report.html": b"2"})
+    write_report_folder(folder, {"report.html": b"2", "pictures/x.svg": b"x"})
     assert (tmp_path / "mine.txt").read_bytes() == b"1"
+    assert set(tree(folder)) == {"report.html", "pictures/x.svg", "mine.txt", MARKER}
 
 
-@pytest.mark.parametrize("broken", ["report.html", "pictures/x.svg", "report.json"])
+def test_a_report_of_an_earlier_version_is_replaced(tmp_path):
+    for name in ("report.html", "pictures/1_a/x.svg", "pictures/1_a/y.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("old")
+    names = ["report.html", "pictures/1_a/x.svg", "pictures/1_a/y.png"]
+    (tmp_path / MARKER).write_text(json.dumps({"files": {name: ["hash"] for name in names}}))
+    files = {"report.html": b"1", "pictures/y.svg": b"y"}
+    assert write_report_folder(tmp_path, files)
+    assert {name: content for name, content in tree(tmp_path).items() if name != MARKER} == files
+    assert not (tmp_path / "pictures/1_a").exists()
+
+
+@pytest.mark.parametrize(
+    "broken", ["report.html", "pictures/x.svg", "pictures/new.svg", "report.json"]
+)
 def test_a_report_that_was_killed_anywhere_is_made_again(tmp_path, monkeypatch, broken):
-    from dcase_asd.reports import folder as module
+    from dcase_asd.reports import report as module
 
-    write_report_folder(tmp_path, {"report.html": b"1", "pictures/x.svg": b"x"})
-    files = {"report.html": b"2", "pictures/x.svg": b"xx"}
+    before = {"report.html": b"1", "pictures/x.svg": b"x", "pictures/old.svg": b"o"}
+    write_report_folder(tmp_path, before)
+    files = {"report.html": b"2", "pictures/x.svg": b"xx", "pictures/new.svg": b"n"}
 
     class KilledError(Exception):
         pass

@@ -81,3 +81,10 @@ def test_a_run_without_test_clips_is_refused(make_entry, tmp_path):
     entry.write(entry.scores[entry.scores["split"] == "train"])
     with pytest.raises(ScoresError, match="holds no test clip"):
         report(entry.run, "2025", out=tmp_path / "out")
+
+
+def test_a_recipe_in_another_encoding_is_shown_as_far_as_it_can_be(make_entry, tmp_path):
+    entry = make_entry("dcase2025")
+    (entry.run / "recipe.toml").write_bytes(b"# f\xfcr <fan>\nname = 1\n")
+    text = words(report(entry.run, "2025", out=tmp_path / "out").page)
+    assert "<pre># f\N{REPLACEMENT CHARACTER}r &lt;fan&gt; name = 1 </pre>" in text

@@ -120,12 +120,20 @@ def test_shifts_are_those_that_a_selection_by_robustness_goes_by(make_entry, tmp
         assert f"{machine} {moved:.2f}" in text
 
 
+def test_shifts_that_leave_the_picture_are_said_to_be_cut(make_entry, tmp_path):
+    entry = make_entry("dcase2025")
+    far = (entry.scores["split"] == "test") & (entry.scores["machine"] == "ToyCar")
+    entry.write(entry.scores.assign(score=entry.scores["score"] + 100 * far))
+    text = words(report(entry.run, "2025", out=tmp_path / "out").page)
+    assert text.count(". Lines are cut at 12.") == 1
+
+
 def test_machines_can_be_chosen(make_entry, tmp_path):
     entry = make_entry("dcase2025")
     done = report(entry.run, "2025", out=tmp_path / "out", machines=["ToyCar"])
     text = words(done.page)
     assert "ToyTrain</h4>" not in text
-    assert "The result is of 1 of the 7 machine sections of dcase2025" in text
+    assert "only 1 of 7 machine sections of the dev set of dcase2025 are evaluated" in text
     with pytest.raises(
         ScoresError, match=r"no scores of the machine 'toycar'; did you mean 'ToyCar'"
     ):
@@ -140,11 +148,11 @@ def test_recordings_of_one_s_own_are_shown_with_what_is_defined(tmp_path):
     rows += [("dev", "ポンプ", "00", "test", f"what {i}.flac", 0.3) for i in range(2)]
     columns = ["stage", "machine", "section", "split", "file", "score"]
     write_scores(run, "plant", pd.DataFrame(rows, columns=columns), PROVENANCE)
-    done = report(run, "plant", form="png")
+    done = report(run, "plant", picture_format="png")
     text = words(done.page)
     assert "<h1>Wärmepumpe &lt;1&gt; $x$</h1>" in text
     assert "ポンプ</h4>" in text
-    assert "mean of AUC and pAUC" in text
+    assert "Mean of AUC and pAUC" in text
     assert "fficial" not in text
     assert "2 unlabelled" in text
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in done.pictures)

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
+from dcase_asd.metrics.ranking import Floats
 from dcase_asd.reports.figures.style import (
     ANOMALY,
     INK,
@@ -26,21 +26,11 @@ from dcase_asd.reports.figures.style import (
     shortened,
 )
 
-Floats = NDArray[np.float64]
-
 LINE = 0.24
 """Inches from one name to the next."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FARTHEST = 12.0
 """Standard deviations that the picture of shifts shows at most."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Where bootstrap samples put each weight: ends of the interval, (systems,) each."""
-
-    lower: Floats
-    upper: Floats
 
 
 @dataclass(frozen=True)
@@ -58,20 +48,26 @@ MARKS = {
     "fitted": ("s", ANOMALY),
     "out": ("v", INK),
 }
-"""Kind of a standing -> marker and colour."""
+"""Kind of a standing -> marker and color."""
 
 
-def weights_figure(systems: Sequence[str], weights: Floats, spread: Spread | None) -> Figure:
-    """Bars for the weights of a fusion, (systems,), with their intervals as thin lines."""
+def weights_figure(
+    systems: Sequence[str], weights: Floats, spread: tuple[Floats, Floats] | None
+) -> Figure:
+    """Bars for the weights of a fusion, (systems,), with their intervals as thin lines.
+
+    The spread is the lower and the upper end of each interval, (systems,) each.
+    """
     figure, axes = _lines(systems)
     y = np.arange(len(systems))
     axes.barh(y, 100 * weights, height=0.6, color=NORMAL, alpha=0.75)
     reach = weights
     if spread is not None:
-        axes.hlines(y, 100 * spread.lower, 100 * spread.upper, color=INK, linewidth=1.2)
-        for ends in (spread.lower, spread.upper):
+        lower, upper = spread
+        axes.hlines(y, 100 * lower, 100 * upper, color=INK, linewidth=1.2)
+        for ends in spread:
             axes.plot(100 * ends, y, "|", color=INK, markersize=6)
-        reach = np.maximum(weights, spread.upper)
+        reach = np.maximum(weights, upper)
     axes.set_xlim(0, max(5.0, 104 * float(reach.max())))
     axes.set_xlabel("weight, %")
     return figure
@@ -82,8 +78,8 @@ def standings_figure(standings: Sequence[Standing], word: str = "official score"
     figure, axes = _lines([each.name for each in standings])
     scores = np.array([100 * each.score for each in standings])
     for number, (each, score) in enumerate(zip(standings, scores, strict=True)):
-        marker, colour = MARKS[each.kind]
-        axes.plot(score, number, marker, color=colour, markersize=6)
+        marker, color = MARKS[each.kind]
+        axes.plot(score, number, marker, color=color, markersize=6)
     room = max(1.0, 0.12 * float(np.ptp(scores)))
     axes.set_xlim(scores.min() - room, scores.max() + room)
     axes.set_xlabel(f"{word}, %")
@@ -101,9 +97,9 @@ def results_figure(machines: Sequence[str], results: Mapping[str, Floats]) -> Fi
     figure, axes = _lines(machines, line=0.3, top=0.32)
     axes.axvline(50, color=MUTED, linewidth=0.9, linestyle=":")
     for metric, values in results.items():
-        marker, colour, size = METRIC_MARKS[metric]
+        marker, color, size = METRIC_MARKS[metric]
         axes.plot(
-            100 * values, range(len(machines)), marker, color=colour, markersize=size, alpha=0.9,
+            100 * values, range(len(machines)), marker, color=color, markersize=size, alpha=0.9,
             markeredgewidth=2.2 if marker == "|" else 0.0, linestyle="", label=metric,
         )  # fmt: skip
     axes.set_xlabel("percent")
@@ -124,25 +120,25 @@ METRIC_MARKS = {
     "mean": ("|", INK, 13),
     "hmean": ("|", INK, 13),
 }
-"""Metric -> marker, colour and size in points."""
+"""Metric -> marker, color and size in points."""
 
 
 def shift_figure(names: Sequence[str], train: Sequence[Floats], test: Sequence[Floats]) -> Figure:
-    """Where test scores lie beside leave-one-out train scores, standardised by the train scores.
+    """Where test scores lie beside leave-one-out train scores, standardized by the train scores.
 
     Args:
         names: Of machines, perhaps with their sections.
-        train: Standardised scores of each one's train clips.
-        test: Standardised scores of each one's test clips.
+        train: Standardized scores of each one's train clips.
+        test: Standardized scores of each one's test clips.
     """
     figure, axes = _lines(names, line=0.36, top=0.3)
     reach = [0.0]
     for number, pair in enumerate(zip(train, test, strict=True)):
-        for offset, scores, colour in zip((-0.16, 0.16), pair, (TRAIN, TEST), strict=True):
+        for offset, scores, color in zip((-0.16, 0.16), pair, (TRAIN, TEST), strict=True):
             at = np.clip(np.quantile(scores, QUANTILES), -FARTHEST, FARTHEST)
             y = number + offset
-            axes.hlines(y, at[0], at[-1], color=colour, linewidth=1.1)
-            axes.hlines(y, at[1], at[-2], color=colour, linewidth=5.5, alpha=0.6)
+            axes.hlines(y, at[0], at[-1], color=color, linewidth=1.1)
+            axes.hlines(y, at[1], at[-2], color=color, linewidth=5.5, alpha=0.6)
             axes.plot(at[2], y, "|", color=INK, markersize=7, markeredgewidth=1.6)
             reach.extend(at.tolist())
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=0)

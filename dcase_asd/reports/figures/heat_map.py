@@ -1,4 +1,4 @@
-"""Tables of numbers as coloured squares: how alike systems are, and how far scores have moved."""
+"""Tables of numbers as colored squares: how alike systems are, and how far scores have moved."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 
+from dcase_asd.metrics.ranking import Floats
 from dcase_asd.reports.figures.style import (
     INK,
     MUTED,
@@ -18,8 +18,6 @@ from dcase_asd.reports.figures.style import (
     room_for,
     shortened,
 )
-
-Floats = NDArray[np.float64]
 
 SQUARE, LARGEST_SQUARE = 0.33, 0.6
 """Smallest width of a square in inches, in which four digits have room, and the largest."""
@@ -48,7 +46,7 @@ def heat_map(
         columns: Labels of the columns.
         values: (rows, columns); NaN where there is none.
         text: How a value is written, in at most four letters.
-        span: Values without colour and in full colour.
+        span: Values without color and in full color.
     """
     same = list(rows) == list(columns)
     numbers = [str(number) for number in range(1, len(columns) + 1)]

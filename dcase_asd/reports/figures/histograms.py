@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
+from dcase_asd.metrics.ranking import Floats
 from dcase_asd.reports.figures.style import (
     ANOMALY,
     INK,
@@ -21,8 +21,6 @@ from dcase_asd.reports.figures.style import (
     light_grid,
     new_figure,
 )
-
-Floats = NDArray[np.float64]
 
 BARS = 28
 REACH = 0.75
@@ -36,7 +34,7 @@ KINDS = {
     "anomaly": ("anomaly", ANOMALY, "////"),
     "": ("unlabelled", TEST, "\\\\\\\\"),
 }
-"""Condition of test clips -> word, colour and hatching."""
+"""Condition of test clips -> word, color and hatching."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +111,11 @@ def _draw(axes: Axes, panel: Panel, train: Floats, edges: Floats) -> None:
     for condition, scores in panel.scores.items():
         if not len(scores):
             continue
-        _, colour, hatch = KINDS[condition]
+        _, color, hatch = KINDS[condition]
         heights = _percent(scores, edges)
-        axes.stairs(heights, edges, color=colour, fill=True, alpha=0.3)
+        axes.stairs(heights, edges, color=color, fill=True, alpha=0.3)
         axes.stairs(
-            heights, edges, edgecolor=colour, fill=bool(hatch), facecolor="none",
+            heights, edges, edgecolor=color, fill=bool(hatch), facecolor="none",
             hatch=hatch or None, linewidth=1.3,
         )  # fmt: skip
     axes.set_ylim(bottom=0)
@@ -135,10 +133,10 @@ def _handles(
 ) -> list[Patch | Line2D]:
     handles: list[Patch | Line2D] = []
     shown = {kind for panel in panels for kind, part in panel.scores.items() if len(part)}
-    for kind, (word, colour, hatch) in KINDS.items():
+    for kind, (word, color, hatch) in KINDS.items():
         if kind in shown:
             handles.append(
-                Patch(facecolor=(colour, 0.3), edgecolor=colour, hatch=hatch or None, label=word)
+                Patch(facecolor=(color, 0.3), edgecolor=color, hatch=hatch or None, label=word)
             )
     if len(train):
         handles.append(Patch(facecolor=(TRAIN, 0.3), edgecolor=TRAIN, label="train"))

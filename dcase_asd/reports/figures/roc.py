@@ -12,7 +12,7 @@ from dcase_asd.metrics.roc import RocCurve
 from dcase_asd.reports.figures.style import GRID, INK, MUTED, SOURCE, TARGET, light_grid, new_figure
 
 LINES = {"source": (SOURCE, "-", 1.5), "target": (TARGET, (0, (5, 1.5)), 1.5), "": (INK, "-", 1.1)}
-"""Domain of a curve -> colour, dashes and width; a curve of all clips has no domain."""
+"""Domain of a curve -> color, dashes and width; a curve of all clips has no domain."""
 
 
 def roc_figure(
@@ -32,15 +32,15 @@ def roc_figure(
     axes.axvspan(0, limit, color=GRID, alpha=0.7, linewidth=0)
     axes.plot([0, 100], [0, 100], color=MUTED, linewidth=0.9, linestyle=":")
     for curve in sorted(curves, key=lambda each: list(LINES).index(each.domain)):
-        colour, dashes, width = LINES[curve.domain]
+        color, dashes, width = LINES[curve.domain]
         x, y = 100 * curve.false_alarm_rate, 100 * curve.detection_rate
         if curve.domain in partial:
             inside = x <= limit
             at_limit = np.interp(limit, x, y)
             axes.fill_between(
-                [*x[inside], limit], [*y[inside], at_limit], color=colour, alpha=0.25, linewidth=0
+                [*x[inside], limit], [*y[inside], at_limit], color=color, alpha=0.25, linewidth=0
             )
-        axes.plot(x, y, color=colour, linestyle=dashes, linewidth=width, label=labels[curve.domain])
+        axes.plot(x, y, color=color, linestyle=dashes, linewidth=width, label=labels[curve.domain])
     axes.set(xlim=(-1, 101), ylim=(-1, 101))
     axes.set_xlabel("false-alarm rate, %")
     axes.set_ylabel("detection rate, %")

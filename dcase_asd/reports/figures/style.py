@@ -1,7 +1,7 @@
 """How every picture looks, and how a figure becomes a file or a part of a page.
 
 Figures are as wide as a telephone's screen and never shrunk on one, so that their text stays at
-twelve CSS pixels. On a page their colours are the page's, light or dark; as files they are light.
+twelve CSS pixels. On a page their colors are the page's, light or dark; as files they are light.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from unicodedata import east_asian_width
 
@@ -27,18 +27,25 @@ INK, MUTED, GRID, PAPER = "#1b2733", "#566473", "#dfe5eb", "#fefefe"
 NORMAL, ANOMALY = "#0072b2", "#d55e00"
 SOURCE, TARGET = "#00805d", "#aa4499"
 TRAIN, TEST = "#7b8794", "#8a5a00"
-COLOURS = {
+COLORS = {
     "ink": INK, "muted": MUTED, "grid": GRID, "paper": PAPER, "normal": NORMAL,
     "anomaly": ANOMALY, "source": SOURCE, "target": TARGET, "train": TRAIN, "test": TEST,
 }  # fmt: skip
-"""CSS variable of the page -> colour on light paper. Hues after M. Okabe and K. Ito's palette for
-colour-blind readers; no two things that are drawn together differ in hue alone."""
+"""CSS variable of the page -> color on light paper. Hues after M. Okabe and K. Ito's palette for
+color-blind readers; no two things that are drawn together differ in hue alone."""
+
+PICTURES = "pictures"
+"""Folder of the pictures below that of a report."""
 
 WIDTH = 3.4
 """Inches: 326 CSS pixels, within the 328 that a telephone 360 pixels wide has between margins."""
 TEXT_SIZE = 9.0
 """Points, which are 12 CSS pixels."""
 DOTS_PER_INCH = 200
+NARROW = 340
+"""CSS pixels; pictures up to this width are shown whole on every telephone."""
+LARGEST = 1.15
+"""How far narrow pictures may grow where there is room."""
 SANS_FALLBACKS = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC", "Yu Gothic",
     "Microsoft YaHei", "Malgun Gothic", "WenQuanYi Micro Hei", "Noto Sans",
@@ -87,18 +94,64 @@ class Picture:
     """A picture as a file and as a part of a page.
 
     Attributes:
-        name: File name without suffix.
         alt: What it shows, in words that replace it.
-        svg: An ``<svg>`` element in the page's colours.
+        svg: An ``<svg>`` element in the page's colors.
         width: Its own width in CSS pixels.
         file: The picture in the format that was asked for.
+        caption: What stands below it; empty where nothing does.
     """
 
-    name: str
     alt: str
     svg: str
     width: int
     file: bytes
+    caption: str = ""
+
+    @property
+    def wide(self) -> bool:
+        """Whether it is wider than a telephone, so that it has to scroll by itself."""
+        return self.width > NARROW
+
+    @property
+    def shown_width(self) -> int:
+        """CSS pixels: its own width where it scrolls, and otherwise the most it may grow to."""
+        return self.width if self.wide else round(LARGEST * self.width)
+
+
+@dataclass
+class Gallery:
+    """Collects the pictures of a report, each for its page and as a file; used within `drawing`.
+
+    Attributes:
+        picture_format: Format of the files.
+        folder: Folder below `PICTURES`: a system's, or empty for what compares systems.
+        files: Path below the report's folder -> content.
+    """
+
+    picture_format: PictureFormat
+    folder: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def below(self, folder: str) -> Gallery:
+        """The same, with its next pictures in a folder."""
+        return replace(self, folder=folder)
+
+    def show(self, figure: Figure, name: str, alt: str, caption: str = "") -> Picture:
+        """Keep a figure as a file and return it for the page.
+
+        Args:
+            figure: What to show.
+            name: File name without suffix; made safe for every file system, and unique.
+            alt: What it shows, in words that replace it.
+            caption: Below it on the page.
+        """
+        stem = "/".join([PICTURES, *(_safe(part) for part in (self.folder, name) if part)])
+        path, number = stem, 2
+        while f"{path}.{self.picture_format}" in self.files:
+            path, number = f"{stem}-{number}", number + 1
+        picture = finish(figure, path, alt, self.picture_format, caption)
+        self.files[f"{path}.{self.picture_format}"] = picture.file
+        return picture
 
 
 @contextmanager
@@ -137,12 +190,17 @@ def new_figure(
     return figure
 
 
-def finish(figure: Figure, name: str, alt: str, form: PictureFormat) -> Picture:
-    """Save a figure; to be called within `drawing`. The same figure gives the same bytes."""
+def finish(
+    figure: Figure, name: str, alt: str, picture_format: PictureFormat, caption: str = ""
+) -> Picture:
+    """Save a figure; to be called within `drawing`. The same figure gives the same bytes.
+
+    The ids in it begin with `name`, so that pictures on one page never share any.
+    """
     plain = _saved(figure, "svg")
-    file = plain if form == "svg" else _saved(figure, "png")
+    file = plain if picture_format == "svg" else _saved(figure, "png")
     width = round(96 * figure.get_figwidth())
-    return Picture(name, alt, _for_page(plain.decode(), name), width, file)
+    return Picture(alt, _for_page(plain.decode(), name), width, file, caption)
 
 
 def shortened(name: str, letters: int = 22) -> str:
@@ -163,6 +221,11 @@ def room_for(names: list[str] | tuple[str, ...]) -> float:
     return 0.2 + 0.56 * TEXT_SIZE / 72 * max(map(_letters, names), default=0)
 
 
+def _safe(name: str) -> str:
+    """A name without letters that some file system forbids or an address must escape."""
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "x"
+
+
 def _letters(name: str) -> int:
     """How many letters wide a name is: those of East Asian scripts are two wide."""
     return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in name)
@@ -174,21 +237,21 @@ def light_grid(axes: Axes, axis: Literal["both", "x", "y"] = "y") -> None:
     axes.tick_params(length=3)
 
 
-def _saved(figure: Figure, form: PictureFormat) -> bytes:
+def _saved(figure: Figure, picture_format: PictureFormat) -> bytes:
     buffer = io.BytesIO()
-    nothing = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-    figure.savefig(buffer, format=form, dpi=DOTS_PER_INCH, metadata=nothing)
+    nothing = {"Date": None, "Creator": None} if picture_format == "svg" else {"Software": None}
+    figure.savefig(buffer, format=picture_format, dpi=DOTS_PER_INCH, metadata=nothing)
     return buffer.getvalue()
 
 
 def _for_page(svg: str, name: str) -> str:
-    """An SVG file -> an element whose colours and font are the page's and whose ids are its own."""
+    """An SVG file -> an element whose colors and font are the page's and whose ids are its own."""
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)  # is a part of the page's
-    for variable, colour in COLOURS.items():
-        svg = svg.replace(colour, f"var(--{variable})")
+    for variable, color in COLORS.items():
+        svg = svg.replace(color, f"var(--{variable})")
     svg = re.sub(r"(font[^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1var(--sans)", svg)
     prefix = re.sub(r"\W", "_", name)
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', svg))

@@ -1,15 +1,13 @@
-"""The course of a fine-tuning, one picture for each quantity."""
+"""The history of a fine-tuning, one picture for each quantity."""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
-from numpy.typing import NDArray
 
+from dcase_asd.metrics.ranking import Floats
 from dcase_asd.reports.figures.style import ANOMALY, NORMAL, light_grid, new_figure
-
-Floats = NDArray[np.float64]
 
 POINTS = 400
 """Points of a line at most; more cannot be told apart."""
@@ -17,7 +15,7 @@ WINDOW = 25
 """Points that the smooth line averages over."""
 
 
-def course_figure(steps: Floats, values: Floats, label: str, *, smooth: bool = True) -> Figure:
+def history_figure(steps: Floats, values: Floats, label: str, *, smooth: bool = True) -> Figure:
     """A quantity over the steps, with a smooth line where it is noisy.
 
     Args:
@@ -54,7 +52,7 @@ def checkpoints_figure(steps: Floats, scores: Floats, chosen: set[int]) -> Figur
 
 
 def thinned(values: Floats) -> Floats:
-    """At most `POINTS` values: each the mean of as many neighbours as there are too many."""
+    """At most `POINTS` values: each the mean of as many neighbors as there are too many."""
     each = -(-len(values) // POINTS)
     starts = np.arange(0, len(values), each)
     means: Floats = np.add.reduceat(values, starts) / np.diff(np.append(starts, len(values)))

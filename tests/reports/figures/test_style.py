@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from dcase_asd.reports.figures.style import (
-    COLOURS,
+    COLORS,
     DOTS_PER_INCH,
     WIDTH,
+    Gallery,
     drawing,
     finish,
     new_figure,
@@ -23,7 +24,7 @@ from dcase_asd.reports.figures.style import (
 def example(label="score"):
     figure = new_figure(2.0)
     axes = figure.subplots()
-    axes.plot([0, 1, 2], [1, 3, 2], "o-", color=COLOURS["normal"], label=label)
+    axes.plot([0, 1, 2], [1, 3, 2], "o-", color=COLORS["normal"], label=label)
     axes.set_xlabel(label)
     axes.legend()
     return figure
@@ -50,7 +51,7 @@ def test_another_process_with_settings_of_its_own_gives_the_same_bytes(tmp_path)
         "import sys; from dcase_asd.reports.figures.style import *\n"
         "with drawing():\n"
         "    figure = new_figure(2.0); axes = figure.subplots()\n"
-        "    axes.plot([0, 1, 2], [1, 3, 2], 'o-', color=COLOURS['normal'], label='score')\n"
+        "    axes.plot([0, 1, 2], [1, 3, 2], 'o-', color=COLORS['normal'], label='score')\n"
         "    axes.set_xlabel('score'); axes.legend()\n"
         "    sys.stdout.buffer.write(finish(figure, 'one', 'A line.', 'svg').file)\n"
     )
@@ -94,6 +95,23 @@ def test_on_a_page_colours_and_fonts_are_the_page_s_and_ids_the_picture_s_own():
     assert used == set(ids)
 
 
+def test_a_gallery_gives_every_picture_a_file_of_its_own():
+    with drawing():
+        gallery = Gallery("svg")
+        system = gallery.below("1_../a b")
+        first, second, third = (
+            of.show(example(), name, "A line.", "Below.")
+            for of, name in ((system, "x y"), (system, "x?y"), (gallery, "..."))
+        )
+    assert gallery.files == {
+        "pictures/1_..-a-b/x-y.svg": first.file,
+        "pictures/1_..-a-b/x-y-2.svg": second.file,
+        "pictures/x.svg": third.file,
+    }
+    assert first.svg != second.svg  # ids of their own
+    assert first.caption == "Below."
+
+
 def test_names_are_text_and_never_formulas_or_markup():
     picture = drawn(label="$x^2$ <b>&amp;")
     assert "$x^2$ &lt;b&gt;&amp;amp;" in picture.svg
@@ -112,12 +130,12 @@ def test_colours_can_be_told_apart_by_their_lightness_against_paper():
         linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
         return linear @ [0.2126, 0.7152, 0.0722]
 
-    paper = luminance(COLOURS["paper"])
+    paper = luminance(COLORS["paper"])
     for name in ("ink", "muted", "normal", "anomaly", "source", "target", "train", "test"):
-        contrast = (paper + 0.05) / (luminance(COLOURS[name]) + 0.05)
+        contrast = (paper + 0.05) / (luminance(COLORS[name]) + 0.05)
         assert contrast >= (4.5 if name in ("ink", "muted") else 3.0), name
-    assert len(set(COLOURS.values())) == len(COLOURS)
-    assert all(a not in b for a, b in combinations(COLOURS.values(), 2))
+    assert len(set(COLORS.values())) == len(COLORS)
+    assert all(a not in b for a, b in combinations(COLORS.values(), 2))
 
 
 def test_long_names_lose_their_middle():
