@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +21,7 @@ from dcase_asd.errors import command
 if TYPE_CHECKING:
     from dcase_asd.runs.dry_run import Plan
     from dcase_asd.runs.runner import Setup, SystemRun
+    from dcase_asd.runs.side_by_side import Fleet
     from dcase_asd.runs.submissions import Submissions
     from dcase_asd.submission.validate import Validation
 
@@ -40,6 +45,34 @@ def run(
         Path | None,
         typer.Option("--overlay", help="A file of changes to all recipes: submissions/mini.toml."),
     ] = None,
+    devices: Annotated[
+        str,
+        typer.Option(
+            "--devices",
+            help="GPUs that systems take in turn: 0,1,2,3, or '0,1 2,3' for two each.",
+        ),
+    ] = "",
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=0, help="Systems at once; 0 runs one on each of --devices.")
+    ] = 0,
+    launch: Annotated[
+        str,
+        typer.Option(
+            "--launch",
+            help="What starts a training, such as 'accelerate launch --num_processes 2'.",
+        ),
+    ] = "",
+    only: Annotated[
+        str,
+        typer.Option("--only", help="Run only these single systems: beats_01,beats_02, or all."),
+    ] = "",
+    mini: Annotated[
+        bool,
+        typer.Option(
+            "--mini",
+            help="Run tiny networks on generated recordings, in mini/ where no folder is given.",
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace fusions and packaged systems that differ.")
     ] = False,
@@ -50,7 +83,7 @@ def run(
     tflops: Annotated[
         float | None,
         typer.Option(
-            "--tflops", min=0.001, help="Sustained TFLOP/s of a GPU that --dry-run assumes (50)."
+            "--tflops", hidden=True, help="Was an assumed speed; --dry-run tells measured ones."
         ),
     ] = None,
     check: Annotated[
@@ -82,36 +115,94 @@ def run(
 
     Example: dcase-asd run submissions/submission_1.toml --data data --dry-run
     """
-    from dcase_asd.runs.recipes import is_submission
-    from dcase_asd.runs.runner import Setup, finetune_recipe, run_recipe
+    from dcase_asd.runs.runner import Setup
+    from dcase_asd.runs.side_by_side import Fleet
+
+    if mini:
+        data, runs, out, overlay = _miniature(recipes[0], data, runs, out, overlay)
+        workers, overwrite = 0, True
+    setup = Setup(data, runs, device, workers, overlay, prepared, overwrite)
+    # Groups by spaces; a single group with commas is one device each.
+    groups = devices.split() if " " in devices.strip() else devices.split(",")
+    fleet = Fleet(tuple(filter(None, groups)), jobs, launch, tuple(re.findall(r"[^,\s]+", only)))
+    if dry_run:
+        if tflops is not None:
+            Display().note("--tflops is not needed any more: hours rest on measured clips/s")
+        show_plan(recipes, setup, out, as_json)
+    elif check:
+        _show_checked(recipes, setup)
+    elif train_only:
+        _only_train(recipes, setup)
+    else:
+        _run_all(recipes, setup, fleet, out, brief=brief, as_json=as_json)
+
+
+def _miniature(
+    recipe: Path, data: Path, runs: Path, out: Path, overlay: Path | None
+) -> tuple[Path, Path, Path, Path]:
+    """Folders and overlay of a miniature, whose recordings are generated where they are not yet."""
+    from dcase_asd.runs.demo import make_demo_data
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks so small are slowest on several
+    data = Path("mini/data") if data == Path("data") else data
+    runs = Path("mini/runs") if runs == Path("runs") else runs
+    out = Path("mini/dist") if out == Path("submissions/dist") else out
+    above = (parent / "mini.toml" for parent in recipe.resolve().parents)
+    overlay = overlay or next((path for path in above if path.is_file()), None)
+    if overlay is None:
+        raise typer.BadParameter(
+            f"there is no mini.toml above {recipe}; give one with --overlay", param_hint="--mini"
+        )
+    make_demo_data(data, Display())
+    return data, runs, out, overlay
+
+
+def _pass_on(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _show_checked(recipes: list[Path], setup: Setup) -> None:
     from dcase_asd.runs.submissions import check_recipes
 
-    setup = Setup(data, runs, device, workers, overlay, prepared, overwrite)
+    names = check_recipes(recipes, setup, Display())
+    say(f"{setup.data}: nothing is missing for {', '.join(names)}")
+
+
+def _only_train(recipes: list[Path], setup: Setup) -> None:
+    from dcase_asd.runs.recipes import is_submission
+    from dcase_asd.runs.runner import finetune_recipe
+
+    if any(map(is_submission, recipes)):
+        raise typer.BadParameter("takes recipes of systems, not forms", param_hint="RECIPE")
+    for recipe in recipes:
+        _finetuned(recipe, finetune_recipe(recipe, setup, Display()))
+
+
+def _run_all(
+    recipes: list[Path], setup: Setup, fleet: Fleet, out: Path, *, brief: bool, as_json: bool
+) -> None:
+    from dcase_asd.runs.recipes import is_submission
+    from dcase_asd.runs.runner import run_recipe
+    from dcase_asd.runs.side_by_side import run_side_by_side
+    from dcase_asd.runs.submissions import check_recipes
+
+    if fleet:
+        check_recipes(recipes, setup, Display())
+        setup = replace(setup, prepared=True)
+        names = run_side_by_side(recipes, setup, fleet, _pass_on)
+        if fleet.only:
+            say(f"{setup.runs}: {', '.join(names)}: done; without --only the rest is made of them")
+            return
     forms = [each for each in recipes if is_submission(each)]
-    systems = [each for each in recipes if each not in forms]
-    if dry_run:
-        show_plan(recipes, setup, out, tflops, as_json)
-        return
-    if check:
-        names = check_recipes(recipes, setup, Display())
-        say(f"{data}: nothing is missing for {', '.join(names)}")
-        return
-    if train_only:
-        if forms:
-            raise typer.BadParameter("takes recipes of systems, not forms", param_hint="RECIPE")
-        for recipe in systems:
-            _finetuned(recipe, finetune_recipe(recipe, setup, Display()))
-        return
-    done = [run_recipe(recipe, setup, Display()) for recipe in systems]
-    if as_json:
-        submitted = _run_forms(forms, setup, out) if forms else None
-        _show_json(done, submitted)
-    else:
+    done = [run_recipe(each, setup, Display()) for each in recipes if each not in forms]
+    if not as_json:
         for each in done:
             _show_system(each, brief)
-        submitted = _run_forms(forms, setup, out) if forms else None
-        if submitted is not None:
-            _show_submissions(submitted, brief)
+    submitted = _run_forms(forms, setup, out) if forms else None
+    if as_json:
+        _show_json(done, submitted)
+    elif submitted is not None:
+        _show_submissions(submitted, brief)
     if submitted is not None and not all(each.accepted() for each in submitted.validations):
         raise typer.Exit(1)
 
@@ -245,13 +336,11 @@ def _finish(validation: Validation) -> None:
 GIGABYTE = 1e9
 
 
-def show_plan(
-    recipes: Sequence[Path], setup: Setup, out: Path, tflops: float | None, as_json: bool
-) -> None:
+def show_plan(recipes: Sequence[Path], setup: Setup, out: Path, as_json: bool) -> None:
     """Make a plan and print it."""
-    from dcase_asd.runs.dry_run import TFLOPS, plan_recipes
+    from dcase_asd.runs.dry_run import plan_recipes
 
-    plan = plan_recipes(recipes, setup, out, TFLOPS if tflops is None else tflops)
+    plan = plan_recipes(recipes, setup, out)
     if as_json:
         show_json(plan.to_json())
         return
@@ -261,12 +350,7 @@ def show_plan(
             ("submission", "edition", "system", "package"),
             [(each.label, each.edition, each.system, each.package) for each in plan.submissions],
         )
-    single = [each for each in plan.systems if not each.fuses]
-    unknown = [each.name for each in single if each.hours is None]
-    if len(unknown) < len(single):
-        _show_totals(plan)
-    if unknown:
-        say(f"not estimated, as they start from no published weights: {', '.join(unknown)}")
+    _show_totals(plan)
     for assumption in plan.assumptions:
         say(f"based on: {assumption}")
     for problem in plan.needed:
@@ -274,20 +358,23 @@ def show_plan(
 
 
 def _show_totals(plan: Plan) -> None:
-    state = max(each.state or 0.0 for each in plan.systems) / GIGABYTE
-    hours, left, disk = (plan.total(name) for name in ("hours", "hours_left", "disk"))
-    say(
-        f"in all {hours:.1f} GPU hours, of which {left:.1f} are left; {disk / GIGABYTE:.1f} GB of "
-        f"disk, and up to {state:.1f} GB more for each system while it is fine-tuned"
-    )
-    say(
-        "GPU hours: (3 x seconds trained on + seconds evaluated and embedded) x operations of the "
-        "network in a second of audio / speed; disk: checkpoints and embeddings in float32"
-    )
+    trained = [each for each in plan.systems if each.steps]
+    measured = [each for each in trained if each.speed is not None]
+    if measured:
+        left = plan.total("hours_left")
+        say(f"{left:.1f} hours of training are left on one device, at the clips/s of train.jsonl")
+    if unmeasured := [each.name for each in trained if each.speed is None]:
+        say(f"no speed was measured yet, so no hours are told: {', '.join(unmeasured)}")
+    if known := [each for each in plan.systems if each.disk is not None]:
+        state = max(each.state or 0.0 for each in known) / GIGABYTE
+        say(
+            f"checkpoints and embeddings take {plan.total('disk') / GIGABYTE:.1f} GB of disk, "
+            f"and each system up to {state:.1f} GB more while it is fine-tuned"
+        )
 
 
 def _show_systems(plan: Plan) -> None:
-    numbers = ("train clips", "steps", "clips seen", "GPU h", "left", "GB")
+    numbers = ("train clips", "steps", "clips seen", "clips/s", "hours left", "GB")
     rows = [
         (
             each.name,
@@ -297,7 +384,7 @@ def _show_systems(plan: Plan) -> None:
             _count(each.clips),
             _count(each.steps),
             _count(each.seen),
-            _figure(each.hours),
+            _figure(each.speed),
             _figure(each.hours_left),
             _figure(None if each.disk is None else each.disk / GIGABYTE),
         )

@@ -1,10 +1,17 @@
-"""What running recipes would do, what is done already, and what it would take; writes nothing."""
+"""What running recipes would do, what is done already, and what it would take; writes nothing.
+
+Hours are told where a training was measured: the median of the clips a second in the history
+(`train.jsonl`) of the system itself, else of another run below the same folder that starts from the
+same checkpoint and trains the same weights. Disk follows from the parameters that plugins state of
+their published weights (`registry`); head and classifier, some per cent of them, are left out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -15,9 +22,9 @@ from dcase_asd.embeddings.kept import embedding_folders, read_kept
 from dcase_asd.embeddings.store import planned_markers
 from dcase_asd.errors import DcaseAsdError, command
 from dcase_asd.recipe.fusion import FusedSystem
-from dcase_asd.recipe.system import System
+from dcase_asd.recipe.system import System, read_system
 from dcase_asd.recipe.training import Training
-from dcase_asd.runs.cost import Audio, cost_of, trained_clips
+from dcase_asd.registry import Checkpoint, installed_plugins, named_checkpoints
 from dcase_asd.runs.overlay import read_overlay
 from dcase_asd.runs.recipes import Form, Node, is_submission, read_forms, read_nodes
 from dcase_asd.runs.requirements import forbidden_training, missing_clips, missing_weights
@@ -25,6 +32,7 @@ from dcase_asd.runs.runner import Setup
 from dcase_asd.scores.table import scores_path
 from dcase_asd.submission.package import TASK_FOLDER, package_name
 from dcase_asd.training.data import read_training_set
+from dcase_asd.training.journal import read_journal
 
 DONE, TO_DO, NOT_PART = "done", "to do", "-"
 
@@ -94,13 +102,13 @@ def state_of_package(out: Path, label: str, edition: Edition) -> str:
     return DONE if there and (out / f"{package}.zip").is_file() else TO_DO
 
 
-TFLOPS = 50.0
-"""Sustained speed that is assumed, 10^12 operations per second. No figure was measured: a large GPU
-whose peak in bf16 is some hundred may reach it, a small one does not."""
+BYTES = 4
+"""Bytes of a value in float32, as checkpoints and embeddings are written."""
+STATE_COPIES = 3
+"""Copies of the weights in the state to resume from: the model, and AdamW's two moments."""
+SECONDS_IN_HOUR = 3600.0
 TRAIN_CLIPS, TEST_CLIPS = 1000, 200
 """Clips of a section, where there are no data yet: what most of the challenge's have."""
-SECONDS = 10.0
-"""Length of a clip, where there are no data yet."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +123,9 @@ class PlannedSystem:
         steps: Length of its training, in the unit of its recipe.
         seen: Clips in all batches of its training.
         stand: How far it is.
-        hours: GPU hours of all of it; None of a fusion, and where they cannot be estimated.
-        hours_left: Of what is not done yet.
-        disk: Bytes that it takes when it is done.
+        speed: Clips a second that its training was measured at; None where none was.
+        hours_left: Hours that what is left of its training takes at that speed.
+        disk: Bytes of checkpoints and embeddings when it is done; None where unknown.
         state: Bytes more while it is fine-tuned.
     """
 
@@ -128,7 +136,7 @@ class PlannedSystem:
     steps: int | None
     seen: int | None
     stand: Stand
-    hours: float | None
+    speed: float | None
     hours_left: float | None
     disk: float | None
     state: float | None
@@ -153,10 +161,8 @@ class Plan:
         submissions: Of the forms.
         assumptions: What the figures rest on, in words.
         needed: What must be put right before it can run.
-        tflops: The speed assumed.
     """
 
-    tflops: float
     systems: list[PlannedSystem] = field(default_factory=list)
     submissions: list[PlannedSubmission] = field(default_factory=list)
     assumptions: list[str] = field(default_factory=list)
@@ -169,18 +175,15 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values."""
         return {
-            "tflops": self.tflops,
             "systems": [asdict(each) | {"recipe": str(each.recipe)} for each in self.systems],
             "submissions": [asdict(each) for each in self.submissions],
-            "totals": {name: self.total(name) for name in ("hours", "hours_left", "disk")},
+            "totals": {name: self.total(name) for name in ("hours_left", "disk")},
             "assumptions": self.assumptions,
             "needed": self.needed,
         }
 
 
-def plan_recipes(
-    recipes: Sequence[str | Path], setup: Setup, out: str | Path, tflops: float = TFLOPS
-) -> Plan:
+def plan_recipes(recipes: Sequence[str | Path], setup: Setup, out: str | Path) -> Plan:
     """Plan the run of recipes or of forms.
 
     Args:
@@ -188,7 +191,6 @@ def plan_recipes(
         setup: As for running them; a manifest is read where there is one, nothing is looked up
             or written otherwise.
         out: Folder for packages.
-        tflops: Sustained speed to assume, in 10^12 operations per second.
 
     Raises:
         RecipeError: A recipe is wrong; all mistakes are listed.
@@ -196,7 +198,7 @@ def plan_recipes(
     overlay = read_overlay(setup.overlay)
     forms = read_forms([path for path in recipes if is_submission(path)], overlay)
     others = read_nodes([path for path in recipes if not is_submission(path)], overlay)
-    plan = Plan(tflops)
+    plan = Plan()
     clips = _clips(setup.data, plan)
     wanted: list[tuple[Node, tuple[str, ...]]] = [
         (form.node, (load_edition(form.form.edition).name,)) for form in forms
@@ -218,9 +220,6 @@ def plan_recipes(
     plan.needed = list(dict.fromkeys(plan.needed))
     scored = [each for _, editions in nodes.values() for each in editions]
     _assume_clips(clips, scored, setup.data, plan)
-    plan.assumptions.append(
-        f"{tflops:g} TFLOP/s sustained on each GPU (assumed, not measured; --tflops sets it)"
-    )
     return plan
 
 
@@ -239,7 +238,7 @@ def _assume_clips(
 ) -> None:
     present = set() if clips is None else set(clips["edition"])
     absent = sorted(set(editions) - present)
-    nominal = f"{TRAIN_CLIPS:,} train and {TEST_CLIPS} test clips of {SECONDS:g} s in each section"
+    nominal = f"{TRAIN_CLIPS:,} train and {TEST_CLIPS} test clips in each section"
     if clips is None:
         trained = _nominal_editions(editions)
         plan.assumptions.append(
@@ -275,37 +274,81 @@ def _planned(
     stand = stand_of(setup.runs / node.name, system, editions)
     if isinstance(system, FusedSystem):
         names = tuple(member.name for member in node.members)
-        return PlannedSystem(
-            node.name, node.path, names, None, None, None, stand,
-            hours=None, hours_left=None, disk=None, state=None,
-        )  # fmt: skip
-    settings = system.train
-    scored = [_audio_of(edition, clips) for edition in editions]
-    audio = Audio(sum(each.clips for each in scored), sum(each.seconds for each in scored))
-    dev = _audio_of((settings and settings.dev_edition) or editions[-1], clips, "dev")
-    cost = cost_of(system, dev, audio, plan.tflops)
-    hours = left = None
-    if cost.training_hours is not None and cost.embedding_hours is not None:
-        hours = cost.training_hours + cost.embedding_hours
-        left = (1 - stand.trained) * cost.training_hours
-        left += (1 - stand.embedded) * cost.embedding_hours
+        return PlannedSystem(node.name, node.path, names, None, None, None, stand, *[None] * 4)
+    settings, clips_scored = system.train, sum(_clip_count(each, clips) for each in editions)
+    disk, state = _disk(system, clips_scored)
+    found = seen = speed = left = None
+    if settings is not None:
+        needed = plan.needed if stand.trained < 1 else []
+        found = _training_clips(settings, editions, setup, clips, needed)
+        seen = settings.updates * settings.accumulation * settings.batch_size
+        speed = measured_speed(setup.runs, node.name, system)
+        left = None if speed is None else (1 - stand.trained) * seen / speed / SECONDS_IN_HOUR
+    steps = None if settings is None else settings.steps
     return PlannedSystem(
-        name=node.name,
-        recipe=node.path,
-        fuses=(),
-        clips=None
-        if settings is None
-        else _training_clips(
-            settings, editions, setup, clips, plan.needed if stand.trained < 1 else []
-        ),
-        steps=None if settings is None else settings.steps,
-        seen=None if settings is None else trained_clips(settings),
-        stand=stand,
-        hours=hours,
-        hours_left=left,
-        disk=cost.disk,
-        state=cost.state,
+        node.name, node.path, (), found, steps, seen, stand, speed, left, disk, state
     )
+
+
+def measured_speed(runs: Path, name: str, system: System) -> float | None:
+    """Clips a second of a system's own training, else of one that computes the same; or None."""
+    others = sorted(path.parent.name for path in runs.glob("*/train.jsonl"))
+    for run in dict.fromkeys([name, *others]):
+        if run != name and not _computes_as(runs / run, system):
+            continue
+        speeds = [each["clips_per_second"] for each in read_journal(runs / run)
+                  if "clips_per_second" in each]  # fmt: skip
+        if speeds:
+            return median(speeds)
+    return None
+
+
+def _computes_as(run: Path, system: System) -> bool:
+    """Whether a run's training takes as long for a clip, as far as its recipe can tell."""
+    try:
+        other = read_system(run)
+    except DcaseAsdError:
+        return False
+    alike = ("seconds", "precision", "tune", "freeze", "batch_size")
+    return (
+        other.train is not None
+        and system.train is not None
+        and (other.embed.plugin, other.embed.checkpoint, other.embed.options)
+        == (system.embed.plugin, system.embed.checkpoint, system.embed.options)
+        and all(getattr(other.train, each) == getattr(system.train, each) for each in alike)
+    )
+
+
+def _disk(system: System, clips: int) -> tuple[float | None, float | None]:
+    """Bytes that stay, and more while fine-tuning; None where the network is not a known one."""
+    network = _network(system)
+    if network is None or not network.parameters:
+        return None, None
+    settings, weights = system.train, network.parameters * BYTES
+    if settings is None:
+        return 0.0, 0.0
+    members = 1 if settings.ensemble == "weights" else settings.keep
+    kept = settings.keep + 1  # the last one stays, too
+    disk = kept * weights + members * clips * settings.embedding * BYTES
+    return float(disk), float(STATE_COPIES * weights)
+
+
+def _network(system: System) -> Checkpoint | None:
+    """The published network that a system starts from; None where it is no such one."""
+    embedding = system.embed
+    if "architecture" in embedding.options:
+        return None
+    plugins = {plugin.name: plugin for plugin in installed_plugins()}
+    plugin = plugins.get(embedding.plugin)
+    known = () if plugin is None else named_checkpoints(plugin)
+    if embedding.checkpoint is None:
+        return known[0] if known else None
+    parts = Path(embedding.checkpoint).parts
+    for checkpoint in known:
+        files = {file.name for file in checkpoint.files} if len(checkpoint.files) == 1 else set()
+        if {checkpoint.name, *files} & set(parts):
+            return checkpoint
+    return None
 
 
 def _training_clips(
@@ -326,15 +369,12 @@ def _training_clips(
         return None
 
 
-def _audio_of(edition: str, clips: pd.DataFrame | None, stage: str = "") -> Audio:
-    """Train and test clips of an edition, or of one stage of it."""
+def _clip_count(edition: str, clips: pd.DataFrame | None) -> int:
+    """Train and test clips of an edition."""
     if clips is not None and (clips["edition"] == edition).any():
-        rows = clips[(clips["edition"] == edition) & clips["split"].isin(["train", "test"])]
-        rows = rows[(rows["role"] == "machine") & (not stage or rows["stage"] == stage)]
-        return Audio(len(rows), float((rows["frames"] / rows["sample_rate"]).sum()))
-    facts = load_edition(edition)
-    count = _sections(facts, (stage,) if stage else ("dev", "eval")) * (TRAIN_CLIPS + TEST_CLIPS)
-    return Audio(count, count * SECONDS)
+        chosen = (clips["edition"] == edition) & clips["split"].isin(["train", "test"])
+        return int((chosen & (clips["role"] == "machine")).sum())
+    return _sections(load_edition(edition), ("dev", "eval")) * (TRAIN_CLIPS + TEST_CLIPS)
 
 
 def _sections(edition: Edition, stages: Iterable[str]) -> int:

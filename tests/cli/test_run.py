@@ -31,7 +31,7 @@ def run(data, tmp_path):
         command = ["run", *arguments, *folders, "--out", str(tmp_path / "dist")]
         done = CliRunner().invoke(app, command)
         assert done.exit_code == status, done.output
-        return done.stdout
+        return done.output if status else done.stdout
 
     return invoke
 
@@ -78,17 +78,31 @@ def test_programs_read_json(run, tmp_path):
 def test_a_plan_names_the_systems_and_runs_nothing(run, tmp_path):
     text = run(FORM, "--dry-run")
     assert "spectral" in text
-    assert "not estimated, as they start from no published weights: spectral" in text
     assert "Lastname_INST_task2_1" in text
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_plan_totals_gpu_hours_and_disk(run, monkeypatch, tmp_path):
+def test_a_plan_totals_disk_and_says_that_no_speed_was_measured(run, monkeypatch, tmp_path):
     monkeypatch.setenv("DCASE_ASD_CACHE", str(tmp_path / "cache"))
     text = run(str(SUBMISSIONS / "submission_1.toml"), "--dry-run", "--tflops", "100")
-    assert "GPU hours" in text
-    assert "based on: 100 TFLOP/s" in text
+    assert "no speed was measured yet, so no hours are told: beats_01" in text
+    assert "GB more while it is fine-tuned" in text
     assert "needed first: BEATs_iter3: these weights are not here" in text
+
+
+def test_a_plan_tells_the_hours_that_are_left_at_the_measured_speed(run, tmp_path):
+    recipe = SUBMISSIONS / "systems/beats_01.toml"
+    run_folder = tmp_path / "runs/beats_01"
+    run_folder.mkdir(parents=True)
+    line = {"update": 1, "step": 8, "clips_per_second": 100.0}
+    (run_folder / "train.jsonl").write_text(json.dumps(line) + "\n")
+    # 30,000 batches of 32 clips
+    assert "2.7 hours of training are left on one device" in run(str(recipe), "--dry-run")
+
+
+def test_systems_run_in_processes_of_their_own(run):
+    text = run(SPECTRAL, "--jobs", "2")
+    assert "official score" in text
 
 
 def test_a_check_prepares_and_runs_nothing(run, data, tmp_path):

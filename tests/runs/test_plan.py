@@ -1,7 +1,10 @@
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -29,29 +32,45 @@ def test_without_data_the_plan_rests_on_what_it_says(tmp_path):
     assert {each.stand.training for each in single} == {"to do"}
     assert [each.package for each in plan.submissions] == ["to do"] * 4
     assert any("assumed are 1,000 train and 200 test clips" in each for each in plan.assumptions)
-    assert any("50 TFLOP/s" in each for each in plan.assumptions)
+    assert all(each.speed is each.hours_left is None for each in plan.systems)
     needed = {text.partition(":")[0] for text in plan.needed}
     assert needed == {"EAT-base_epoch30_pretrain", "BEATs_iter3", "FISHER-small-0723"}
     assert list(tmp_path.iterdir()) == []
 
 
-def test_hours_and_disk_follow_the_formula(tmp_path):
+def test_disk_follows_the_formula(tmp_path):
     recipe = ROOT / "submissions" / "systems" / "beats_01.toml"
     setup = Setup(tmp_path / "data", tmp_path / "runs")
-    (system,) = plan_recipes([recipe], setup, tmp_path / "dist", tflops=10).systems
+    (system,) = plan_recipes([recipe], setup, tmp_path / "dist").systems
     assert (system.steps, system.seen) == (30_000, 30_000 * 32)
     # 2020 to 2025: 41 + 42 + 42 + 14 + 16 + 15 sections.
     assert system.clips == 170_000
-    trained = 3 * 960_000
-    evaluated = 30 * 7 * 1200  # every 1,000 steps, seven development machines
-    embedded = 3 * 15 * 1200  # three checkpoints, fifteen machines
-    assert system.hours == pytest.approx((trained + evaluated + embedded) * 98.6e9 / 10e12 / 3600)
-    assert system.hours_left == system.hours
     weights = 4 * 90_311_792
     assert system.disk == pytest.approx(4 * weights + 3 * 15 * 1200 * 768 * 4)
     assert system.state == 3 * weights
-    twice = plan_recipes([recipe], setup, tmp_path / "dist", tflops=20).systems[0]
-    assert twice.hours == pytest.approx(system.hours / 2)
+
+
+def test_hours_follow_from_the_measured_speed_of_a_training_that_computes_the_same(finished):
+    own, other = (form.parent / "systems" / "beats_01.toml" for form in finished.forms[:2])
+    runs = finished.setup.runs
+    history = [
+        json.loads(line) for line in (runs / "beats_01/train.jsonl").read_text().splitlines()
+    ]
+    speed = median(each["clips_per_second"] for each in history)
+    again = replace(finished.setup, runs=runs.parent / "other")
+    (again.runs / "elsewhere").mkdir(parents=True)
+    for name in ("train.jsonl", "recipe.toml"):
+        shutil.copy(runs / "beats_01" / name, again.runs / "elsewhere" / name)
+    (system,) = plan_recipes([own], again, finished.out).systems
+    assert system.speed == speed
+    assert system.hours_left == pytest.approx(system.seen / speed / 3600)
+    recipe = again.runs / "elsewhere/recipe.toml"
+    recipe.write_text(recipe.read_text().replace("seconds = 2.0", "seconds = 4.0"))
+    (system,) = plan_recipes([other], again, finished.out).systems
+    assert system.speed is system.hours_left is None
+    recipe.write_text("nonsense")
+    (system,) = plan_recipes([other], again, finished.out).systems
+    assert system.speed is None
 
 
 def test_data_on_disk_take_the_place_of_assumptions(data, cut, tmp_path):
@@ -67,8 +86,8 @@ def test_data_on_disk_take_the_place_of_assumptions(data, cut, tmp_path):
     assert after.clips == 15 * 6
     assert (after.stand.training, after.stand.embeddings, after.stand.scores) == ("done",) * 3
     # Random weights of an architecture of its own: nothing is known of them.
-    assert after.hours is None
     assert after.disk is None
+    assert after.hours_left == 0
 
 
 def test_what_is_done_is_left_out_of_the_hours_that_are_left(finished):
@@ -78,7 +97,7 @@ def test_what_is_done_is_left_out_of_the_hours_that_are_left(finished):
     # The same run folders under the real recipes: what the published networks would take.
     real = Setup(finished.setup.data, finished.setup.runs)
     plan = plan_recipes(finished.forms, real, finished.out)
-    assert plan.total("hours") > 0
+    assert plan.total("disk") > 0
     assert plan.total("hours_left") == 0
     assert not plan.needed
 
@@ -110,9 +129,7 @@ def test_the_plan_imports_no_torch(tmp_path):
     )  # fmt: skip
     assert done.stderr.split() == ["False"]
     plan = json.loads(done.stdout)
-    assert plan["totals"]["hours"] == pytest.approx(
-        sum(each["hours"] or 0 for each in plan["systems"])
-    )
+    assert plan["totals"]["disk"] == sum(each["disk"] or 0 for each in plan["systems"])
     assert [each["label"][-1] for each in plan["submissions"]] == list("1234")
 
 
