@@ -1,4 +1,4 @@
-"""What the command line shows: tables, lines, JSON and progress."""
+"""What a command shows: tables and lines on standard output, progress on standard error."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 10.0
 """How often a bar says something where there is no terminal."""
+BYTES = "bytes"
+"""Unit of transfers: shown as kB, MB, with their speed, and gone from the terminal when done."""
+
+
+class Speech:
+    """What the command that runs may say: nothing but errors (`quiet`), or JSON alone."""
+
+    quiet = False
+    json_alone = False
 
 
 def show_table(
@@ -36,6 +45,8 @@ def show_table(
         title: A line above the table.
         numbers: The columns that hold numbers, set flush right.
     """
+    if Speech.quiet or Speech.json_alone:
+        return
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     framed = sum(widths) + 3 * len(widths) + 1
@@ -71,113 +82,115 @@ def show_json(value: Any) -> None:
 
 def say(message: str) -> None:
     """Print one plain line on standard output."""
-    print(message)
+    if not (Speech.quiet or Speech.json_alone):
+        print(message)
 
 
 class Display:
     """Progress on standard error: bars with the time left on a terminal, else a line now and then.
 
-    Bars may be open at once, also from several threads: on a terminal all are in one live picture.
-    Those whose unit is ``bytes`` say sizes and speed; 0 is a total that is not known.
+    Bars may be opened by several threads; all of them are in one live picture.
 
     Args:
-        quiet: Show nothing at all.
+        quiet: Show nothing at all, as where the command was told so.
         notes: Show notes.
     """
 
     def __init__(self, *, quiet: bool = False, notes: bool = True) -> None:
-        self.quiet, self.notes = quiet, notes and not quiet
+        self.quiet = quiet or Speech.quiet
+        self.notes = notes and not self.quiet
         self._status = ""
         self._lock = threading.Lock()
         self._live: Progress | None = None
-        self._open_bars = 0
+        self._bars = 0
 
     def status(self, message: str) -> None:
         """Show beside the open bar how things stand, when it next advances."""
         self._status = message
 
     def note(self, message: str) -> None:
-        """Print a line that the user should know of, on a terminal above the bars."""
-        live, line = self._live, f"note: {message}"
-        if self.notes and live is None:
-            print(line, file=sys.stderr)
-        elif self.notes and live is not None:
-            live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        """Print a line that the user should know of, above the bars."""
+        if not self.notes:
+            return
+        if (live := self._live) is None:
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            live.console.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
-        """Open a bar of `total` items."""
+        """Open a bar of `total` items; 0 where that is not known."""
         self._status = ""
         if self.quiet:
             yield lambda _: None
-        elif sys.stderr.isatty():
-            yield from self._live_bar(description, total, unit)
-        else:
+        elif not sys.stderr.isatty():
             yield from self._lines(description, total, unit)
+        else:
+            live = self._open(unit)
+            task = live.add_task(description, total=total or None, status="")
+            try:
+                yield lambda count: live.update(task, advance=count, status=self._status)
+            finally:
+                if unit == BYTES:
+                    live.remove_task(task)
+                self._close()
 
-    def _live_bar(self, description: str, total: int, unit: str) -> Iterator[Advance]:
-        in_bytes = unit == "bytes"
+    def _open(self, unit: str) -> Progress:
+        from rich import progress
+        from rich.console import Console
+
+        columns: list[progress.ProgressColumn] = [
+            progress.MofNCompleteColumn(),
+            progress.TextColumn(unit),
+        ]
+        if unit == BYTES:
+            columns = [progress.DownloadColumn(), progress.TransferSpeedColumn()]
         with self._lock:
-            live = self._live = self._live or _start_live(in_bytes)
-            self._open_bars += 1
-        task = live.add_task(
-            description, total=None if in_bytes and not total else total, unit=unit, status=""
-        )
-        try:
-            yield lambda count: live.update(task, advance=count, status=self._status)
-        finally:
-            if in_bytes:
-                live.remove_task(task)
-            with self._lock:
-                self._open_bars -= 1
-                if not self._open_bars:
-                    live.stop()
-                    self._live = None
+            if self._live is None:
+                self._live = progress.Progress(
+                    progress.TextColumn("{task.description}"),
+                    progress.BarColumn(),
+                    *columns,
+                    progress.TimeRemainingColumn(),
+                    progress.TextColumn("{task.fields[status]}"),
+                    console=Console(stderr=True),
+                    transient=unit == BYTES,
+                )
+                self._live.start()
+            self._bars += 1
+            return self._live
+
+    def _close(self) -> None:
+        with self._lock:
+            self._bars -= 1
+            if not self._bars and self._live is not None:
+                self._live.stop()
+                self._live = None
 
     def _lines(self, description: str, total: int, unit: str) -> Iterator[Advance]:
+        """A line every few seconds, and of transfers one at the end."""
         started = said = time.monotonic()
         done = 0
+        lock = threading.Lock()
 
         def advance(count: int) -> None:
             nonlocal done, said
-            with self._lock:
+            with lock:
                 done += count
                 now = time.monotonic()
                 if now - said < SECONDS_BETWEEN_LINES or not done:
                     return
                 said = now
-            if unit == "bytes":
-                state = size_text(done) + (f" of {size_text(total)}" if total else "")
+            if unit == BYTES:
+                line = size_text(done) + (f" of {size_text(total)}" if total else "")
             else:
                 left = (now - started) / done * (total - done)
-                state = f"{done}/{total} {unit}, about {left:.0f} s left"
-            state += f"; {self._status}" if self._status else ""
-            print(f"{description}: {state}", file=sys.stderr)
+                line = f"{done}/{total} {unit}, about {left:.0f} s left"
+            if self._status:
+                line += f"; {self._status}"
+            print(f"{description}: {line}", file=sys.stderr)
 
         yield advance
-        if done and unit == "bytes":
+        if done and unit == BYTES:
             seconds = time.monotonic() - started
             print(f"{description}: {size_text(done)} in {seconds:.0f} s", file=sys.stderr)
-
-
-def _start_live(in_bytes: bool) -> Progress:
-    """A live picture of bars; of bytes they go when they are done."""
-    from rich import progress as columns
-    from rich.console import Console
-
-    amount = (
-        (columns.DownloadColumn(), columns.TransferSpeedColumn())
-        if in_bytes
-        else (columns.MofNCompleteColumn(), columns.TextColumn("{task.fields[unit]}"))
-    )
-    live = columns.Progress(
-        columns.TextColumn("{task.description}"),
-        columns.BarColumn(),
-        *amount,
-        columns.TimeRemainingColumn(),
-        columns.TextColumn("{task.fields[status]}"),
-        console=Console(stderr=True),
-        transient=in_bytes,
-    )
-    live.start()
-    return live

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcase_asd.cli.app import app
-from dcase_asd.cli.display import Display, say, show_table
-from dcase_asd.errors import command
+from dcase_asd.cli.app import AsJson, Data, app
+from dcase_asd.cli.display import Display, say, show_json, show_table
+from dcase_asd.errors import DownloadError, command
 from dcase_asd.progress import size_text
 
 if TYPE_CHECKING:
+    from dcase_asd.downloads.download import Outcome
     from dcase_asd.downloads.ground_truth import LabelPlan
     from dcase_asd.downloads.plan import Plan
     from dcase_asd.downloads.request import PlannedFile
 
+PLANNED = ("edition", "split", "machine", "file", "size", "state")
+"""What is told of each archive of a plan."""
 Mirror = Annotated[
     str, typer.Option("--mirror", metavar="URL", help="Host that takes the place of the original.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 
 class Split(StrEnum):
-    """Parts of an edition; the values of `editions.publication.Part`."""
+    """Parts of an edition, as `editions.publication.Part`, of which typer takes no list."""
 
     dev = "dev"
     add = "add"
@@ -39,19 +42,20 @@ def download(
         list[str] | None, typer.Argument(help="Years of the challenge: 2025, dcase2020, …")
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All editions, 2020 to 2026.")] = False,
-    data: Annotated[
-        Path,
-        typer.Option("--data", help="Data folder: <data>/dcase2025t2/dev_data/raw/<machine>/…"),
-    ] = Path("data"),
+    everything: Annotated[
+        bool, typer.Option("--all", help="Fetch all editions, 2020 to 2026.")
+    ] = False,
+    data: Data,
     split: Annotated[
         list[Split] | None,
         typer.Option(
-            "--split", help="Development, additional training, evaluation; all if left out."
+            "--split",
+            help="Part to fetch: development, additional training, evaluation; default: all.",
         ),
     ] = None,
     machine: Annotated[
-        list[str] | None, typer.Option("--machine", help="Machine type; all if left out.")
+        list[str] | None,
+        typer.Option("--machine", help="Machine type to fetch; may be repeated; default: all."),
     ] = None,
     noise_only: Annotated[
         bool,
@@ -60,7 +64,9 @@ def download(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, fetch nothing.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=16, help="Files at once.")] = 3,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, max=16, help="Files fetched at once.")
+    ] = 3,
     keep_zips: Annotated[
         bool, typer.Option("--keep-zips", help="Keep zips in <data>/downloads once unpacked.")
     ] = False,
@@ -76,7 +82,7 @@ def download(
         bool,
         typer.Option("--accept-licence", help="Accept the labels' licence without a question."),
     ] = False,
-    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch what the challenge publishes into the official data tree, ready for `prepare`.
 
@@ -102,7 +108,7 @@ def download(
             mirror=mirror,
             accepted=accept_licence,
             dry_run=dry_run,
-            quiet=quiet,
+            as_json=as_json,
         )
         return
     from dcase_asd.downloads.download import download as step
@@ -120,39 +126,28 @@ def download(
         keep_archives=keep_zips,
     )
     if split:
-        from dataclasses import replace
-
         request = replace(request, parts=tuple(dict.fromkeys(part.value for part in split)))
     plan = plan_download(request)
-    if not quiet:
-        _show_plan(plan)
+    _show_plan(plan)
     plan.require_space()
-    if dry_run:
-        return
-    outcome = step(plan, Display(quiet=quiet))
-    for problem in outcome.problems:
-        print(f"error: {problem}", file=sys.stderr)
-    if outcome.problems:
-        missing = f"{len(outcome.problems)} of {len(plan.files)} archives are missing"
-        print(f"{missing}; the same command goes on where it was", file=sys.stderr)
-        raise typer.Exit(1)
-    if not quiet:
-        say(
-            f"{outcome.complete} of {len(plan.files)} archives are in place; "
-            f"next: {command('prepare', '--data', data)}"
-        )
+    outcome = None if dry_run else step(plan, Display())
+    if as_json:
+        show_json(_plan_json(plan, outcome))
+    if outcome is not None:
+        _end(plan, outcome)
 
 
 @app.command()
 def weights(
     plugin: Annotated[
-        str | None, typer.Argument(help="Plugin whose weights to fetch; none lists all.")
+        str | None, typer.Argument(help="Plugin whose weights to fetch; default: list all.")
     ] = None,
     checkpoint: Annotated[
-        str, typer.Option("--checkpoint", help="Which weights; the plugin's default if left out.")
+        str,
+        typer.Option("--checkpoint", help="Weights to fetch; default: the plugin's default ones."),
     ] = "",
     mirror: Mirror = "",
-    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the published weights that the installed plugins name, or fetch a plugin's.
 
@@ -163,40 +158,70 @@ def weights(
     from dcase_asd.downloads.weights import fetch_weights, list_weights
 
     if plugin is not None:
-        path = fetch_weights(plugin, checkpoint, mirror=mirror, progress=Display(quiet=quiet))
-        if not quiet:
-            say(str(path))
+        path = str(fetch_weights(plugin, checkpoint, mirror=mirror, progress=Display()))
+        if as_json:
+            show_json({"plugin": plugin, "path": path})
+        say(path)
         return
     rows = [
-        (
-            row.plugin,
-            row.checkpoint.name,
-            "yes" if row.there else "no",
-            row.checkpoint.licence,
-            row.checkpoint.description,
-            row.path,
-        )
+        {
+            "plugin": row.plugin,
+            "checkpoint": row.checkpoint.name,
+            "here": row.there,
+            "licence": row.checkpoint.licence,
+            "what it is": row.checkpoint.description,
+            "path": str(row.path),
+        }
         for row in list_weights()
     ]
+    if as_json:
+        show_json(rows)
     if rows:
-        show_table(("plugin", "checkpoint", "here", "licence", "what it is", "path"), rows)
+        shown = [row | {"here": "yes" if row["here"] else "no"} for row in rows]
+        show_table(list(rows[0]), [list(row.values()) for row in shown])
     else:
         say("no installed plugin names published weights")
 
 
-def _show_plan(plan: Plan) -> None:
-    rows = [
-        (
-            file.edition,
-            file.part,
-            file.archive.machine,
-            file.archive.name,
-            "?" if file.size is None else size_text(file.size),
-            _state_text(file),
-        )
+def _end(plan: Plan, outcome: Outcome) -> None:
+    """Say how a download went; status 1 where archives are missing."""
+    for problem in outcome.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if outcome.problems:
+        missing = f"{len(outcome.problems)} of {len(plan.files)} archives are missing"
+        print(f"{missing}; the same command goes on where it was", file=sys.stderr)
+        raise typer.Exit(1)
+    say(
+        f"{outcome.complete} of {len(plan.files)} archives are in place; "
+        f"next: {command('prepare', '--data', plan.request.data)}"
+    )
+
+
+def _planned(file: PlannedFile) -> tuple[str, str, str, str]:
+    return file.edition, file.part, file.archive.machine, file.archive.name
+
+
+def _plan_json(plan: Plan, outcome: Outcome | None) -> dict[str, object]:
+    """What was planned; after it was done also how it went."""
+    names = (*PLANNED, "problem")
+    files = [
+        dict(zip(names, (*_planned(file), file.size, file.state, file.problem), strict=True))
         for file in plan.files
     ]
-    show_table(("edition", "split", "machine", "file", "size", "state"), rows, numbers=("size",))
+    licences = [
+        dict(zip(("edition", "split", "licence", "page"), each, strict=True))
+        for each in plan.licences
+    ]
+    told = {"files": files, "licences": licences, "notes": plan.notes, "needed": plan.needed}
+    return told | ({} if outcome is None else vars(outcome))
+
+
+def _show_plan(plan: Plan) -> None:
+    rows = [
+        (*_planned(file), "?" if file.size is None else size_text(file.size), _state_text(file))
+        for file in plan.files
+    ]
+    show_table(PLANNED, rows, numbers=("size",))
     for edition, part, licence, page in plan.licences:
         say(f"licence of {edition} {part}: {licence or 'not known here, read it there'}, {page}")
     say("The recordings are for non-commercial use; read the licence before any other.")
@@ -232,49 +257,54 @@ def _labels(
     mirror: str,
     accepted: bool,
     dry_run: bool,
-    quiet: bool,
+    as_json: bool,
 ) -> None:
     from dcase_asd.downloads.ground_truth import fetch_labels, plan_labels
 
     plans = plan_labels(data, editions)
     wanted = [plan for plan in plans if not plan.there]
-    if not quiet:
-        show_table(
-            ("edition", "from", "licence", "state"),
-            [
-                (
-                    plan.edition,
-                    plan.source.page,
-                    plan.source.licence or "not known here",
-                    "in place" if plan.there else "to fetch",
-                )
-                for plan in plans
-            ],
-        )
-    if dry_run:
-        return
-    if wanted and not accepted:
-        _ask(wanted)
-    for plan in wanted:
-        fetch_labels(plan, checkout=checkout, mirror=mirror, progress=Display(quiet=quiet))
-    if not quiet:
+    rows = [
+        {
+            "edition": plan.edition,
+            "from": plan.source.page,
+            "licence": plan.source.licence,
+            "folder": str(plan.folder),
+            "in_place": plan.there or not dry_run,
+        }
+        for plan in plans
+    ]
+    states = ["in place" if plan.there else "to fetch" for plan in plans]
+    show_table(
+        ("edition", "from", "licence", "state"),
+        [
+            (row["edition"], row["from"], row["licence"] or "not known here", state)
+            for row, state in zip(rows, states, strict=True)
+        ],
+    )
+    if wanted and not dry_run:
+        if not accepted:
+            _ask(wanted, on_stderr=as_json)
+        for plan in wanted:
+            fetch_labels(plan, checkout=checkout, mirror=mirror, progress=Display())
+    if as_json:
+        show_json(rows)
+    if not dry_run:
         for plan in plans:
             say(f"{plan.edition}: evaluate with --ground-truth {plan.folder}")
 
 
-def _ask(plans: list[LabelPlan]) -> None:
-    """Show the terms and ask once for all.
+def _ask(plans: list[LabelPlan], *, on_stderr: bool) -> None:
+    """Show the terms and ask once for all, also where --quiet silences the rest.
 
     Raises:
         DownloadError: The user does not accept them.
     """
-    from dcase_asd.errors import DownloadError
-
     for plan in plans:
         terms = plan.source.terms or "read it there before you accept"
-        say(f"{plan.edition}: {plan.source.licence or 'licence'}: {terms} ({plan.source.page})")
+        licence = plan.source.licence or "licence"
+        typer.echo(f"{plan.edition}: {licence}: {terms} ({plan.source.page})", err=on_stderr)
     try:
-        accepted = typer.confirm("Do you accept these licences?")
+        accepted = typer.confirm("Do you accept these licences?", err=on_stderr)
     except typer.Abort:
         accepted = False
     if not accepted:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from dcase_asd.cli.app import EditionName, app
+from dcase_asd.cli.app import EditionName, Machines, Resamples, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 
 if TYPE_CHECKING:
     from dcase_asd.metrics.result import EvaluationReport
 
 
-STANDARD_OUTPUT = Path("-")
+STANDARD_OUTPUT = "-"
 
 
-@app.command()
+class _JsonCommand(TyperCommand):
+    """A command whose ``--json`` may stand without a file: it prints then."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put standard output in the place of a file that is left out."""
+        given = []
+        for argument, after in itertools.pairwise([*args, "--"]):
+            given.append(argument)
+            # A folder is no file to write, but what is evaluated.
+            left_out = (after.startswith("-") and after != STANDARD_OUTPUT) or Path(after).is_dir()
+            if argument == "--json" and left_out:
+                given.append(STANDARD_OUTPUT)
+        return super().parse_args(ctx, given)
+
+
+@app.command(cls=_JsonCommand)
 def evaluate(
     target: Annotated[
         Path,
@@ -29,27 +46,26 @@ def evaluate(
         Path | None,
         typer.Option(
             "--ground-truth",
-            help="Folder of the official evaluator, or eval_data_list*.csv; "
-            "without it labels are read from file names.",
+            help="Labels: folder of the official evaluator, or eval_data_list*.csv; "
+            "default: labels are read from file names.",
         ),
     ] = None,
-    machine: Annotated[
-        list[str] | None,
-        typer.Option("--machine", help="Only this machine type; may be given several times."),
-    ] = None,
+    machine: Machines = None,
     json: Annotated[
-        Path | None, typer.Option("--json", help="Write everything as JSON; - prints only that.")
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="[FILE]",
+            help="Write everything as JSON; without FILE print only that.",
+        ),
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the table as CSV.")] = None,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Write the table as Markdown.")
     ] = None,
     latex: Annotated[Path | None, typer.Option("--latex", help="Write the table as LaTeX.")] = None,
-    resamples: Annotated[
-        int,
-        typer.Option("--resamples", min=0, help="Of the bootstrap interval; 0 leaves it out."),
-    ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resamples.")] = 0,
+    resamples: Resamples = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the resamples.")] = 0,
 ) -> None:
     """Compute the official result of a run or of a folder of score files.
 
@@ -68,7 +84,7 @@ def evaluate(
         seed=seed,
         progress=Display(),
     )
-    to_screen = json == STANDARD_OUTPUT
+    to_screen = json == Path(STANDARD_OUTPUT)
     written = write_results(
         report, json=None if to_screen else json, csv=csv, markdown=markdown, latex=latex
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +13,13 @@ from typer.core import TyperCommand
 
 from dcase_asd.cli.app import AsJson, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
+from dcase_asd.cli.flags import Flags
+from dcase_asd.errors import RecipeError
+from dcase_asd.recipe.fusion import Fusion
 
 if TYPE_CHECKING:
     from dcase_asd.fusion.fuse import Fused
     from dcase_asd.fusion.result import FusionResult
-    from dcase_asd.recipe.fusion import Fusion
 
 
 LISTS = ("--systems", "--weights", "--always")
@@ -26,23 +28,6 @@ NEGATIVE = r"-\.?\d"
 """Start of a negative number, which is a (wrong) weight and no option."""
 NAMES_JOINED = 3
 """A fusion of up to so many systems is called by their names, one of more ``fusion``."""
-
-
-class Method(StrEnum):
-    """How weights are found; the values of `fused_system.Method`."""
-
-    grid = "grid"
-    bayesian = "bayesian"
-    mean = "mean"
-    minimum = "minimum"
-    weights = "weights"
-
-
-class Standardize(StrEnum):
-    """Whose statistics standardise scores; the values of `fused_system.Standardization`."""
-
-    train = "train"
-    test = "test"
 
 
 class _ListCommand(TyperCommand):
@@ -68,17 +53,39 @@ def _repeated(arguments: Sequence[str]) -> Iterator[str]:
         yield argument
 
 
+def _split(text: str) -> list[str]:
+    """Names between commas; a folder that has a comma in its name is one."""
+    parts = [text] if Path(text).is_dir() else text.split(",")
+    return [part.strip().rstrip("/") or part for part in parts if part.strip()]
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} are not numbers, such as 0.5,0.3,0.2", param_hint="--weights"
+        ) from error
+
+
+FUSION = Flags(
+    Fusion,
+    options={
+        "systems": {"metavar": "RUN...", "parser": _split},
+        "weights": {"metavar": "NUMBER...", "parser": _numbers},
+        "select": {"metavar": "RULE:N"},
+        "always": {"metavar": "NAME...", "parser": _split},
+    },
+)
+
+
 @app.command(cls=_ListCommand)
 def fuse(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN...", help="Run folders to fuse, as --systems names them, too."),
+    ] = None,
     *,
-    systems: Annotated[
-        list[str],
-        typer.Option(
-            "--systems",
-            metavar="RUN...",
-            help="Run folders to fuse, with spaces or commas between them, or one each time.",
-        ),
-    ],
     edition: Annotated[
         str | None,
         typer.Option(
@@ -95,55 +102,7 @@ def fuse(
             f"joined by +, or called fusion for more than {NAMES_JOINED}.",
         ),
     ] = None,
-    method: Annotated[
-        Method | None,
-        typer.Option(
-            "--method",
-            help="grid and bayesian search the weights with the best development score; minimum: "
-            "the smallest standardised score; default: grid, or weights where these are given.",
-        ),
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--weights",
-            metavar="NUMBER...",
-            help="One for each system in their order: not negative, summing to 1.",
-        ),
-    ] = None,
-    step: Annotated[float, typer.Option("--step", help="Of the grid, a fraction of 1.")] = 0.1,
-    budget: Annotated[int, typer.Option("--budget", help="Most tries of bayesian.")] = 200,
-    patience: Annotated[
-        int, typer.Option("--patience", help="Tries without a better one that end bayesian.")
-    ] = 60,
-    seed: Annotated[int, typer.Option("--seed", help="Of every draw.")] = 0,
-    resamples: Annotated[
-        int,
-        typer.Option("--resamples", help="For the spread of the weights; 0 leaves it out."),
-    ] = 200,
-    select: Annotated[
-        str,
-        typer.Option(
-            "--select",
-            metavar="RULE:N",
-            help="robust:2 fuses the two systems whose scores of normal evaluation clips have "
-            "moved least from train scores; best:2 the two with the best development scores.",
-        ),
-    ] = "",
-    always: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--always", metavar="NAME...", help="Systems that --select keeps in any case."
-        ),
-    ] = None,
-    standardize: Annotated[
-        Standardize,
-        typer.Option(
-            "--standardize",
-            help="By leave-one-out train scores; or by test scores, which is transductive and "
-            "forbidden in the challenge.",
-        ),
-    ] = Standardize.train,
+    given: Annotated[dict[str, Any], FUSION],
     ground_truth: Annotated[
         Path | None,
         typer.Option(
@@ -159,70 +118,45 @@ def fuse(
 ) -> None:
     """Fuse the scores of several systems into those of one.
 
-    Scores are standardised for each machine and section, then weighted. Weights are fitted to the
+    Systems, weights and names may stand with spaces or commas between them, or one for each flag.
+
+    Scores are standardized for each machine and section, then weighted. Weights are fitted to the
     development set alone and applied to the evaluation set as they are. Beside the score that they
     were fitted to, the table shows the estimate for machines that they were not fitted to.
 
-    Example: dcase-asd fuse --systems runs/a runs/b runs/c --run runs/abc
+    Example: dcase-asd fuse runs/a runs/b runs/c --run runs/abc
     """
     from dcase_asd.fusion.fuse import fuse as run_step
     from dcase_asd.fusion.members import newest_common_edition
 
-    runs = [Path(each) for each in _split(systems)]
-    given = _numbers(weights or [])
-    fusion = _fusion(
-        systems=tuple(map(str, runs)),
-        method=(method or (Method.weights if given else Method.grid)).value,
-        weights=given,
-        step=step,
-        budget=budget,
-        patience=patience,
-        seed=seed,
-        resamples=resamples,
-        select=select,
-        always=tuple(_split(always or [])),
-        standardize=standardize.value,
-    )
+    if not runs and "systems" not in given:
+        raise typer.BadParameter("name the run folders to fuse", param_hint="RUN... or --systems")
+    lists = {name: _joined(given.get(name, ())) for name in ("systems", "weights", "always")}
+    folders = [Path(each) for each in (*_joined(map(_split, runs or ())), *lists["systems"])]
+    lists["systems"] = tuple(map(str, folders))
+    method = "weights" if lists["weights"] else Fusion.method
+    fusion = _fusion({"method": method, **given, **lists})
     done = run_step(
-        runs,
-        run or _default_run(runs),
-        edition or newest_common_edition(runs),
+        folders,
+        run or _default_run(folders),
+        edition or newest_common_edition(folders),
         fusion,
         ground_truth,
         overwrite=overwrite,
         progress=Display(),
     )
-    if as_json:
-        show_json(_as_json(done))
-    else:
-        show_fused(done)
+    show_fused(done, as_json)
 
 
-def _fusion(**values: Any) -> Fusion:
-    from dcase_asd.errors import RecipeError
-    from dcase_asd.recipe.fusion import Fusion
+def _joined(parts: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
+    return tuple(itertools.chain.from_iterable(parts))
 
+
+def _fusion(values: dict[str, Any]) -> Fusion:
     try:
         return Fusion(**values)
     except ValueError as error:
         raise RecipeError(str(error)) from error
-
-
-def _split(values: Sequence[str]) -> list[str]:
-    """Values between commas; a folder that has a comma in its name is one."""
-    parts = [
-        part for value in values for part in ([value] if Path(value).is_dir() else value.split(","))
-    ]
-    return [part.strip().rstrip("/") or part for part in parts if part.strip()]
-
-
-def _numbers(values: Sequence[str]) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for value in values for part in value.split(",") if part.strip())
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{','.join(values)!r} are not numbers, such as 0.5,0.3,0.2", param_hint="--weights"
-        ) from error
 
 
 def _default_run(runs: Sequence[Path]) -> Path:
@@ -231,13 +165,11 @@ def _default_run(runs: Sequence[Path]) -> Path:
     return runs[0].parent / ("+".join(names) if joined else "fusion")
 
 
-def _as_json(done: Fused) -> dict[str, Any]:
-    counts = {"scores": str(done.path), "train": done.train, "test": done.test}
-    return {**counts, "changed": done.changed, **done.result.to_json()}
-
-
-def show_fused(done: Fused) -> None:
+def show_fused(done: Fused, as_json: bool) -> None:
     """Print the weights of a fusion and what its figures are worth."""
+    if as_json:
+        counts = {"scores": str(done.path), "train": done.train, "test": done.test}
+        show_json({**counts, "changed": done.changed, **done.result.to_json()})
     result = done.result
     _show_systems(result)
     _show_figures(result, fitted=done.fusion.uses_labels)

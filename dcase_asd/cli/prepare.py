@@ -58,7 +58,6 @@ def prepare(
                 "duplicates": found.duplicates.to_dict("records"),
             }
         )
-        return
     columns = list(rows[0])
     numbers = [column for column in columns if isinstance(rows[0][column], int)]
     show_table(columns, [list(row.values()) for row in rows], numbers=numbers)
@@ -88,7 +87,7 @@ def prepare(
 def labels(
     data: Data,
     edition: Annotated[
-        str | None, typer.Option("--edition", help="Only the classes of this edition.")
+        str | None, typer.Option("--edition", help="Print only the classes of this edition.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -109,7 +108,6 @@ def labels(
     classes = training_classes(clips)
     if as_json:
         show_json([asdict(each) for each in classes])
-        return
     rows = [[each.label, each.clips, each.sub_centers] for each in classes]
     show_table(["class", "clips", "sub-centers"], rows, numbers=["clips", "sub-centers"])
     say(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from dcase_asd.cli.app import AsJson, EditionName, Quantile, Rule, ThresholdRule, app
+from dcase_asd.cli.app import (
+    AsJson,
+    EditionName,
+    Machines,
+    Quantile,
+    Resamples,
+    ThresholdRule,
+    app,
+)
 from dcase_asd.cli.display import Display, say, show_json
-
-
-class Form(StrEnum):
-    """Format of single pictures; the values of `reports.figures.style.PictureFormat`."""
-
-    png = "png"
-    svg = "svg"
 
 
 @app.command()
@@ -31,30 +31,25 @@ def report(
         Path | None,
         typer.Option(
             "--ground-truth",
-            help="Labels of the evaluation set, as for evaluate; without it its clips are shown "
-            "unlabelled.",
+            help="Labels of the evaluation set, as for `evaluate`; default: its clips are shown "
+            "unlabeled.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
-            help="Folder to write to; else report/EDITION in the run folder, of several here.",
+            help="Folder to write to; default: report/EDITION in the run folder, of several here.",
         ),
     ] = None,
     form: Annotated[
-        Form, typer.Option("--format", help="Of the single pictures beside the page.")
-    ] = Form.svg,
-    machine: Annotated[
-        list[str] | None,
-        typer.Option("--machine", help="Only this machine type; may be given several times."),
-    ] = None,
+        Literal["png", "svg"],
+        typer.Option("--format", help="Format of the single pictures beside the page."),
+    ] = "svg",
+    machine: Machines = None,
     quantile: Quantile = 0.9,
-    rule: ThresholdRule = Rule.empirical,
-    resamples: Annotated[
-        int,
-        typer.Option("--resamples", min=0, help="Of the bootstrap interval; 0 leaves it out."),
-    ] = 1000,
+    rule: ThresholdRule = "empirical",
+    resamples: Resamples = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Show scores, results, fusion and training as pictures and one page.
@@ -71,10 +66,10 @@ def report(
         edition,
         ground_truth,
         out,
-        picture_format=form.value,
+        picture_format=form,
         machines=machine or (),
         quantile=quantile,
-        rule=rule.value,
+        rule=rule,
         resamples=resamples,
         progress=Display(),
     )
@@ -86,6 +81,5 @@ def report(
                 "changed": done.changed,
             }
         )
-        return
     state = "written" if done.changed else "unchanged"
-    say(f"{done.page}: {state}, with {len(done.pictures)} {form.value.upper()} pictures beside it")
+    say(f"{done.page}: {state}, with {len(done.pictures)} {form.upper()} pictures beside it")

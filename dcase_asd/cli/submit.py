@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Data, EditionName, Quantile, Rule, Run, ThresholdRule, app
+from dcase_asd.cli.app import AsJson, Data, EditionName, Quantile, Run, ThresholdRule, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -22,19 +22,23 @@ def submit(
     label: Annotated[
         str, typer.Option("--label", help="Label of the system: <Lastname>_<Inst>_task2_<1-4>.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for packages and their zips.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for packages and their zips.")] = Path(
+        "submissions/dist"
+    ),
     form: Annotated[
         Path | None,
-        typer.Option("--form", help="Authors and descriptions, as in submissions/examples."),
+        typer.Option(
+            "--form", help="Form of authors and descriptions, as in submissions/examples."
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", help="The technical report, a PDF.")
+        Path | None, typer.Option("--report", help="Technical report, a PDF.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a system or report that differs.")
     ] = False,
     quantile: Quantile = 0.9,
-    rule: ThresholdRule = Rule.empirical,
+    rule: ThresholdRule = "empirical",
     as_json: AsJson = False,
 ) -> None:
     """Put a run's evaluation scores and decisions into a challenge package.
@@ -56,7 +60,7 @@ def submit(
         report=report,
         overwrite=overwrite,
         quantile=quantile,
-        rule=rule.value,
+        rule=rule,
         progress=Display(),
     )
     if as_json:
@@ -69,7 +73,6 @@ def submit(
                 "files": [vars(file) for file in done.files],
             }
         )
-        return
     show_table(
         ("machine", "section", "domain", "clips", "threshold", "anomalous"),
         [
@@ -134,8 +137,7 @@ def validate(
                 "problems": [vars(problem) for problem in found.problems],
             }
         )
-    else:
-        show_validation(found, strict)
+    show_validation(found, strict)
     if not accepted:
         raise typer.Exit(1)
 

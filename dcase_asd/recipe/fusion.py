@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from dcase_asd.errors import RecipeError, command, nearest_name
+from dcase_asd.recipe.setting import out_of_range, refuse, setting
 from dcase_asd.recipe.system import recipe_path
 from dcase_asd.recipe.toml import read_content, read_recipe
 
@@ -50,38 +51,42 @@ class Selection:
 
 @dataclass(frozen=True)
 class Fusion:
-    """How systems become one.
+    """How systems become one: `[fusion]` of a recipe.
 
-    Attributes:
-        systems: In a recipe file, recipes without ``.toml``, relative to the file's folder; in a
-            run folder's recipe, run folders relative to the folder that this run folder is in.
-        method: ``grid`` and ``bayesian`` search the weights with the highest official dev score;
-            ``mean`` weights all alike; ``minimum`` takes the smallest standardized score of a
-            clip; ``weights`` takes those given.
-        weights: One for each system, none negative, summing to one; with ``weights`` alone.
-        step: Grid step; must divide one.
-        budget: Most weight vectors that ``bayesian`` tries.
-        patience: ``bayesian`` stops after as many vectors without a better one.
-        seed: Seed of all random draws.
-        resamples: Bootstrap samples for the spread of the weights; 0 leaves it out.
-        select: ``robust:N`` or ``best:N`` fuses only N of the systems that are not in `always`;
-            empty fuses all.
-        always: Systems that a selection keeps in any case, as in `systems` or by their names.
-        standardize: Whether each system's scores are standardized by the statistics of train
-            clips (leave-one-out) or of test clips, which is transductive.
+    In a run folder's recipe `systems` are run folders, relative to the folder that this one is in.
     """
 
-    systems: tuple[str, ...]
-    method: Method = "grid"
-    weights: tuple[float, ...] = ()
-    step: float = 0.1
-    budget: int = 200
-    patience: int = 60
-    seed: int = 0
-    resamples: int = 200
-    select: str = ""
-    always: tuple[str, ...] = ()
-    standardize: Standardization = "train"
+    systems: tuple[str, ...] = setting(
+        text="Systems to fuse: run folders; in a recipe file recipes without .toml, relative to it."
+    )
+    method: Method = setting(
+        "grid",
+        "grid and bayesian search the weights with the best development score; mean weights all "
+        "alike; minimum takes a clip's smallest standardized score; weights takes those given.",
+    )
+    weights: tuple[float, ...] = setting(
+        (), "Weight of each system in their order: not negative, summing to 1.", least=None
+    )
+    step: float = setting(0.1, "Grid step; must divide 1.", least=None)
+    budget: int = setting(200, "Most weight vectors that bayesian tries.", least=1)
+    patience: int = setting(
+        60, "Weight vectors without a better score after which bayesian stops.", least=1
+    )
+    seed: int = setting(0, "Seed of all random draws.")
+    resamples: int = setting(
+        200, "Bootstrap samples for the spread of the weights; 0 leaves it out."
+    )
+    select: str = setting(
+        "",
+        "robust:2 fuses the two systems whose scores of normal evaluation clips have moved least "
+        "from train scores; best:2 the two with the best development scores; default: all.",
+    )
+    always: tuple[str, ...] = setting((), "Systems that `select` keeps in any case.")
+    standardize: Standardization = setting(
+        "train",
+        "Standardize each system's scores by leave-one-out train scores; or by test scores, which "
+        "is transductive and forbidden in the challenge.",
+    )
 
     def __post_init__(self) -> None:
         problems = [
@@ -90,8 +95,7 @@ class Fusion:
             *self._weight_problems(),
             *self._selection_problems(),
         ]
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -144,18 +148,11 @@ class Fusion:
         return problems
 
     def _search_problems(self) -> list[str]:
-        problems = []
         try:
             parts_of(self.step)
         except ValueError as error:
-            problems.append(str(error))
-        least = {"budget": 1, "patience": 1, "seed": 0, "resamples": 0}
-        problems += [
-            f"{name} must be at least {limit}, not {getattr(self, name)}"
-            for name, limit in least.items()
-            if getattr(self, name) < limit
-        ]
-        return problems
+            return [str(error), *out_of_range(self)]
+        return out_of_range(self)
 
     def _weight_problems(self) -> list[str]:
         if self.method != "weights":
@@ -200,17 +197,13 @@ class Fusion:
 
 @dataclass(frozen=True)
 class FusedSystem:
-    """A system that is made of others' scores.
+    """A system that is made of others' scores."""
 
-    Attributes:
-        name: Name of its run folder.
-        fusion: How the others become one.
-        editions: Editions to run on; empty means all that the data folder holds.
-    """
-
-    name: str
-    fusion: Fusion
-    editions: tuple[str, ...] = ()
+    name: str = setting(text="Name of the system and of its run folder.")
+    fusion: Fusion = setting(text="How the other systems become one.")
+    editions: tuple[str, ...] = setting(
+        (), "Editions to run on; default: all that the data folder holds."
+    )
 
 
 def is_fused(path: str | Path) -> bool:

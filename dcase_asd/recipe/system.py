@@ -7,56 +7,53 @@ from pathlib import Path
 from typing import Any
 
 from dcase_asd.errors import ArtifactError, RecipeError
-from dcase_asd.folders import RECIPE, check_run
 from dcase_asd.recipe.detector import Detector
+from dcase_asd.recipe.setting import out_of_range, refuse, setting
 from dcase_asd.recipe.toml import read_content, read_recipe
 from dcase_asd.recipe.training import Training
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """How clips become embeddings.
+    """How clips become embeddings: `[embed]` of a recipe."""
 
-    Attributes:
-        plugin: Name of the backbone plugin.
-        checkpoint: File or folder; None takes the plugin's default. Fine-tuning starts from it.
-        options: Keyword arguments of the plugin's `from_checkpoint`.
-        channel: Channel of recordings with several, from 0 (in 2026 the near microphone).
-        batch_size: Clips computed at once.
-    """
-
-    plugin: str
-    checkpoint: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    channel: int = 0
-    batch_size: int = 16
+    plugin: str = setting(text="Backbone plugin (see `dcase-asd plugins`).")
+    checkpoint: str | None = setting(
+        None,
+        "Checkpoint to embed with or to fine-tune: a file, a folder, or a name that `dcase-asd "
+        "weights` lists; default: the plugin's.",
+    )
+    options: dict[str, Any] = setting({}, "Options of the plugin, each as name=value.")
+    channel: int = setting(
+        0, "Channel of recordings with several, from 0 (in 2026 the near microphone)."
+    )
+    batch_size: int = setting(16, "Clips computed at once.", least=1)
 
     def __post_init__(self) -> None:
-        if self.channel < 0 or self.batch_size < 1:
-            raise ValueError("channel must be at least 0, batch_size at least 1")
+        refuse(out_of_range(self))
 
 
 @dataclass(frozen=True)
 class System:
-    """One system: everything that tells its scores from another's.
+    """One system: everything that tells its scores from another's."""
 
-    Attributes:
-        name: Name of its run folder.
-        embed: How clips become embeddings.
-        score: How embeddings become anomaly scores.
-        editions: Editions to run on; empty means all that the data folder holds.
-        train: How the backbone is fine-tuned first; None: it is used as it is.
-    """
-
-    name: str
-    embed: Embedding
-    score: Detector = field(default_factory=Detector)
-    editions: tuple[str, ...] = ()
-    train: Training | None = None
+    name: str = setting(text="Name of the system and of its run folder.")
+    embed: Embedding = setting(text="How clips become embeddings.")
+    score: Detector = field(
+        default_factory=Detector, metadata={"help": "How embeddings become anomaly scores."}
+    )
+    editions: tuple[str, ...] = setting(
+        (), "Editions to run on; default: all that the data folder holds."
+    )
+    train: Training | None = setting(
+        None, "How the backbone is fine-tuned first; default: it is used as it is."
+    )
 
 
 def recipe_path(run: str | Path) -> Path:
     """Where a run folder keeps its resolved recipe."""
+    from dcase_asd.folders import RECIPE
+
     return Path(run) / RECIPE
 
 
@@ -68,6 +65,8 @@ def read_system(path: str | Path) -> System:
         ArtifactError: The run folder holds no recipe.
         RecipeError: The recipe is wrong (all mistakes are listed), or that of a fusion.
     """
+    from dcase_asd.folders import check_run  # flags are made of recipes, without pandas
+
     folder = path = Path(path)
     if path.is_dir():
         path = recipe_path(check_run(path))

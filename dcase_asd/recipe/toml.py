@@ -7,7 +7,8 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -44,6 +45,53 @@ def recipe_from(content: dict[str, Any], kind: type[T], source: str) -> T:
     if problems:
         raise RecipeError(f"{source}: " + "; ".join(problems))
     return typing.cast("T", recipe)
+
+
+def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """Values given one by one, as an overlay's file would hold them.
+
+    Args:
+        texts: Each ``name=value`` or ``table.name=value``, the value in TOML or text as it stands.
+
+    Raises:
+        RecipeError: One is not of this form.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        read: dict[str, Any] = {}
+        for written in (text, f"{name} = {_toml(value)}") if equals else ():
+            with suppress(tomllib.TOMLDecodeError):
+                read = read or tomllib.loads(written)
+        if not read:
+            raise RecipeError(f"{text!r} is not of the form name=value")
+        lay_over(values, read)
+    return values
+
+
+def lay_over(content: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Replace values of a recipe's content by others, also those in tables within tables."""
+    for name, value in changes.items():
+        if isinstance(value, dict) and isinstance(content.get(name), dict):
+            lay_over(content[name], value)
+        else:
+            content[name] = value
+
+
+def changed(recipe: T, changes: dict[str, Any], source: str) -> T:
+    """A recipe with some of its values replaced, checked as a whole.
+
+    Args:
+        recipe: A frozen dataclass.
+        changes: As TOML holds them: a table for each dataclass within it.
+        source: What the changes are from, which begins a message.
+
+    Raises:
+        RecipeError: As `read_recipe`.
+    """
+    content = tomllib.loads(recipe_text(recipe))
+    lay_over(content, changes)
+    return recipe_from(content, type(recipe), source)
 
 
 def problems_of_part(content: dict[str, Any], kind: type, where: str) -> list[str]:
@@ -206,6 +254,7 @@ def _toml(value: Any) -> str:
     writers: dict[type, Callable[[Any], str]] = {
         # JSON's strings and lists are TOML's too; booleans are spelt alike.
         str: lambda text: json.dumps(text, ensure_ascii=False),
+        float: repr,  # also inf and nan, which JSON spells in another way
         list: lambda items: "[" + ", ".join(map(_toml, items)) + "]",
         tuple: lambda items: "[" + ", ".join(map(_toml, items)) + "]",
         dict: lambda table: "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in table.items()) + "}",

@@ -163,10 +163,10 @@ def test_a_system_is_embedded_and_scored(run, small_tree, tmp_path):
     )
     with pytest.raises(DcaseAsdError, match="made with other settings"):
         run(*arguments)
-    with pytest.raises(
-        DcaseAsdError, match="--normalize cannot be 'domian'; did you mean 'domain'"
-    ):
-        run("score", folder, "--edition", "dcase2025", "--normalize", "domian")
+    for flag, wrong in (("--normalize", "domian"), ("--domains", "polled")):
+        done = run("score", folder, "--edition", "dcase2025", flag, wrong)
+        assert done.exit_code == 2
+        assert f"'{wrong}' is not one of" in done.stderr
 
 
 def test_a_run_is_gone_on_with_as_its_recipe_says_and_may_change_its_batch_size(

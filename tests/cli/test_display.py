@@ -1,8 +1,10 @@
 import io
 
 import pytest
+from typer.testing import CliRunner
 
 from dcase_asd.cli import display
+from dcase_asd.cli.app import app
 from dcase_asd.cli.display import Display, show_json, show_table
 
 
@@ -108,3 +110,12 @@ def test_notes_go_to_standard_error(capsys):
     Display().note("one clip")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "note: one clip\n")
+
+
+def test_what_one_command_may_say_does_not_bind_the_next(capsys, tmp_path):
+    for flag in ("-q", "--json"):
+        CliRunner().invoke(app, ["labels", "--data", str(tmp_path), flag])
+    display.say("here")
+    show_table(["a"], [[1]])
+    Display().note("there")
+    assert capsys.readouterr() == ("here\na\n1\n", "note: there\n")

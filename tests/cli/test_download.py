@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import pty
 import re
@@ -131,6 +132,21 @@ def test_usage_that_makes_no_sense_ends_with_status_two(dcase_asd, arguments):
     assert dcase_asd("download", *arguments).returncode == 2
 
 
+def test_a_plan_and_its_outcome_are_told_as_json(server, dcase_asd):
+    publish_edition(server)
+    plan = json.loads(dcase_asd(*choose(server), "--dry-run", "--json").stdout)
+    assert len(plan["files"]) == 6
+    assert {each["state"] for each in plan["files"]} == {"absent"}
+    assert plan["needed"] > sum(each["size"] for each in plan["files"]) > 0
+    assert {each["edition"] for each in plan["licences"]} == {"dcase2025"}
+    server.faults[DEV] = [Fault(status=404)]
+    done = dcase_asd(*choose(server), "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["complete"], len(told["problems"])) == (1, 5, 1)
+    assert "1 of 6 archives are missing" in done.stderr
+    assert json.loads(dcase_asd(*choose(server), "--json").stdout)["complete"] == 6
+
+
 def test_a_disk_that_is_too_small_is_refused_after_the_table(server, dcase_asd):
     publish_edition(server)
     record = "/api/records/15097779"
@@ -214,6 +230,15 @@ def test_the_licence_can_be_accepted_beforehand(dcase_asd, evaluator):
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_labels_are_told_as_json_and_the_question_stands_apart(dcase_asd, evaluator):
+    folder = "data/ground_truth/dcase2024"
+    planned = json.loads(dcase_asd(*evaluator, "--dry-run", "--json").stdout)
+    assert [(each["folder"], each["in_place"]) for each in planned] == [(folder, False)]
+    done = dcase_asd(*evaluator, "--json", "-q", answer="y\n")
+    assert "Do you accept these licences?" in done.stderr
+    assert [each["in_place"] for each in json.loads(done.stdout)] == [True]
+
+
 def test_a_dry_run_of_labels_asks_nothing(dcase_asd, evaluator, tmp_path):
     done = dcase_asd(*evaluator, "--dry-run")
     assert done.returncode == 0
@@ -257,12 +282,18 @@ def test_weights_are_fetched_and_their_path_printed(server, dcase_asd, tmp_path)
         "[dcase_asd.backbones]\nloud = dcase_asd_loud:Loud\n"
     )
     server.serve("/loud.pt", b"weights")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "DCASE_ASD_CACHE": str(tmp_path / "c")}
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths, "DCASE_ASD_CACHE": str(tmp_path / "c")}
     listed = dcase_asd("weights", env=environment).stdout.splitlines()
     assert any(line.split()[:3] == ["loud", "loud_base", "no"] for line in listed)
+    rows = json.loads(dcase_asd("weights", "--json", env=environment).stdout)
+    (loud,) = [row for row in rows if row["plugin"] == "loud"]
+    assert (loud["checkpoint"], loud["here"], loud["licence"]) == ("loud_base", False, "MIT")
     done = dcase_asd("weights", "loud", "--mirror", server.url, env=environment)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).read_bytes() == b"weights"
+    again = dcase_asd("weights", "loud", "--json", env=environment)
+    assert json.loads(again.stdout) == {"plugin": "loud", "path": done.stdout.strip()}
 
 
 # The display.

@@ -58,6 +58,18 @@ def test_a_dash_prints_json_alone_and_the_same_bytes_each_time(dcase_asd, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "arguments", [(SCORES, "--json"), ("--json", SCORES), (SCORES, "--json", "--edition", "2022")]
+)
+def test_json_without_a_file_prints(dcase_asd, tmp_path, arguments):
+    options = ("--ground-truth", str(GOLDEN), "--resamples", "0", "--machine", "fan")
+    edition = () if "--edition" in arguments else ("--edition", "2022")
+    done = dcase_asd("evaluate", *options, *edition, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)["machines"]) == ["fan"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_wrong_input_ends_in_one_line_and_status_1(dcase_asd):
     done = dcase_asd("evaluate", SCORES, "--edition", "dcase2022")
     assert (done.returncode, done.stdout) == (1, "")

@@ -48,6 +48,9 @@ WAYS = [
     ("--systems", "runs/b", "--systems", "runs/a", "--systems", "runs/c"),
     ("--systems=runs/b", "runs/a", "--systems", "runs/c/"),
     ("--systems", "runs/b,", "runs/a,runs/c"),
+    ("runs/b", "runs/a", "runs/c/"),
+    ("runs/b,runs/a", "runs/c"),
+    ("runs/b", "--systems", "runs/a", "runs/c"),
 ]
 
 

@@ -23,7 +23,7 @@ def test_a_mistake_is_one_line_on_standard_error_and_status_1(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["prepare"], ["prepaer"], ["score", "run"], ["prepare", "--dta", "x"]]
+    "arguments", [["embed"], ["prepaer"], ["score", "run"], ["prepare", "--dta", "x"]]
 )
 def test_wrong_usage_is_status_2(arguments):
     done = run(*arguments)

@@ -97,7 +97,7 @@ def test_there_are_proposals_of_most_commands():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["embed", "--run", "runs/x", "--edition", "2025"], "Missing option '--data'"),
+        (["embed", "--run", "runs/x", "--data", "data"], "Missing option '--edition'"),
         (["score", "--edition", "2025"], "Missing argument 'run'"),
         (["score", "runs/x", "--editon", "2025"], "No such option"),
     ],

@@ -55,6 +55,12 @@ def test_submit_shows_what_it_wrote(entry, tmp_path):
     assert shown["files"][0]["machine"] == "3DPrinter"
 
 
+def test_packages_go_to_submissions_dist(entry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("submit", entry.run, "--edition", "dcase2024", "--label", LABEL).exit_code == 0
+    assert (tmp_path / "submissions/dist/Lastname_INST_task2.zip").is_file()
+
+
 def test_submit_without_decisions_shows_dashes(make_entry, tmp_path):
     entry = make_entry("dcase2020")
     arguments = ("--edition", "dcase2020", "--label", LABEL, "--out", tmp_path / "dist")

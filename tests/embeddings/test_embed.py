@@ -245,10 +245,10 @@ def test_the_batch_size_of_a_run_may_change_at_any_time(data, tmp_path, write_cl
         assert one.provenance == other.provenance
 
 
-@pytest.mark.parametrize("values", [{"channel": -1}, {"batch_size": 0}])
-def test_numbers_that_cannot_be_are_refused(values):
-    with pytest.raises(ValueError, match="channel must be at least 0, batch_size at least 1"):
-        Embedding("spectral", **values)
+@pytest.mark.parametrize(("name", "value", "least"), [("channel", -1, 0), ("batch_size", 0, 1)])
+def test_numbers_that_cannot_be_are_refused(name, value, least):
+    with pytest.raises(ValueError, match=f"^{name} must be at least {least}, not {value}$"):
+        Embedding("spectral", **{name: value})
 
 
 def test_a_run_folder_is_never_mixed(data, tmp_path):

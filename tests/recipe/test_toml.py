@@ -4,7 +4,15 @@ from typing import Any, Literal
 import pytest
 
 from dcase_asd.errors import RecipeError
-from dcase_asd.recipe.toml import read_recipe, recipe_from, recipe_text
+from dcase_asd.recipe.toml import (
+    changed,
+    lay_over,
+    read_assignments,
+    read_content,
+    read_recipe,
+    recipe_from,
+    recipe_text,
+)
 
 
 @dataclass(frozen=True)
@@ -112,3 +120,53 @@ def test_wrong_types_and_broken_files_are_told(tmp_path, text, message):
 def test_a_missing_recipe_is_named(tmp_path):
     with pytest.raises(RecipeError, match=r"gone\.toml: no such recipe file"):
         read_recipe(tmp_path / "gone.toml", Outer)
+
+
+def test_assignments_are_what_a_file_of_them_would_hold(tmp_path):
+    lines = ["train.steps=120", "embed.beats.options.random_weights = 0", "train.margin=0.3",
+             'train.freeze=["a.*"]', "score.normalize=density", "rate = inf"]  # fmt: skip
+    values = read_assignments(lines)
+    path = write(
+        tmp_path,
+        "rate = inf\n[train]\nsteps = 120\nmargin = 0.3\nfreeze = ['a.*']\n"
+        "[embed.beats.options]\nrandom_weights = 0\n[score]\nnormalize = 'density'\n",
+    )
+    assert values == read_content(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("x=1", 1), ("x=1.5", 1.5), ("x=true", True), ("x=[1, 2]", [1, 2]), ("x='2'", "2"),
+        ("x=plain text", "plain text"), ("x=", ""), ("x=a=b", "a=b"), ("x=True", "True"),
+        ("x=\u00fc \U0001f600", "\u00fc \U0001f600"),
+    ],
+)  # fmt: skip
+def test_a_value_is_toml_or_text_as_it_stands(text, value):
+    assert read_assignments([text]) == {"x": value}
+
+
+@pytest.mark.parametrize("text", ["x", "=1", "a b=1", "", "a..b=1"])
+def test_what_is_no_assignment_is_told(text):
+    with pytest.raises(RecipeError, match="is not of the form name=value"):
+        read_assignments([text])
+
+
+def test_changes_are_laid_over_table_by_table():
+    content = {"a": 1, "t": {"x": 1, "y": {"z": 1}}}
+    lay_over(content, {"b": 2, "t": {"x": 3, "y": {"w": 2}}})
+    assert content == {"a": 1, "b": 2, "t": {"x": 3, "y": {"z": 1, "w": 2}}}
+
+
+def test_a_changed_recipe_is_checked_as_a_whole():
+    recipe = Outer("x", options={"a": 1}, inner=Inner(2))
+    changes = {"rate": 2, "options": {"b": 3}, "inner": {"mode": "exact"}}
+    expected = Outer("x", 2.0, options={"a": 1, "b": 3}, inner=Inner(2, "exact"))
+    assert changed(recipe, changes, "here") == expected
+    with pytest.raises(RecipeError, match=r"^here: inner: count must be at least 1$"):
+        changed(recipe, {"inner": {"count": 0}}, "here")
+
+
+def test_numbers_that_are_not_finite_are_written_as_toml_spells_them(tmp_path):
+    recipe = Outer("x", float("inf"), options={"least": float("-inf")})
+    assert read_recipe(write(tmp_path, recipe_text(recipe)), Outer) == recipe
