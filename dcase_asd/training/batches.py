@@ -7,6 +7,7 @@ processes share them out, with the same batches as one undisturbed process.
 from __future__ import annotations
 
 import ctypes
+import errno
 import re
 import shutil
 import signal
@@ -37,6 +38,8 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - no file of ours is put there
 MEGABYTE = 1e6
 LOST_WORKER = re.compile(r"(DataLoader worker|Too many open files)[^.\n]*")
 """What torch says of worker processes that ended or cannot hand on what they read."""
+NO_WORKER = {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOENT}
+"""What Linux says, of no file, where a process cannot be started or is not there to talk to."""
 END_WITH_PARENT = 1
 """Linux' PR_SET_PDEATHSIG."""
 
@@ -250,13 +253,16 @@ def names_lost_workers(workers: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError, EOFError) as error:
-        if isinstance(error, RuntimeError):
-            lost = LOST_WORKER.match(str(error))
-            reason = lost[0] if lost else ""
-        else:  # without a file it is one of starting processes or of talking to them
-            named = getattr(error, "filename", None) is not None
-            reason = "" if named else f"a worker process: {getattr(error, 'strerror', 'it ended')}"
-        if not reason:
+        lost = LOST_WORKER.match(str(error)) if isinstance(error, RuntimeError) else None
+        if lost:
+            reason = lost[0]
+        elif isinstance(error, (ConnectionError, EOFError)) or (
+            isinstance(error, OSError) and error.errno in NO_WORKER and error.filename is None
+        ):
+            reason = f"a worker process: {getattr(error, 'strerror', None) or 'it ended'}"
+        else:
+            raise
+        if not workers:
             raise
         raise _too_little_memory(reason, workers) from error
 

@@ -65,6 +65,7 @@ def test_a_worker_that_cannot_be_started_is_told(data, tmp_path, make_system, mo
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
          "a worker process: Connection reset by peer: "),
         (EOFError(), "a worker process: it ended: "),
+        (ConnectionResetError(), "a worker process: it ended: "),
         (RuntimeError("Too many open files. Communication with the workers is"),
          "Too many open files: "),
     ],
@@ -74,9 +75,17 @@ def test_workers_that_do_not_answer_are_told(error, reason):
         raise error
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shapes"), FileNotFoundError(2, "no", "x.wav")])
-def test_other_errors_stay_what_they_are(error):
-    with pytest.raises(type(error)) as raised, names_lost_workers(1):
+@pytest.mark.parametrize(
+    ("error", "workers"),
+    [
+        (RuntimeError("shapes"), 1),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x.wav"), 1),
+        (OSError(errno.ENOSPC, "No space left on device"), 1),  # of an open file: no name
+        (EOFError(), 0),
+    ],
+)
+def test_other_errors_stay_what_they_are(error, workers):
+    with pytest.raises(type(error)) as raised, names_lost_workers(workers):
         raise error
     assert raised.value is error
 
