@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedWriter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,7 @@ def only_writer(folder: str | Path) -> Iterator[None]:
             raise ArtifactError(f"{folder}: {what}") from error
         raise ArtifactError(cannot_write(folder, error)) from error
     with lock:
+        _HELD.add(lock)
         if not os.environ.get(NO_LOCKS):
             _lock(folder, lock.fileno())
         try:
@@ -144,9 +146,23 @@ def only_writer(folder: str | Path) -> Iterator[None]:
                     left_over.unlink()
             yield
         finally:
-            # Closing is not enough while a forked worker holds the same open file.
-            with suppress(OSError):
+            _HELD.discard(lock)
+            with suppress(OSError, ValueError):  # closed in a forked process
                 fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+_HELD: set[BufferedWriter] = set()
+"""Locks that this process holds."""
+
+
+def _leave_locks() -> None:
+    # A forked worker that outlives a killed process would else keep its lock for it.
+    for lock in _HELD:
+        lock.close()
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_leave_locks)
 
 
 def _lock(folder: Path, descriptor: int) -> None:
@@ -166,7 +182,7 @@ def _lock(folder: Path, descriptor: int) -> None:
         ) from error
 
 
-def cannot_write(path: Path, error: OSError) -> str:
+def cannot_write(path: str | Path, error: OSError) -> str:
     """What is said of a file or folder that cannot be written."""
     reason = error.strerror or str(error)
     way_out = "make room" if error.errno in _FULL_DISK else "mend that"

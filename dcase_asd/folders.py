@@ -154,9 +154,9 @@ def edition_folders(data: str | Path) -> list[str]:
     return found
 
 
-def subfolders(path: Path) -> list[str]:
+def subfolders(path: str | Path) -> list[str]:
     """Names of the folders in a folder, sorted, without litter; none where it is none."""
-    if not path.is_dir():
+    if not Path(path).is_dir():
         return []
     with os.scandir(path) as entries:
         return sorted(

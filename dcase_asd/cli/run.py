@@ -82,9 +82,7 @@ def run(
     ] = False,
     tflops: Annotated[
         float | None,
-        typer.Option(
-            "--tflops", hidden=True, help="Was an assumed speed; --dry-run tells measured ones."
-        ),
+        typer.Option("--tflops", help="Is not needed any more: --dry-run tells measured speeds."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only prepare, and check that nothing is missing.")

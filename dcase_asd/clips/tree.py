@@ -17,9 +17,9 @@ SUPPLEMENTAL = "supplemental"
 """Folder of 2025's noise-only and clean clips."""
 
 
-def holds_clips(folder: Path) -> bool:
+def holds_clips(folder: str | Path) -> bool:
     """Whether a split folder is there with at least one recording."""
-    if not folder.is_dir():
+    if not Path(folder).is_dir():
         return False
     with os.scandir(folder) as entries:
         return any(

@@ -68,7 +68,7 @@ def label_by_names(
 
 
 def label_by_truth(
-    scores: pd.DataFrame, truth: pd.DataFrame, source: str | Path, ground_truth: Path
+    scores: pd.DataFrame, truth: pd.DataFrame, source: str | Path, ground_truth: str | Path
 ) -> tuple[pd.DataFrame, list[str]]:
     """The clips of the machines and sections that a ground truth covers, with its labels.
 

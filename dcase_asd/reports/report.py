@@ -235,7 +235,7 @@ def render_page(values: Mapping[str, Any]) -> str:
     return environment.from_string(template).render(**values, css=css)
 
 
-def write_report_folder(folder: Path, files: Mapping[str, bytes]) -> bool:
+def write_report_folder(folder: str | Path, files: Mapping[str, bytes]) -> bool:
     """Write the files of a report, and remove the pictures of an earlier one that it has not.
 
     The marker is written before the files, so that a process that is killed between them leaves
@@ -252,6 +252,7 @@ def write_report_folder(folder: Path, files: Mapping[str, bytes]) -> bool:
         ArtifactError: A file that no report made is in the way; or the folder cannot be written,
             or another process is writing it.
     """
+    folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ArtifactError(f"{folder}: is a file; give another folder with --out")
     with only_writer(folder):

@@ -56,7 +56,7 @@ class Stand:
     embedded: float
 
 
-def stand_of(run: Path, system: System | FusedSystem, editions: Sequence[str]) -> Stand:
+def stand_of(run: str | Path, system: System | FusedSystem, editions: Sequence[str]) -> Stand:
     """How far a system is on some editions."""
     scored = all(scores_path(run, edition).with_suffix(".json").is_file() for edition in editions)
     scores = DONE if scored and editions else TO_DO
@@ -77,7 +77,7 @@ def stand_of(run: Path, system: System | FusedSystem, editions: Sequence[str]) -
     return Stand(training, embeddings, scores, trained, present / planned if planned else 0.0)
 
 
-def _machines(run: Path, editions: Sequence[str]) -> tuple[int, int]:
+def _machines(run: str | Path, editions: Sequence[str]) -> tuple[int, int]:
     """Machines that are embedded, and that should be, over all checkpoints and editions."""
     try:
         folders = embedding_folders(run)
@@ -290,8 +290,9 @@ def _planned(
     )
 
 
-def measured_speed(runs: Path, name: str, system: System) -> float | None:
+def measured_speed(runs: str | Path, name: str, system: System) -> float | None:
     """Clips a second of a system's own training, else of one that computes the same; or None."""
+    runs = Path(runs)
     others = sorted(path.parent.name for path in runs.glob("*/train.jsonl"))
     for run in dict.fromkeys([name, *others]):
         if run != name and not _computes_as(runs / run, system):

@@ -64,7 +64,7 @@ def read_provenance(run: str | Path, edition: str) -> dict[str, Any]:
     return provenance
 
 
-def read_caveats(run: Path, edition: str) -> list[str]:
+def read_caveats(run: str | Path, edition: str) -> list[str]:
     """What must be said wherever a run's scores are evaluated or submitted, in sentences."""
     provenance = read_json(scores_path(run, edition).with_suffix(".json"))
     return list((provenance or {}).get("caveats", ()))

@@ -121,7 +121,10 @@ def test_a_full_standard_error_stops_no_work(data, unbuffered):
         done = run("prepare", "--data", data, stderr=full, unbuffered=unbuffered)
         assert (done.returncode, b"2 clips" in done.stdout) == (0, True)
         wrong = run("prepare", "--data", data / "no", stderr=full, unbuffered=unbuffered)
-        assert (wrong.returncode, run("prepare", stderr=full).returncode) == (1, 2)
+        assert (wrong.returncode, run("prepare", "--no-such-flag", stderr=full).returncode) == (
+            1,
+            2,
+        )
 
 
 @pytest.mark.parametrize("closed", [[1], [0, 1, 2]])

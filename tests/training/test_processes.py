@@ -142,7 +142,7 @@ def test_another_process_that_ended_is_told(error):
 
 def documented():
     """The lines of the README and of `finetune --help` that start several processes."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8") + (cli.training.finetune.__doc__ or "")
+    text = (ROOT / "README.md").read_text(encoding="utf-8") + (cli.finetune.finetune.__doc__ or "")
     return [
         each.split() for each in re.findall(r"`((?:torchrun|accelerate) [^`]*) finetune …`", text)
     ]
