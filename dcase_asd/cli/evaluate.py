@@ -102,10 +102,11 @@ def show_report(report: EvaluationReport) -> None:
 
     intervals = report.intervals
     columns = columns_of(report.target, intervals)
+    means = "" if report.official else "; means are arithmetic, where a year's are hmean"
     show_table(
         columns,
         [cells_of(row, intervals) for row in table_rows(report.evaluation, intervals)],
-        title=f"{report.edition}, percent; labels from {report.labels}",
+        title=f"{report.edition}, percent; labels from {report.labels}{means}",
         numbers=columns[2:],
     )
     say(report.summary())
