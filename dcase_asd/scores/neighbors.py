@@ -1,8 +1,10 @@
-"""Cosine distances to the nearest reference clips, in blocks of bounded memory."""
+"""Distances to the nearest reference clips, in blocks of bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,3 +140,67 @@ def _smallest_columns(smallest: Array, distances: Array, count: int) -> Array:
         together.partition(count - 1, axis=1)
         best = np.sort(together[:, :count], axis=1)
     return best
+
+
+Metric = Literal["cosine", "euclidean"]
+"""``cosine`` is 1 - cos, in [0, 2]; ``euclidean`` is of embeddings as they are."""
+
+BLOCK = 1 << 21
+"""Distances computed at once by `distance_blocks`: 16 MiB."""
+COPY = 1e-14
+"""Squared Euclidean distances below this share of the squared lengths are rounding: copies."""
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """The nearest other clips of each clip of a bank, nearest first; of equal ones the first.
+
+    Attributes:
+        distances: (n, k).
+        indices: Which clips these are, (n, k).
+    """
+
+    distances: Array
+    indices: NDArray[np.intp]
+
+
+def distance_blocks(
+    queries: NDArray[np.floating], bank: NDArray[np.floating], metric: Metric = "cosine"
+) -> Iterator[tuple[slice, Array]]:
+    """Distances of all queries (q, d) to all of a bank (n, d), some queries at a time.
+
+    Yields:
+        Which queries, and their distances (rows, n); about `BLOCK` numbers each time.
+    """
+    middle = 0.0 if metric == "cosine" else np.mean(bank, axis=0, dtype=np.float64)
+    # Centered by the bank's mean, so that small distances are not differences of large numbers.
+    prepared = unit_vectors(bank) if metric == "cosine" else bank - middle
+    lengths = np.einsum("nd,nd->n", prepared, prepared)
+    rows = max(1, BLOCK // max(1, len(bank)))
+    for first in range(0, len(queries), rows):
+        chosen = slice(first, min(first + rows, len(queries)))
+        if metric == "cosine":
+            yield chosen, _cosine_distances(unit_vectors(queries[chosen]), prepared)
+            continue
+        block = queries[chosen] - middle
+        sums = np.einsum("nd,nd->n", block, block)[:, None] + lengths
+        squares = sums - 2 * (block @ prepared.T)
+        squares[squares < COPY * sums] = 0.0
+        yield chosen, np.sqrt(squares)
+
+
+def find_neighborhood(
+    bank: NDArray[np.floating], count: int, metric: Metric = "cosine"
+) -> Neighborhood:
+    """The `count` nearest others of each clip of a bank, 1 <= count <= n - 1."""
+    distances = np.empty((len(bank), count))
+    indices = np.empty((len(bank), count), dtype=np.intp)
+    for rows, block in distance_blocks(bank, bank, metric):
+        block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = np.inf
+        # Candidates in the order of their index, so that a stable sort keeps the first of equals.
+        near = np.sort(np.argpartition(block, count - 1, axis=1)[:, :count], axis=1)
+        values = np.take_along_axis(block, near, axis=1)
+        order = np.argsort(values, axis=1, kind="stable")
+        distances[rows] = np.take_along_axis(values, order, axis=1)
+        indices[rows] = np.take_along_axis(near, order, axis=1)
+    return Neighborhood(distances, indices)
