@@ -37,7 +37,7 @@ def cancel_far(
     *,
     average: bool = False,
 ) -> Any:
-    """Subtract what a linear filter makes of the far channel: complex least squares, each frequency.
+    """Subtract what a linear filter makes of the far channel, by least squares.
 
     H(f) = sum_t N(f, t) conj(F(f, t)) / (sum_t |F(f, t)|^2 + 1e-12), and the residual N - H F goes
     back to a waveform: the Wiener residual of the best systems of DCASE 2026 Task 2. WRAM's

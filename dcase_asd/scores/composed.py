@@ -1,4 +1,4 @@
-"""Detectors around others: by domain, by band, standardized, with fewer references, several at once.
+"""Detectors around others: by domain, by band, standardized, with fewer references, several.
 
 Each takes a function that makes the detector inside, and is a detector itself.
 """

@@ -29,7 +29,7 @@ LEFT_OUT_TIMES = 64
 """Most times that a model without a closed form is fitted anew for leave-one-out scores: up to so
 many clips one by one, of more a group at a time."""
 SMALLEST_VARIANCE = 1e-12
-"""Below this variance of the scales they explain nothing (Matsumoto et al., DCASE Workshop 2025)."""
+"""Variance of the scales at which they explain nothing (Matsumoto et al., DCASE Workshop 2025)."""
 FLOOR = 1e-12
 """Smallest distance and smallest scale, relative to the median: exact copies have none."""
 
