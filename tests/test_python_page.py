@@ -21,11 +21,14 @@ def test_the_page_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("dcase_asd.runs.demo.make_demo_data", lambda folder: folder)
     space = {"__name__": "page"}
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for source in blocks:
         exec(source, space)  # noqa: S102 - the page's own text
     assert "official score" in capsys.readouterr().out
     assert space["vectors"].shape == (2, 128)
+    assert space["bands"].shape == (30, 8, 16)
+    assert space["anomaly_scores"].shape == (5,)
+    assert space["cleaned"].shape == (16000,)
     assert len(space["first"].vectors) == len(space["first"].clips)
     assert set(space["sections"]["machine"]) == set(space["scores"]["machine"]) - {
         each.machine for each in space["machines"] if each.stage == "eval"

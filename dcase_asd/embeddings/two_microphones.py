@@ -113,7 +113,8 @@ def _prepare(near: Any, far: Any) -> tuple[Tensor, Tensor, Any]:
         result = result[0] if alone else result
         return result if is_tensor else result.numpy()
 
-    return torch.atleast_2d(first), torch.atleast_2d(second), back
+    shape = (-1, first.shape[-1])
+    return first.reshape(shape), second.reshape(shape), back
 
 
 class _Spectra:
@@ -127,7 +128,7 @@ class _Spectra:
                 "leave such clips out, or set far to none"
             )
         self.samples = samples
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "n_fft": width,
             "hop_length": round(hop * rate / REFERENCE_RATE),
             "window": torch.hann_window(width, dtype=like.dtype, device=like.device),

@@ -6,12 +6,20 @@ Each takes a function that makes the detector inside, and is a detector itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.scores.detectors import AnomalyDetector, Vectors
+from dcase_asd.errors import ScoresError, nearest_name
+from dcase_asd.scores.detectors import (
+    AnomalyDetector,
+    ClusterMeans,
+    Mahalanobis,
+    NearestClips,
+    Subspace,
+    Vectors,
+)
 from dcase_asd.scores.neighbors import Array, unit_vectors
 
 Make = Callable[[], AnomalyDetector]
@@ -76,8 +84,9 @@ class ByDomain(AnomalyDetector):
 
     def score(self, test: Vectors) -> Array:
         """Score clips, (q, d) -> (q,)."""
-        return np.min([self._scaled(each.score(test), number)
-                       for number, each in enumerate(self.inner)], axis=0)  # fmt: skip
+        scaled = [self._scaled(each.score(test), number) for number, each in enumerate(self.inner)]
+        scores: Array = np.min(scaled, axis=0)
+        return scores
 
     def leave_one_out(self) -> Array:
         """Score each train clip by the others of its domain, and by all of the other domains."""
@@ -203,7 +212,8 @@ def farthest_points(embeddings: Vectors, count: int) -> NDArray[np.intp]:
     points = unit.reshape(len(unit), -1)
 
     def squares(point: Array) -> Array:
-        return ((points - point) ** 2).sum(axis=1)
+        found: Array = ((points - point) ** 2).sum(axis=1)
+        return found
 
     chosen = [int(squares(points.mean(axis=0)).argmin())]
     nearest = squares(points[chosen[0]])
@@ -213,7 +223,7 @@ def farthest_points(embeddings: Vectors, count: int) -> NDArray[np.intp]:
         chosen.append(farthest)
         nearest = np.where(nearest < 0, -1.0, np.minimum(nearest, squares(points[farthest])))
         nearest[farthest] = -1.0
-    return np.array(chosen)
+    return np.array(chosen, dtype=np.intp)
 
 
 class CalibratedMinimum(AnomalyDetector):
@@ -246,3 +256,72 @@ class CalibratedMinimum(AnomalyDetector):
         found: Array = np.min([(each - mean) / deviation for each, (mean, deviation)
                                in zip(scores, self.scales, strict=True)], axis=0)  # fmt: skip
         return found
+
+
+DETECTORS: dict[str, Callable[..., AnomalyDetector]] = {
+    "nearest": NearestClips,
+    "density": lambda around=1, **options: NearestClips(form="ratio", around=around, **options),
+    "difference": lambda around=1, **options: NearestClips(
+        form="difference", around=around, **options
+    ),
+    "varmin": lambda around=4, **options: NearestClips(form="variance", around=around, **options),
+    "log-density": lambda around=1, **options: NearestClips(
+        form="log", around=around, **{"metric": "euclidean", **options}
+    ),
+    "mahalanobis": Mahalanobis,
+    "subspace": Subspace,
+    "clusters": ClusterMeans,
+}
+"""Name -> detector of embeddings (n, d), with the published parameters by default."""
+
+
+def score_embeddings(
+    train: Vectors,
+    test: Vectors,
+    detector: str = "nearest",
+    *,
+    standardize: bool = False,
+    references: int = 0,
+    **options: Any,
+) -> Array:
+    """Score clips by the embeddings of normal ones.
+
+    Args:
+        train: Embeddings of normal clips of one machine, (n, d), or (n, f, d) of f frequency bands,
+            each of which is scored by itself before the mean is taken (`PerBand`).
+        test: Embeddings to score, (m, d) or (m, f, d).
+        detector: One of `DETECTORS`.
+        standardize: Standardize each value by the train clips first (`Standardized`).
+        references: Keep as many train clips, those farthest from each other; 0 keeps all.
+        options: Of the detector.
+
+    Returns:
+        Anomaly scores, (m,); larger is more anomalous. Cosine distances are 1 - cos.
+
+    Raises:
+        ScoresError: No detector has this name, or it has no such option, or shapes do not fit.
+        TooFewClipsError: There are too few train clips for it.
+    """
+    if detector not in DETECTORS:
+        hint = nearest_name(detector, DETECTORS)
+        raise ScoresError(f"no detector is called {detector!r}; {hint}")
+    train, test = np.asarray(train), np.asarray(test)
+    if train.ndim not in (VECTORS, BANDS) or train.shape[1:] != test.shape[1:]:
+        raise ScoresError(
+            f"train {train.shape} and test {test.shape} must both be (n, d), or both (n, f, d)"
+        )
+
+    def make() -> AnomalyDetector:
+        inner: Make = lambda: DETECTORS[detector](**options)  # noqa: E731 - wrapped twice below
+        one = (lambda: Standardized(inner)) if standardize else inner
+        return PerBand(one) if train.ndim == BANDS else one()
+
+    try:
+        whole = FewerReferences(make, references) if references else make()
+        return whole.fit(train).score(test)
+    except TypeError as error:
+        raise ScoresError(f"the detector {detector!r} refuses its options: {error}") from error
+
+
+VECTORS, BANDS = 2, 3
+"""Dimensions of embeddings (n, d), and of those of frequency bands (n, f, d)."""

@@ -147,7 +147,8 @@ class NearestClips(AnomalyDetector):
 
     def learn(self, train: Array) -> None:
         """Find the neighbors of the references, their scales and the coefficient a."""
-        self.scales, self.coefficient, self.floor = np.ones(len(train)), 0.0, 0.0
+        self.scales, self.floor = np.ones(len(train)), 0.0
+        self.coefficient: Array | float = 0.0
         if self.form == "none":
             return
         reach = min(self.reach, len(train) - 1)
@@ -352,7 +353,8 @@ class Subspace(AnomalyDetector):
         """Score clips, (q, d) -> (q,)."""
         centered = np.asarray(test, dtype=np.float64) - self.mean
         rest = centered - (centered @ self.axes.T) @ self.axes
-        return np.einsum("qd,qd->q", rest, rest)
+        lengths: Array = np.einsum("qd,qd->q", rest, rest)
+        return lengths
 
 
 class ClusterMeans(AnomalyDetector):

@@ -174,7 +174,8 @@ def distance_blocks(
     """
     middle = 0.0 if metric == "cosine" else np.mean(bank, axis=0, dtype=np.float64)
     # Centered by the bank's mean, so that small distances are not differences of large numbers.
-    prepared = unit_vectors(bank) if metric == "cosine" else bank - middle
+    own = np.asarray(bank, dtype=np.float64)
+    prepared: Array = unit_vectors(own) if metric == "cosine" else own - middle
     lengths = np.einsum("nd,nd->n", prepared, prepared)
     rows = max(1, BLOCK // max(1, len(bank)))
     for first in range(0, len(queries), rows):

@@ -7,7 +7,7 @@ import pytest
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 
-from dcase_asd.errors import TooFewClipsError
+from dcase_asd.errors import ScoresError, TooFewClipsError
 from dcase_asd.scores.composed import (
     ByDomain,
     CalibratedMinimum,
@@ -15,6 +15,7 @@ from dcase_asd.scores.composed import (
     PerBand,
     Standardized,
     farthest_points,
+    score_embeddings,
 )
 from dcase_asd.scores.detectors import ClusterMeans, Mahalanobis, NearestClips, Subspace
 
@@ -153,3 +154,32 @@ def test_scales_known_from_before_give_the_same_scores():
     again.fit(FLAT_TRAIN)
     assert again.known is first.known
     np.testing.assert_array_equal(again.score(FLAT_TEST), first.score(FLAT_TEST))
+
+
+NAMED = {
+    "nearest": (FLAT_TRAIN, FLAT_TEST, "nearest", {}),
+    "varmin_4": (FLAT_TRAIN, FLAT_TEST, "varmin", {}),
+    "varmin_1": (FLAT_TRAIN, FLAT_TEST, "varmin", {"around": 1}),
+    "log_density": (FLAT_TRAIN, FLAT_TEST, "log-density", {}),
+    "ldn_ratio_4": (FLAT_TRAIN, FLAT_TEST, "density", {"around": 4}),
+    "mahalanobis": (FLAT_TRAIN, FLAT_TEST, "mahalanobis", {}),
+    "standardized_varmin_4": (FLAT_TRAIN, FLAT_TEST, "varmin", {"standardize": True}),
+    "beam_varmin_4": (TRAIN, TEST, "varmin", {}),
+    "farthest_points_10_beam_ldn_ratio_1": (TRAIN, TEST, "density", {"references": 10}),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_arrays_are_scored_by_the_name_of_a_detector(name):
+    train, test, detector, options = NAMED[name]
+    found = score_embeddings(train, test, detector, **options)
+    np.testing.assert_allclose(found, GOLDEN[name], rtol=1e-9)
+
+
+def test_an_unknown_detector_option_or_shape_is_told():
+    with pytest.raises(ScoresError, match="no detector is called 'varmim'; did you mean 'varmin'"):
+        score_embeddings(FLAT_TRAIN, FLAT_TEST, "varmim")
+    with pytest.raises(ScoresError, match="the detector 'mahalanobis' refuses its options"):
+        score_embeddings(FLAT_TRAIN, FLAT_TEST, "mahalanobis", around=3)
+    with pytest.raises(ScoresError, match="must both be"):
+        score_embeddings(FLAT_TRAIN, TEST)
