@@ -199,11 +199,12 @@ REPLACED_PREFIX = ".replaced-"
 """Start of the name of a folder while another takes its place."""
 
 
-def folder_content(folder: Path) -> dict[str, bytes] | None:
+def folder_content(folder: str | Path) -> dict[str, bytes] | None:
     """Name -> content of what lies directly in a folder, without litter; None without a folder.
 
     A folder within it counts as an entry without content.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         return None
     return {
@@ -211,7 +212,7 @@ def folder_content(folder: Path) -> dict[str, bytes] | None:
     }
 
 
-def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+def replace_folder(folder: str | Path, files: Mapping[str, bytes]) -> None:
     """Write a folder under a temporary name, then put it into the place of `folder`.
 
     A folder cannot be exchanged in one move: a process that is killed between the two moves leaves
@@ -221,6 +222,7 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         ArtifactError: It cannot be written; `folder` is as it was.
     """
+    folder = Path(folder)
     replaced = folder.with_name(REPLACED_PREFIX + folder.name)
     try:
         temporary = folder.with_name(TEMPORARY_PREFIX + folder.name)
@@ -241,8 +243,9 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         raise ArtifactError(cannot_write(folder, error)) from error
 
 
-def mend_folders(parent: Path) -> None:
+def mend_folders(parent: str | Path) -> None:
     """Put right what a killed `replace_folder` left below `parent`."""
+    parent = Path(parent)
     for temporary in sorted(parent.glob(f"{TEMPORARY_PREFIX}*")):
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -333,8 +336,9 @@ def is_litter(path: str) -> bool:
     return any(part[0] == "." or part.lower() in LITTER for part in PurePosixPath(path).parts)
 
 
-def find_below(folder: Path, pattern: str) -> list[Path]:
+def find_below(folder: str | Path, pattern: str) -> list[Path]:
     """The paths below a folder that match a glob pattern, without litter, in sorted order."""
+    folder = Path(folder)
     return sorted(
         path for path in folder.glob(pattern) if not is_litter(path.relative_to(folder).as_posix())
     )

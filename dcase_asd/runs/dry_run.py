@@ -95,8 +95,9 @@ def _machines(run: str | Path, editions: Sequence[str]) -> tuple[int, int]:
     return present, planned
 
 
-def state_of_package(out: Path, label: str, edition: Edition) -> str:
+def state_of_package(out: str | Path, label: str, edition: Edition) -> str:
     """Whether a label's system is in its package."""
+    out = Path(out)
     package = package_name(label, edition)
     there = (out / package / TASK_FOLDER / label).is_dir()
     return DONE if there and (out / f"{package}.zip").is_file() else TO_DO
