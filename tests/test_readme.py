@@ -44,7 +44,7 @@ def test_every_shell_block_runs_in_order(checkout):
         # A new shell for each block: the environment that the second one activates stays active.
         path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
         # `make test` within a test stands for itself: it runs a file of quick tests.
-        environment = os.environ | {"PATH": path, "TESTS": "-q tests/challenge/test_edition.py"}
+        environment = os.environ | {"PATH": path, "TESTS": "-q tests/editions/test_edition.py"}
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block],
             cwd=checkout, env=environment, capture_output=True, text=True, check=False,
