@@ -114,15 +114,16 @@ def run(
     Example: dcase-asd run submissions/submission_1.toml --data data --dry-run
     """
     from dcase_asd.runs.runner import Setup
-    from dcase_asd.runs.side_by_side import Fleet
+    from dcase_asd.runs.side_by_side import Fleet, device_groups
 
     if mini:
         data, runs, out, overlay = _miniature(recipes[0], data, runs, out, overlay)
+        if not dry_run:
+            _generate(data)
         workers, overwrite = 0, True
     setup = Setup(data, runs, device, workers, overlay, prepared, overwrite)
-    # Groups by spaces; a single group with commas is one device each.
-    groups = devices.split() if " " in devices.strip() else devices.split(",")
-    fleet = Fleet(tuple(filter(None, groups)), jobs, launch, tuple(re.findall(r"[^,\s]+", only)))
+    names = tuple(re.findall(r"[^,\s]+", only))
+    fleet = Fleet(device_groups(devices), jobs, launch, names)
     if dry_run:
         if tflops is not None:
             Display().note("--tflops is not needed any more: hours rest on measured clips/s")
@@ -138,9 +139,7 @@ def run(
 def _miniature(
     recipe: Path, data: Path, runs: Path, out: Path, overlay: Path | None
 ) -> tuple[Path, Path, Path, Path]:
-    """Folders and overlay of a miniature, whose recordings are generated where they are not yet."""
-    from dcase_asd.runs.demo import make_demo_data
-
+    """Folders and overlay of a miniature."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks so small are slowest on several
     data = Path("mini/data") if data == Path("data") else data
     runs = Path("mini/runs") if runs == Path("runs") else runs
@@ -151,8 +150,13 @@ def _miniature(
         raise typer.BadParameter(
             f"there is no mini.toml above {recipe}; give one with --overlay", param_hint="--mini"
         )
-    make_demo_data(data, Display())
     return data, runs, out, overlay
+
+
+def _generate(data: Path) -> None:
+    from dcase_asd.runs.demo import make_demo_data
+
+    make_demo_data(data, Display())
 
 
 def _pass_on(line: str) -> None:

@@ -8,14 +8,12 @@ tells how much of the near energy went.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dcase_asd.errors import AudioError
-
-Far = Literal["none", "cancel", "subtract"]
 
 REFERENCE_RATE = 16000
 """Sample rate in Hz of the published windows; at another rate they last as long."""

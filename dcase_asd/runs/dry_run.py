@@ -46,14 +46,12 @@ class Stand:
         embeddings: Likewise, the share of machines.
         scores: ``done`` or ``to do``.
         trained: Share of the training that is done, in [0, 1].
-        embedded: Share of the machines that are embedded, in [0, 1].
     """
 
     training: str
     embeddings: str
     scores: str
     trained: float
-    embedded: float
 
 
 def stand_of(run: str | Path, system: System | FusedSystem, editions: Sequence[str]) -> Stand:
@@ -61,7 +59,7 @@ def stand_of(run: str | Path, system: System | FusedSystem, editions: Sequence[s
     scored = all(scores_path(run, edition).with_suffix(".json").is_file() for edition in editions)
     scores = DONE if scored and editions else TO_DO
     if isinstance(system, FusedSystem):
-        return Stand(NOT_PART, NOT_PART, scores, trained=1.0, embedded=1.0)
+        return Stand(NOT_PART, NOT_PART, scores, trained=1.0)
     training, trained = NOT_PART, 1.0
     if system.train is not None:
         kept = read_kept(run)
@@ -74,7 +72,7 @@ def stand_of(run: str | Path, system: System | FusedSystem, editions: Sequence[s
     embeddings = TO_DO
     if present:
         embeddings = DONE if present == planned else f"{present} of {planned} machines"
-    return Stand(training, embeddings, scores, trained, present / planned if planned else 0.0)
+    return Stand(training, embeddings, scores, trained)
 
 
 def _machines(run: str | Path, editions: Sequence[str]) -> tuple[int, int]:

@@ -52,6 +52,12 @@ class Fleet:
         return [devices[number % len(devices)] for number in range(self.jobs or len(devices))]
 
 
+def device_groups(text: str) -> tuple[str, ...]:
+    """What each system gets: ``0,1`` one GPU each, ``0,1 2,3`` two; a last space, one group."""
+    groups = text.split() if " " in text else text.split(",")
+    return tuple(filter(None, groups))
+
+
 def run_side_by_side(
     recipes: Sequence[str | Path], setup: Setup, fleet: Fleet, say: Callable[[str], None] = print
 ) -> list[str]:

@@ -100,6 +100,13 @@ def test_a_plan_tells_the_hours_that_are_left_at_the_measured_speed(run, tmp_pat
     assert "2.7 hours of training are left on one device" in run(str(recipe), "--dry-run")
 
 
+def test_a_plan_of_the_miniature_generates_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["run", FORM, "--mini", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_systems_run_in_processes_of_their_own(run):
     text = run(SPECTRAL, "--jobs", "2")
     assert "official score" in text

@@ -8,7 +8,12 @@ import pytest
 from dcase_asd.errors import RecipeError, TrainingError
 from dcase_asd.runs import side_by_side
 from dcase_asd.runs.runner import Setup
-from dcase_asd.runs.side_by_side import Fleet, choose_systems, run_side_by_side
+from dcase_asd.runs.side_by_side import (
+    Fleet,
+    choose_systems,
+    device_groups,
+    run_side_by_side,
+)
 
 SUBMISSIONS = Path(__file__).parents[2] / "submissions"
 FORMS = sorted(SUBMISSIONS.glob("submission_*.toml"))
@@ -55,6 +60,13 @@ def test_as_many_run_at_once_as_there_are_devices_and_each_has_one(calls, setup)
     assert Fleet(("0", "1"), jobs=4).places == ["0", "1", "0", "1"]
     assert Fleet(jobs=2).places == ["", ""]
     assert not Fleet()
+
+
+def test_devices_are_single_between_commas_and_groups_between_spaces():
+    assert device_groups("0,1,2") == ("0", "1", "2")
+    assert device_groups("0,1 2,3") == ("0,1", "2,3")
+    assert device_groups("0,1 ") == ("0,1",)  # as make hands one group on
+    assert device_groups("") == ()
 
 
 def test_a_launcher_trains_before_the_rest_is_run(calls, setup):
