@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dcase_asd.backbone import Backbone
+from dcase_asd.backbone.time_pooling import GRID_DIMENSIONS, pool
 
 DEFAULT_RATE = 16000
 """Rate in Hz to test backbones at that take every rate."""
@@ -66,6 +67,7 @@ def check_backbone(
             tolerance,
             "padding changes an embedding",
         )
+        _check_grid(backbone, clips, padded, lengths, rate, tolerance)
         _check_round_trip(backbone, clips[0], singles[0], rate, Path(folder))
 
 
@@ -90,6 +92,33 @@ def _check_shapes(backbone: Backbone, clip: Tensor, singles: Tensor, rate: int) 
     silence = backbone.embed(torch.zeros_like(clip)[None], sample_rate=rate)
     assert bool(torch.isfinite(silence).all()), (
         "digital silence gives an embedding that is not finite"
+    )
+
+
+def _check_grid(
+    backbone: Backbone,
+    clips: list[Tensor],
+    padded: Tensor,
+    lengths: Tensor,
+    rate: int,
+    tolerance: float,
+) -> None:
+    if backbone.lacks(["tokens"]) and backbone.lacks(["token_grid"]):
+        return
+    alone = []
+    for clip in clips:
+        tokens, mask = backbone.token_grid(clip[None], sample_rate=rate)
+        shape = tuple(tokens.shape)
+        assert len(shape) == GRID_DIMENSIONS, f"token_grid must be (b, t, f, d), not {shape}"
+        right = mask.dtype == torch.bool and mask.shape == tokens.shape[:2] and bool(mask.any())
+        assert right, "the mask of token_grid must be (b, t), of truth values, some of them true"
+        alone.append(pool(tokens.float(), "rdp", mask=mask))
+    tokens, mask = backbone.token_grid(padded, lengths, rate)
+    _check_equal(
+        pool(tokens.float(), "rdp", mask=mask),
+        torch.cat(alone),
+        tolerance,
+        "padding changes a pooled token_grid",
     )
 
 

@@ -100,3 +100,33 @@ def test_a_backbone_that_keeps_the_contract_passes(tmp_path):
 def test_each_breach_is_found(tmp_path, kind, message):
     with pytest.raises(AssertionError, match=message):
         check_backbone(kind.from_checkpoint(), tmp_path)
+
+
+class FlatGrid(Sound):
+    def token_grid(self, waveforms, lengths=None, sample_rate=None):
+        tokens, mask = super().token_grid(waveforms, lengths, sample_rate)
+        return tokens[:, :, 0], mask
+
+
+class Unmasked(Sound):
+    def token_grid(self, waveforms, lengths=None, sample_rate=None):
+        tokens, mask = super().token_grid(waveforms, lengths, sample_rate)
+        return tokens, mask.float()
+
+
+class PaddedGrid(Sound):
+    def token_grid(self, waveforms, lengths=None, sample_rate=None):
+        return super().token_grid(waveforms)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (FlatGrid, r"token_grid must be \(b, t, f, d\)"),
+        (Unmasked, r"the mask of token_grid must be \(b, t\), of truth values"),
+        (PaddedGrid, "padding changes a pooled token_grid"),
+    ],
+)
+def test_each_breach_of_the_grid_is_found(tmp_path, kind, message):
+    with pytest.raises(AssertionError, match=message):
+        check_backbone(kind.from_checkpoint(), tmp_path)

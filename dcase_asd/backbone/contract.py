@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dcase_asd.backbone.pooling import masked_mean
+from dcase_asd.backbone.pooling import joined_grids, masked_mean
 from dcase_asd.errors import AudioError, BackboneError, nearest_name
 
 TO_EMBED = ("embed",)
@@ -60,6 +60,8 @@ class Backbone(nn.Module):
             statistics of all tokens) or ``cls`` (what `cls_from_spectrogram` gives).
         token_dimension: Length of a token of `tokens_from_spectrogram`; None where it is
             `dimension`.
+        token_bands: Frequency bands of a moment that follow each other in the tokens, for
+            `token_grid`.
         passes_options: Whether the class takes the ``**options`` of its `from_checkpoint`, which
             are then checked by name; others may take any.
     """
@@ -70,6 +72,7 @@ class Backbone(nn.Module):
     options: dict[str, Any]
     pooling: ClassVar[Literal["attention", "cls"]] = "attention"
     token_dimension: int | None = None
+    token_bands: int = 1
     passes_options: ClassVar[bool] = False
 
     @classmethod
@@ -174,6 +177,37 @@ class Backbone(nn.Module):
         tokens = self.tokens(waveforms, lengths, sample_rate).float()
         mask = None if lengths is None else self.token_mask(lengths, waveforms.shape[1])
         return masked_mean(tokens, mask)
+
+    def token_grid(
+        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The tokens by time and frequency, to be pooled over time (see `time_pooling`).
+
+        By default `tokens`, each moment's `token_bands` after one another. Arguments and errors are
+        those of `tokens`.
+
+        Returns:
+            Tokens, (b, t, f, d), without class tokens; and which times are of a clip and not of
+            padding, (b, t), at least one of each clip.
+
+        Raises:
+            BackboneError: There are no tokens.
+        """
+        if self.lacks(["tokens"]):
+            raise BackboneError(
+                f"the backbone {self.name!r} has no tokens to pool; leave --pooling out"
+            )
+        if lengths is not None and self.lacks(["token_mask"]):
+            clips = zip(waveforms, lengths.tolist(), strict=True)
+            return joined_grids(
+                [self.token_grid(clip[None, :n], None, sample_rate) for clip, n in clips]
+            )
+        tokens = self.tokens(waveforms, lengths, sample_rate)
+        grid = tokens.reshape(len(tokens), -1, self.token_bands, tokens.shape[2])
+        if lengths is None:
+            return grid, torch.ones(grid.shape[:2], dtype=torch.bool, device=grid.device)
+        mask = self.token_mask(lengths, waveforms.shape[1])
+        return grid, mask[:, :: self.token_bands].to(grid.device)
 
     def spectrogram(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None

@@ -20,7 +20,12 @@ from dcase_asd.backbone.contract import (
     read_tensors,
     write_tensors,
 )
-from dcase_asd.backbone.pooling import AttentiveStatistics, MeanPooling, windows
+from dcase_asd.backbone.pooling import (
+    AttentiveStatistics,
+    MeanPooling,
+    grid_in_windows,
+    windows,
+)
 from dcase_asd.errors import BackboneError
 
 HEAD_PREFIX = "head."
@@ -140,6 +145,29 @@ class Finetuned(Backbone):
         """The backbone's tokens."""
         return self.backbone.tokens(waveforms, lengths, sample_rate)
 
+    def token_grid(
+        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The backbone's tokens before the head; of a longer clip those of the windows of `embed`.
+
+        As the best published systems of 2026 pool them.
+        """
+        lengths, window = self._window(waveforms, lengths, sample_rate)
+        return grid_in_windows(
+            lambda cut, sizes: self.backbone.token_grid(cut, sizes, sample_rate),
+            waveforms, lengths, window,
+        )  # fmt: skip
+
+    def _window(
+        self, waveforms: Tensor, lengths: Tensor | None, sample_rate: int | None
+    ) -> tuple[Tensor, int]:
+        """Samples of each clip, (b,), and of a window of the training length."""
+        rate = sample_rate or self.sample_rate
+        window = waveforms.shape[1] if rate is None else round(self.sizes.seconds * rate)
+        if lengths is None:
+            lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        return lengths, window
+
     def embed(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:
@@ -148,10 +176,7 @@ class Finetuned(Backbone):
         The fewest windows that cover a clip, evenly spaced from its start to its end: all are of
         full length, so that every embedding is made as in training.
         """
-        rate = sample_rate or self.sample_rate
-        window = waveforms.shape[1] if rate is None else round(self.sizes.seconds * rate)
-        if lengths is None:
-            lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        lengths, window = self._window(waveforms, lengths, sample_rate)
         if int(lengths.max()) <= window:
             return self._embed_window(waveforms, lengths, sample_rate)
         parts = [

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+Grid = tuple[Tensor, Tensor]
+"""Tokens (b, t, f, d), and which times count, (b, t)."""
 
 SMALLEST_VARIANCE = 1e-7
 """Keeps the square root's gradient finite where all tokens are alike."""
@@ -133,3 +139,31 @@ def windows(length: int, window: int) -> list[tuple[int, int]]:
         return [(0, length)]
     firsts = [index * (length - window) // (count - 1) for index in range(count)]
     return [(first, first + window) for first in firsts]
+
+
+def joined_grids(grids: Sequence[Grid]) -> Grid:
+    """Grids of clips of other lengths as one, padded at the end of time."""
+    tokens = pad_sequence([clip for grid, _ in grids for clip in grid], batch_first=True)
+    return tokens, pad_sequence([clip for _, mask in grids for clip in mask], batch_first=True)
+
+
+def grid_in_windows(
+    grid: Callable[[Tensor, Tensor], Grid], waveforms: Tensor, lengths: Tensor, window: int
+) -> Grid:
+    """The grids of the `windows` of each clip, one after the other; those of longer clips overlap.
+
+    Args:
+        grid: The grid of waveforms (b, n) of so many samples, (b,).
+        waveforms: (b, n).
+        lengths: Samples of each clip before padding, (b,).
+        window: Samples of a window.
+    """
+    if int(lengths.max()) <= window:
+        return grid(waveforms, lengths)
+    clips = []
+    for clip, length in zip(waveforms, lengths.tolist(), strict=True):
+        parts = windows(length, window)
+        cut = torch.stack([clip[first:last] for first, last in parts])
+        tokens, mask = grid(cut, lengths.new_full((len(cut),), cut.shape[1]))
+        clips.append((tokens[mask][None], mask[mask][None]))
+    return joined_grids(clips)

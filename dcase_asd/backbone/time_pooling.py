@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcase_asd.errors import BackboneError, nearest_name
+from dcase_asd.errors import BackboneError
+from dcase_asd.poolings import pooling_problems
 
 SMALLEST_DEVIATION = 1e-8
 """Where no token is farther than this from the mean, all weigh alike (arXiv 2603.04605)."""
@@ -81,10 +82,7 @@ POOLINGS: dict[str, Pooling] = {
     "rdp": relative_deviation,
     "rdp+gem": relative_deviation_mean,
 }
-"""Name -> pooling of tokens (b, t, f, d) by a mask (b, t) to (b, f, d)."""
-
-PARAMETERS = {"gem": ("p",), "gwrp": ("r",), "rdp": ("gamma",), "rdp+gem": ("gamma", "p")}
-"""Parameters of the poolings that have some."""
+"""Name -> pooling of tokens (b, t, f, d) by a mask (b, t) to (b, f, d); see `poolings.Pooling`."""
 
 
 @overload
@@ -131,6 +129,8 @@ def pool(tokens: Any, method: str = "mean", *, mask: Any = None, **parameters: f
             f"a mask of shape {tuple(counts.shape)} does not fit tokens of shape "
             f"{tuple(grid.shape)}, or leaves a clip without a token"
         )
+    if not counts.all():  # whatever padding holds, also what is no number
+        grid = grid.masked_fill(~counts[:, :, None, None], 0.0)
     pooled = POOLINGS[method](grid, counts, **parameters)
     pooled = pooled[0] if alone else pooled
     return pooled if isinstance(tokens, Tensor) else pooled.numpy()
@@ -145,16 +145,8 @@ def check_pooling(method: str, parameters: dict[str, float]) -> None:
     Raises:
         BackboneError: With the nearest valid name, or the range.
     """
-    if method not in POOLINGS:
-        raise BackboneError(f"no pooling is called {method!r}; {nearest_name(method, POOLINGS)}")
-    for name, value in parameters.items():
-        if name not in PARAMETERS.get(method, ()):
-            has = " and ".join(PARAMETERS.get(method, ())) or "none"
-            raise BackboneError(f"the pooling {method!r} has no parameter {name!r}; it has {has}")
-        least, most = {"p": (1e-3, 1e3), "r": (0.0, 1.0), "gamma": (0.0, 1e3)}[name]
-        if not least <= value <= most:
-            raise BackboneError(f"{name} = {value:g} of the pooling {method!r} must lie in "
-                                f"[{least:g}, {most:g}]")  # fmt: skip
+    if problems := pooling_problems(method, parameters):
+        raise BackboneError("; ".join(problems))
 
 
 def _shares(tokens: Tensor, mask: Tensor) -> Tensor:

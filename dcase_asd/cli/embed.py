@@ -14,6 +14,7 @@ from dcase_asd.cli.flags import Flags
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import is_fused
 from dcase_asd.recipe.system import Embedding, System, read_system, recipe_path
+from dcase_asd.recipe.toml import recipe_from
 from dcase_asd.recipe.training import Training
 
 
@@ -68,9 +69,10 @@ def embed(
 
     before = read_system(run) if recipe_path(run).is_file() else None
     if "plugin" in embedding:
-        recipe = Embedding(**embedding)
+        recipe = recipe_from(embedding, Embedding, "embed")
     elif before is not None:
-        recipe = replace(before.embed, **embedding)
+        fresh: dict[str, Any] = {"pooling_options": {}} if "pooling" in embedding else {}
+        recipe = recipe_from(asdict(before.embed) | fresh | embedding, Embedding, str(run))
     else:
         if run.exists():
             check_run(run)

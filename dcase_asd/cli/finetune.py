@@ -24,7 +24,9 @@ def finetune(
         Path | None,
         typer.Option("--recipe", help="Recipe of a system to start from; flags override it."),
     ] = None,
-    embedding: Annotated[dict[str, Any], Flags(Embedding, but=("batch_size",))],
+    embedding: Annotated[
+        dict[str, Any], Flags(Embedding, only=("plugin", "checkpoint", "options", "channel"))
+    ],
     values: Annotated[
         list[str] | None,
         typer.Option(

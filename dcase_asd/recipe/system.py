@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from dcase_asd.errors import ArtifactError, RecipeError
+from dcase_asd.errors import ArtifactError, RecipeError, nearest_name
+from dcase_asd.poolings import Pooling, pooling_problems
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.setting import out_of_range, refuse, setting
 from dcase_asd.recipe.toml import read_content, read_recipe
 from dcase_asd.recipe.training import Training
+
+Bands = Literal["mean", "concat", "apart"]
+Far = Literal["none", "cancel", "subtract", "wram"]
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,53 @@ class Embedding:
         0, "Channel of recordings with several, from 0 (in 2026 the near microphone)."
     )
     batch_size: int = setting(16, "Clips computed at once.", least=1)
+    pooling: Pooling | None = setting(
+        None,
+        "Pooling over time of the backbone's tokens, by itself for each frequency band; default: "
+        "the plugin's own representation.",
+    )
+    pooling_options: dict[str, float] = setting(
+        {}, "Parameters of the pooling, each as name=value: p of gem, r of gwrp, gamma of rdp."
+    )
+    bands: Bands = setting(
+        "concat",
+        "With --pooling: concat puts a clip's frequency bands one after the other, mean averages "
+        "them, apart keeps them, to be scored band by band.",
+    )
+    far: Far = setting(
+        "none",
+        "What to take out of the channel by the other of two, the far microphone: cancel what a "
+        "filter makes of it, wram's variant of that, or subtract its magnitudes.",
+    )
 
     def __post_init__(self) -> None:
-        refuse(out_of_range(self))
+        choices = (("bands", self.bands, Bands), ("far", self.far, Far))
+        problems = out_of_range(self) + [
+            f"{name} cannot be {value!r}; {nearest_name(str(value), get_args(kind))}"
+            for name, value, kind in choices
+            if value not in get_args(kind)
+        ]
+        if self.pooling is not None:
+            problems += pooling_problems(self.pooling, self.pooling_options)
+        elif given := [name for name in ("pooling_options", "bands") if name in self.added()]:
+            problems.append(
+                f"{' and '.join(given)} need a pooling; choose one with --pooling, such as rdp, or "
+                "leave them out"
+            )
+        if self.far != "none" and self.channel not in (0, 1):
+            problems.append(
+                f"far = {self.far} takes the other of two channels, and channel is {self.channel}; "
+                "choose 0 or 1"
+            )
+        refuse(problems)
+
+    def added(self) -> dict[str, Any]:
+        """What goes before or after the plugin and is not left as it is, by its field's name."""
+        options = {name: float(value) for name, value in self.pooling_options.items()}
+        given = {"pooling": self.pooling, "pooling_options": options or None, "bands": self.bands,
+                 "far": self.far}  # fmt: skip
+        usual = {"bands": "concat", "far": "none"}
+        return {name: value for name, value in given.items() if value != usual.get(name)}
 
 
 @dataclass(frozen=True)

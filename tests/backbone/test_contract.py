@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_backbone import Tiny
 
 from dcase_asd.backbone import Backbone, masked_mean
 from dcase_asd.backbone.finetuned import TO_FINE_TUNE
@@ -105,3 +106,44 @@ def test_what_follows_from_nothing_is_not_made_up():
     ):
         with pytest.raises(NotImplementedError):
             getattr(backbone, method)(*arguments)
+
+
+class InBands(Tiny):
+    """Its tokens taken for two bands of half as many times."""
+
+    token_bands = 2
+
+
+class MaskFree(Backbone):
+    """Tokens without a mask: each clip of a padded batch is computed alone."""
+
+    name = "mask-free"
+
+    def tokens(self, waveforms, lengths=None, sample_rate=None):
+        return waveforms.unfold(-1, 160, 160)
+
+
+def test_the_grid_is_made_of_tokens_and_their_mask():
+    clips = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0)) * 0.1
+    lengths = torch.tensor([16000, 12960])  # 98 and 79 frames: 12 and 9 patches
+    backbone = InBands().eval()
+    with torch.inference_mode():
+        tokens, mask = backbone.token_grid(clips, lengths)
+        flat = backbone.tokens(clips, lengths)
+    assert tokens.shape == (2, 6, 2, 32)
+    assert torch.equal(tokens[:, 2, 1], flat[:, 5])
+    assert mask.sum(1).tolist() == [6, 5]
+    tokens, mask = MaskFree().token_grid(clips, torch.tensor([16000, 8000]))
+    assert tokens.shape == (2, 100, 1, 160)
+    assert mask.sum(1).tolist() == [100, 50]
+
+
+def test_what_has_no_tokens_cannot_be_pooled():
+    class Whole(Backbone):
+        name = "whole"
+
+        def embed(self, waveforms, lengths=None, sample_rate=None):
+            return waveforms[:, :2]
+
+    with pytest.raises(BackboneError, match="'whole' has no tokens to pool; leave --pooling out"):
+        Whole().token_grid(torch.zeros(1, 9))

@@ -134,3 +134,17 @@ def test_a_backbone_without_a_front_end_is_refused():
         match="it has no spectrogram and no tokens_from",
     ):
         Finetuned(load_backbone("spectral"), HeadSizes())
+
+
+def test_the_grid_is_that_of_the_backbone_before_the_head_in_windows_of_the_training_length():
+    backbone = made(seconds=1.0)
+    clip = torch.randn(40000, generator=torch.Generator().manual_seed(0)) * 0.1
+    parts = torch.stack([clip[start : start + 16000] for start in (0, 12000, 24000)])
+    batch = torch.zeros(2, 40000)
+    batch[0], batch[1, :9000] = clip, clip[:9000]
+    with torch.inference_mode():
+        tokens, mask = backbone.token_grid(batch, torch.tensor([40000, 9000]))
+        expected = backbone.backbone.tokens(parts)
+        short = backbone.backbone.tokens(clip[None, :9000])
+    torch.testing.assert_close(tokens[0][mask[0]][:, 0], expected.flatten(0, 1))
+    torch.testing.assert_close(tokens[1][mask[1]][:, 0], short[0])

@@ -1,6 +1,8 @@
 """Poolings over time against values that an independent program computed."""
 
+import inspect
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from dcase_asd.backbone.time_pooling import POOLINGS, pool
 from dcase_asd.errors import BackboneError
+from dcase_asd.poolings import PARAMETERS, RANGES, Pooling
 
 GOLDEN = np.load(Path(__file__).parents[1] / "data" / "detectors" / "seed_0.npz")
 TOKENS = GOLDEN["tokens"]
@@ -44,6 +47,16 @@ def test_padding_never_counts(method):
     padded = np.concatenate([TOKENS, noise])
     mask = np.arange(len(padded)) < len(TOKENS)
     np.testing.assert_allclose(pool(padded, method, mask=mask), pool(TOKENS, method), rtol=1e-9)
+    padded[~mask] = np.nan
+    np.testing.assert_allclose(pool(padded, method, mask=mask), pool(TOKENS, method), rtol=1e-9)
+
+
+def test_recipes_know_the_poolings_and_their_parameters_without_torch():
+    assert get_args(Pooling) == tuple(POOLINGS)
+    for name, method in POOLINGS.items():
+        taken = list(inspect.signature(method).parameters)[2:]
+        assert sorted(PARAMETERS.get(name, ())) == sorted(taken)
+        assert set(taken) <= set(RANGES)
 
 
 @pytest.mark.parametrize("method", POOLINGS)

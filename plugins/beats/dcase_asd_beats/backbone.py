@@ -102,6 +102,7 @@ class Beats(Backbone):
         self.merge = merge
         self.exponent = exponent
         self.front_end = FrontEnd(config.input_patch_size)
+        self.token_bands = self.front_end.bands
         self.network = network
         self.sample_rate: int = SAMPLE_RATE
         copies = len(self.layers) if merge == "concat" else 1

@@ -318,3 +318,20 @@ def test_frames_of_a_clip_are_those_that_it_has_alone():
     alone = [backbone.spectrogram(clips(int(each), 1)).shape[1] for each in lengths]
     assert mask.sum(1).tolist() == alone == [198, 98, 49]
     assert torch.equal(mask, mask.sort(1, descending=True).values)
+
+
+def test_the_grid_has_eight_bands_of_each_moment():
+    backbone = small()
+    with torch.inference_mode():
+        tokens, mask = backbone.token_grid(clips(32000), torch.tensor([32000, 20000]))
+        flat = backbone.tokens(clips(32000), torch.tensor([32000, 20000]))
+    assert tokens.shape == (2, 12, 8, 48)  # 198 frames
+    assert torch.equal(tokens[:, 5, 3], flat[:, 5 * 8 + 3])
+    assert mask.sum(1).tolist() == [12, 7]  # 123 frames
+    # What sounds in one band changes the patch embeddings of that band alone.
+    low = torch.zeros(1, 198, 128)
+    low[..., 16:32] = 1.0
+    with torch.inference_mode():
+        patches = backbone.network.patch_embedding(low[:, None]).flatten(2).transpose(1, 2)
+    changed = patches.abs().sum(-1).reshape(-1, 8).sum(0) > 0
+    assert changed.tolist() == [False, True] + 6 * [False]

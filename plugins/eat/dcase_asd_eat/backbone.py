@@ -110,6 +110,22 @@ class Eat(FamilyBackbone):
         del sample_rate
         return self.front_end.log_mel.frame_mask(lengths, frames)
 
+    def token_grid(
+        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens without [CLS], (b, t, 8, d), and which columns of patches are of the clip.
+
+        Unlike `token_mask` this leaves out what `target_length` adds to a clip: pooling over time
+        asks which moments stand out.
+        """
+        frames = self.spectrogram(waveforms, lengths, sample_rate)
+        found = self.tokens_from_spectrogram(frames)[:, 1:]
+        tokens = found.reshape(len(found), -1, BANDS, found.shape[2])
+        if lengths is None:
+            lengths = torch.full((len(tokens),), waveforms.shape[1], device=tokens.device)
+        columns = (self.front_end.log_mel.frame_counts(lengths) // PATCH).clamp(min=1)
+        return tokens, torch.arange(tokens.shape[1], device=tokens.device) < columns[:, None]
+
     def embed(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:

@@ -158,3 +158,16 @@ def test_frames_of_a_clip_are_told_from_those_that_fill_the_target_length(target
     padding = frames[~mask]
     assert bool((padding == padding.flatten()[:1]).all())  # zeros, normalised
     assert bool((frames[mask].std(1) > 0).all())
+
+
+def test_the_grid_leaves_out_the_class_token_and_the_padding_to_a_fixed_length():
+    backbone = small(target_length=256)
+    with torch.inference_mode():
+        tokens, mask = backbone.token_grid(clips(32000), torch.tensor([32000, 300 + 16 * 160]))
+        alone, counts = backbone.token_grid(clips(100_000))
+        flat = backbone.tokens(clips(32000))
+    assert tokens.shape == (2, 16, 8, 48)
+    assert torch.equal(tokens[0, 5, 3], flat[0, 1 + 5 * 8 + 3])
+    assert mask.sum(1).tolist() == [12, 1]  # 198 and 15 frames: at least one patch
+    assert alone.shape == (2, 16, 8, 48)
+    assert counts.all()  # longer clips are cropped

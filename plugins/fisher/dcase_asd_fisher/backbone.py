@@ -136,6 +136,26 @@ class Fisher(FamilyBackbone):
         spectrogram = self.spectrogram(waveforms, lengths, sample_rate)
         return self._encode(spectrogram, self._mask(lengths, spectrogram.shape[1], sample_rate))
 
+    def token_grid(
+        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens without [CLS], (b, t, f, embed_dim), from low to high, and the columns that count.
+
+        f is the patches of a sub-band (6) times the sub-bands, or once where `bands` is ``mean``.
+        What `padded` adds to a clip does not count.
+        """
+        frames = self.spectrogram(waveforms, lengths, sample_rate)
+        mask = self._mask(lengths, frames.shape[1], sample_rate)
+        found: Tensor = self.network(frames, mask)[:, 1:]
+        clips, _, bands, dimension = found.shape
+        patches = found.reshape(clips, -1, self.rows, bands, dimension).transpose(2, 3)
+        tokens = patches.mean(2) if self.bands == "mean" else patches.flatten(2, 3)
+        if lengths is None:
+            lengths = torch.full((len(tokens),), waveforms.shape[1], device=tokens.device)
+        spectrogram = self.front_end.at_rate(self.check_rate(sample_rate), lengths.device)
+        columns = (spectrogram.frame_counts(lengths) // PATCH).clamp(min=1)
+        return tokens, torch.arange(tokens.shape[1], device=tokens.device) < columns[:, None]
+
     def embed(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> Tensor:

@@ -217,3 +217,18 @@ def test_frames_of_a_clip_are_told_from_padding_also_where_that_is_seen(padded):
     assert mask.sum(1).tolist() == [198, 98, 49]
     assert not frames[~mask].any()
     assert bool(frames[mask].any(1).all())
+
+
+@pytest.mark.parametrize(("bands", "rows"), [("concatenate", 12), ("mean", 6)])
+def test_the_grid_has_the_patches_of_all_sub_bands_from_low_to_high(bands, rows):
+    backbone = small(bands=bands, padded=True, target_length=160)
+    with torch.inference_mode():
+        tokens, mask = backbone.token_grid(clips(20000), torch.tensor([20000, 9000]))
+        flat = backbone.tokens(clips(20000), torch.tensor([20000, 9000]))
+    assert tokens.shape == (2, 10, rows, 48)
+    assert mask.sum(1).tolist() == [7, 3]  # of 123 and 54 frames
+    token = flat[:, 1 + 4 * 6 + 2]  # the third patch of each sub-band at the fifth moment
+    if bands == "mean":
+        assert torch.allclose(tokens[:, 4, 2], token, atol=1e-6)
+    else:
+        assert torch.equal(tokens[:, 4, [2, 6 + 2]].flatten(1), token)

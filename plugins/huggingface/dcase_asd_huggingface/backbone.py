@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from dcase_asd.backbone import Backbone, check_choice, fill, given_options, masked_mean
-from dcase_asd.backbone.pooling import windows
+from dcase_asd.backbone.pooling import grid_in_windows, joined_grids, windows
 from dcase_asd.errors import BackboneError
 from dcase_asd_huggingface.checkpoint import NAME, Weights, fetch, read_weights, reason
 from dcase_asd_huggingface.front_end import FrontEnd
@@ -196,6 +196,39 @@ class HuggingFace(Backbone):
             for rows, group in self._groups(lengths, *waveforms.shape)
         ]
         return _joined(found, max(each.shape[1] for _, each in found))
+
+    def token_grid(
+        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens, (b, t, f, token_dimension), and which times are of a clip, (b, t).
+
+        AST's patches are a grid of time and frequency; its class and distillation tokens and the
+        patches that reach into its padding are left out. Of other models f is 1. Of a clip longer
+        than the model takes they are those of the fewest windows that cover it.
+        """
+        self.check_rate(sample_rate)
+        if lengths is None:
+            lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        longest = self.front_end.longest or waveforms.shape[1]
+        return grid_in_windows(self._grid, waveforms, lengths, longest)
+
+    def _grid(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        grids = []
+        order = []
+        for rows, group in self._groups(lengths, *waveforms.shape):
+            tokens = self._merged(self._encoded(waveforms[rows, : max(group)], group))
+            mask = self._valid(group).to(tokens.device)
+            grid = tokens[:, :, None]
+            if (log_mel := self.front_end.log_mel) is not None:  # AST
+                grid = self.network.patch_grid(tokens)
+                counts = log_mel.frame_counts(torch.tensor(group, device=tokens.device))
+                columns = self.network.patch_columns(counts)
+                mask = torch.arange(grid.shape[1], device=grid.device) < columns[:, None]
+            grids.append((grid, mask))
+            order.append(rows)
+        tokens, mask = joined_grids(grids)
+        back = torch.cat(order).argsort().to(tokens.device)
+        return tokens[back], mask[back]
 
     def embed(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None

@@ -17,6 +17,8 @@ CONVOLUTIONS = "feature_extractor"
 """Name of the part of a model that takes samples and goes over them in frames."""
 UNUSED = "masked_spec_embed"
 """What wav2vec 2.0 and its kin put in place of what they mask themselves when trained."""
+AST_TOKENS = 2
+"""Tokens of AST before its patches: class and distillation."""
 CUT_FLAG = "is_longer"
 """An input by which a model is told that its features are of a cut clip; here none ever is."""
 
@@ -105,6 +107,22 @@ class Network(nn.Module):
             outputs = [last if layer == count else states[layer] for layer in layers]
         pooled = getattr(found, "pooler_output", None)
         return Output([_tokens(each) for each in outputs], pooled)
+
+    def patch_grid(self, tokens: Tensor) -> Tensor:
+        """AST's tokens, (b, n, d), without its first two, as (b, t, f, d).
+
+        Its convolution goes over (frequency, time), so that time runs fastest.
+        """
+        config = self.encoder.config
+        bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        patches = tokens[:, AST_TOKENS:]
+        return patches.reshape(len(patches), bands, -1, patches.shape[2]).transpose(1, 2)
+
+    def patch_columns(self, frames: Tensor) -> Tensor:
+        """AST's patches in time that lie within so many frames, (b,) -> (b,); at least one."""
+        patch, stride = self.encoder.config.patch_size, self.encoder.config.time_stride
+        columns: Tensor = (frames - patch) // stride + 1
+        return columns.clamp(min=1)
 
     def layer_count(self, inputs: Tensor) -> int:
         """How many layers' outputs there are."""

@@ -249,3 +249,42 @@ def test_a_model_of_samples_without_convolutions_cannot_be_fine_tuned(save_model
     backbone.network.shape = []
     with pytest.raises(BackboneError, match="no convolutions apart from the rest"):
         backbone.spectrogram(clips(backbone))
+
+
+def test_the_grid_of_ast_is_that_of_its_convolution(save_model):
+    backbone = HuggingFace.from_checkpoint(save_model("ast")).eval()
+    many, lengths = clips(backbone, 1.5), torch.tensor([24000, 9000])
+    with torch.no_grad():
+        tokens, mask = backbone.token_grid(many, lengths)
+        flat = backbone.tokens(many, lengths)
+        frames = backbone.spectrogram(many, lengths)
+        embeddings = backbone.network.encoder.embeddings
+        patches = backbone.network.patch_grid(embeddings(frames) - embeddings.position_embeddings)
+        first = embeddings.patch_embeddings.projection
+        patch = frames[0, 30:46, 10:26].T[None]  # 16 mel bins from the 10th, frames from the 30th
+        expected = (first.weight * patch).sum((1, 2, 3)) + first.bias
+    assert tokens.shape == (2, 19, 2, 32)  # (200 - 16) // 10 + 1 times, (32 - 16) // 10 + 1 bands
+    assert torch.equal(tokens[:, 3, 1], flat[:, 2 + 19 + 3])
+    torch.testing.assert_close(patches[0, 3, 1], expected, atol=1e-4, rtol=1e-4)
+    assert mask.sum(1).tolist() == [14, 4]  # patches within 148 and 54 frames
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper", "clap"])
+def test_the_grid_of_other_models_has_one_band(save_model, family):
+    backbone = HuggingFace.from_checkpoint(save_model(family)).eval()
+    many = clips(backbone)
+    with torch.no_grad():
+        tokens, mask = backbone.token_grid(many)
+        assert torch.equal(tokens[:, :, 0], backbone.tokens(many))
+    assert mask.shape == tokens.shape[:2]
+
+
+def test_the_grid_of_a_clip_longer_than_the_model_takes_is_that_of_its_windows(save_model):
+    backbone = HuggingFace.from_checkpoint(save_model("ast")).eval()
+    many, lengths = clips(backbone, 3.5), torch.tensor([56000, 20000])
+    with torch.no_grad():
+        tokens, mask = backbone.token_grid(many, lengths)
+        windows = backbone.token_grid(torch.stack([many[0, :32000], many[0, 24000:]]))
+        short, of_short = backbone.token_grid(many[1:, :20000])
+    assert torch.equal(tokens[0][mask[0]], windows[0][windows[1]])
+    torch.testing.assert_close(tokens[1][mask[1]], short[of_short], atol=1e-5, rtol=1e-4)

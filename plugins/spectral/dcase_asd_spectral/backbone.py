@@ -12,6 +12,8 @@ from dcase_asd.errors import nearest_name
 from dcase_asd.features import INT16_SCALE, LogMel
 
 STATISTICS = ("mean", "std", "max", "min")
+BANDS = 8
+"""Bands of `token_grid`, where they divide the mel bins."""
 LOWEST_RATE = 1000
 """In Hz; below it hardly a mel filter holds a line of the spectrum."""
 
@@ -28,6 +30,8 @@ class Spectral(Backbone):
         mel_bins: Number of mel filters.
         statistics: Which of ``mean``, ``std`` (biased), ``max`` and ``min``, in this order; a list,
             or text with commas between them.
+        bands: Bands of neighboring mel bins that `token_grid` has, which must divide `mel_bins`;
+            None for 8, or the most below 8 that do. `embed` does not depend on it.
 
     Raises:
         ValueError: A number is out of range or a statistic does not exist.
@@ -40,6 +44,7 @@ class Spectral(Backbone):
         sample_rate: int = 16000,
         mel_bins: int = 128,
         statistics: tuple[str, ...] | str = ("mean", "std"),
+        bands: int | None = None,
     ) -> None:
         super().__init__()
         if isinstance(statistics, str):
@@ -50,6 +55,11 @@ class Spectral(Backbone):
             raise ValueError(f"no statistic is called {wrong!r}; {nearest_name(wrong, STATISTICS)}")
         if sample_rate < LOWEST_RATE or mel_bins < 1:
             raise ValueError(f"sample_rate must be at least {LOWEST_RATE} Hz, mel_bins at least 1")
+        divisors = [count for count in range(1, mel_bins + 1) if mel_bins % count == 0]
+        if bands is not None and bands not in divisors:
+            raise ValueError(f"bands is {bands}; it must divide the {mel_bins} mel_bins: choose "
+                             f"from {', '.join(map(str, divisors))}")  # fmt: skip
+        self.bands = bands or max(count for count in divisors if count <= BANDS)
         self.sample_rate = sample_rate
         self.statistics = tuple(statistics)
         self.dimension = len(self.statistics) * mel_bins
@@ -57,6 +67,7 @@ class Spectral(Backbone):
             "sample_rate": sample_rate,
             "mel_bins": mel_bins,
             "statistics": list(self.statistics),
+            "bands": self.bands,
         }
         self.log_mel = LogMel(sample_rate, mel_bins)
 
@@ -68,6 +79,16 @@ class Spectral(Backbone):
         self.log_mel.check_lengths(waveforms, lengths)
         frames: Tensor = self.log_mel(waveforms * INT16_SCALE)
         return frames
+
+    def token_grid(
+        self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-mel frames, their bins in bands from low to high, (b, t, bands, mel_bins / bands)."""
+        frames = self.tokens(waveforms, lengths, sample_rate)
+        if lengths is None:
+            lengths = torch.full((len(frames),), waveforms.shape[1], device=frames.device)
+        mask = self.log_mel.frame_mask(lengths, frames.shape[1])
+        return frames.reshape(*frames.shape[:2], self.bands, -1), mask
 
     def embed(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None

@@ -6,6 +6,7 @@ from dcase_asd_spectral import Spectral
 
 from dcase_asd.backbone import CHECKPOINT_FORMAT, write_tensors
 from dcase_asd.errors import AudioError, BackboneError
+from dcase_asd.registry import load_backbone
 from dcase_asd.testing import check_backbone
 
 
@@ -80,3 +81,26 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 def test_values_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=r"at least|no statistic"):
         Spectral(**options)
+
+
+def test_the_grid_has_bands_of_neighboring_bins():
+    clip = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0)) * 0.1
+    backbone = Spectral(mel_bins=40, bands=5)
+    tokens, mask = backbone.token_grid(clip, torch.tensor([16000, 8000]))
+    assert tokens.shape == (2, 98, 5, 8)
+    assert torch.equal(tokens[:, :, 2], backbone.tokens(clip)[:, :, 16:24])
+    assert mask.sum(1).tolist() == [98, 48]
+
+
+def test_the_number_of_bands_divides_the_bins(tmp_path):
+    assert [Spectral(mel_bins=bins).bands for bins in (128, 60, 7, 13)] == [8, 6, 7, 1]
+    with pytest.raises(BackboneError, match="bands is 7; it must divide the 40 mel_bins: choose f"):
+        load_backbone("spectral", mel_bins=40, bands=7)
+    path = tmp_path / "old.safetensors"
+    options = json.dumps({"sample_rate": 16000, "mel_bins": 64, "statistics": ["mean"]})
+    write_tensors(
+        path,
+        {"no_weights": torch.zeros(1)},
+        {"format": CHECKPOINT_FORMAT, "plugin": "spectral", "options": options},
+    )
+    assert Spectral.from_checkpoint(path).bands == 8
