@@ -35,6 +35,8 @@ another unit, and so are whole numbers: 16-bit integers, stored as floats withou
 INTEGER_SCALE = 2.0**15
 """Full scale of that unit."""
 
+MICROPHONES = 2
+"""Channels of recordings with a near and a far microphone."""
 REPAIR = "repair or remove it"
 """The way out of a sample that is no number."""
 
@@ -119,7 +121,7 @@ def read_waveform(path: str | Path, channel: int = 0, sample_rate: int | None = 
 
 
 def read_clip(
-    path: str | Path, channel: int = 0, sample_rate: int | None = None
+    path: str | Path, channel: int = 0, sample_rate: int | None = None, *, both: bool = False
 ) -> tuple[Waveform, list[int] | None]:
     """Read one channel of a recording, and look whether there is anything to hear.
 
@@ -127,32 +129,39 @@ def read_clip(
         path: As `read_waveform`.
         channel: As `read_waveform`.
         sample_rate: As `read_waveform`.
+        both: Read the other of exactly two channels as well.
 
     Returns:
-        The samples; and None, or where they are all equal (silence, a dead input), the channels
-        whose samples are not.
+        The samples, (n,), or (n, 2) of both channels, the chosen one first; and None, or where all
+        samples of the chosen one are equal (silence, a dead input), the channels whose are not.
 
     Raises:
-        AudioError: As `read_waveform`.
+        AudioError: As `read_waveform`, or there are not two channels.
     """
     with _opened(path) as source:
         _check_channel(path, channel, source.header.channels)
+        if both and source.header.channels != MICROPHONES:
+            raise AudioError(f"{path}: has {source.header.channels} channel(s), and there is a far "
+                             "microphone only where there are two; give --far none")  # fmt: skip
         samples = source.floats(0, source.header.frames)
         if len(samples) < source.header.frames:
             raise AudioError(
                 f"{path}: truncated, {len(samples)} of {source.header.frames} samples; {AGAIN}"
             )
         rate = source.header.sample_rate
-        waveform: Waveform = np.ascontiguousarray(samples[:, channel])
+        chosen: slice | int = slice(None, None, -1 if channel else 1) if both else channel
+        waveform: Waveform = np.ascontiguousarray(samples[:, chosen])
         if source.is_float:
             if not np.isfinite(waveform).all():
-                where = int(np.flatnonzero(~np.isfinite(waveform))[0])
+                wrong = ~np.isfinite(waveform)
+                where = int(np.argwhere(wrong)[0][0])
                 raise AudioError(
-                    f"{path}: sample {where} is {waveform[where]}, not a finite number; {REPAIR}"
+                    f"{path}: sample {where} is {waveform[wrong][0]}, not a finite number; {REPAIR}"
                 )
             waveform = waveform * _float_scale(source, path)[0]
     sounding = None
-    if (waveform == waveform[0]).all():
+    near = waveform[:, 0] if both else waveform
+    if (near == near[0]).all():
         sounding = [int(each) for each in np.flatnonzero((samples != samples[0]).any(axis=0))]
     if sample_rate is not None and rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate, quality="HQ").astype(np.float32)

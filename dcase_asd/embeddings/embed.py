@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from dcase_asd.audio import MICROPHONES
 from dcase_asd.clips.cache import content_hashes
 from dcase_asd.clips.manifest import clips_of_edition
 from dcase_asd.clips.prepare import up_to_date_manifest
 from dcase_asd.editions.edition import load_edition
+from dcase_asd.embeddings.findings import Findings
 from dcase_asd.embeddings.kept import embedding_folders, keep_recipe, scored_checkpoints
 from dcase_asd.embeddings.reading import Batch, Recording, read_batches
 from dcase_asd.embeddings.rules import run_objections
@@ -29,7 +34,7 @@ from dcase_asd.embeddings.store import (
 from dcase_asd.errors import AudioError, BackboneError, DataError, some
 from dcase_asd.files import fingerprint, only_writer
 from dcase_asd.progress import Advance, Progress, Silent
-from dcase_asd.recipe.system import Embedding, System, read_system, recipe_path
+from dcase_asd.recipe.system import ADDED, Embedding, System, read_system, recipe_path
 from dcase_asd.registry import installed_plugins, load_backbone, locate_checkpoint
 
 if TYPE_CHECKING:
@@ -99,6 +104,13 @@ def embed(
     clips = clips[(clips["role"] == "machine") & clips["split"].isin(["train", "test"])]
     if clips.empty:
         raise DataError(f"{data}: no train or test clip of {name}; there is nothing to embed")
+    others = clips.loc[clips["channels"] != MICROPHONES, "path"]
+    if system.embed.far != "none" and len(others):
+        raise AudioError(
+            f"{data}: {len(others)} of {len(clips)} clips of {name} have no near and far "
+            f"microphone, as they have not two channels ({some(others)}); give --far none to embed "
+            f"channel {system.embed.channel} as it is"
+        )
     made = complete = 0
     with only_writer(run):
         parts = _parts(run, system)
@@ -162,7 +174,9 @@ def _machines(
 
 def _backbone_fingerprint(recipe: Embedding) -> str:
     versions = [plugin.version for plugin in installed_plugins() if plugin.name == recipe.plugin]
+    # What came later is left out where it is not used, so that earlier embeddings stay valid.
     settings = asdict(recipe) | {"batch_size": None, "checkpoint": None}
+    settings = {name: settings[name] for name in settings if name not in ADDED} | recipe.added()
     weights: list[str] = []
     if recipe.checkpoint is not None:
         path = locate_checkpoint(recipe.plugin, recipe.checkpoint)
@@ -184,6 +198,7 @@ def _embed_machines(
         "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
         "sample_rate": backbone.sample_rate,
         "dimension": backbone.dimension,
+        **recipe.added(),
     }
     if REPRESENTATION in recipe.options:
         provenance["representation"] = recipe.options[REPRESENTATION]
@@ -194,18 +209,18 @@ def _embed_machines(
     ):
         for machine in machines:
             with suppress(_IncompleteError):
-                constant = _embed_machine(
-                    data, machine, backbone, recipe, readers, advance, problems
-                )
+                found = _embed_machine(data, machine, backbone, recipe, readers, advance, problems)
                 names = machine.clips["path"].str.rpartition("/")[2]
-                notes = _notes(machine, constant, recipe.channel)
-                for note in notes:
+                where = f"{machine.stage} {machine.name}"
+                notes = found.notes(where, len(names), machine.marker.name, recipe)
+                for note in [*notes, *found.told(where, recipe)]:
                     progress.note(note)
                 marked = provenance | {
+                    "dimension": int(np.prod(found.shape)),
                     "fingerprint": machine.fingerprint,
                     "content": machine.content,
                     "notes": notes,
-                    "silent": sorted(path.name for path in constant),
+                    **found.provenance(),
                 }
                 finish(machine.marker, machine.clips.assign(file=names), marked)
     if problems:
@@ -229,53 +244,51 @@ def _embed_machine(
     readers: Executor,
     advance: Advance,
     problems: list[AudioError],
-) -> dict[Path, list[int]]:
-    """Embed a machine; returns its clips without any sound, with the channels that have some."""
+) -> Findings:
+    """Embed a machine."""
     columns = machine.clips[["path", "frames", "sample_rate"]].itertuples(index=False)
     recordings = (Recording(data / path, frames, rate) for path, frames, rate in columns)
     batches = read_batches(
-        recordings, recipe.batch_size, readers, recipe.channel, backbone.sample_rate
-    )
+        recordings, recipe.batch_size, readers, recipe.channel, backbone.sample_rate,
+        both=recipe.far != "none",
+    )  # fmt: skip
+    machine.marker.unlink(missing_ok=True)  # what it stood for is not what is asked for now
     before = len(problems)
-    constant: dict[Path, list[int]] = {}
-    with writing_vectors(machine.marker, len(machine.clips), backbone.dimension) as file:
+    found = Findings()
+
+    def arrays() -> Iterator[NDArray[np.float32]]:
         for batch in batches:
-            problems += batch.problems
-            constant |= batch.constant
+            problems.extend(batch.problems)
+            found.constant |= batch.constant
             if batch.paths:
-                _embed_batch(batch, backbone, recipe, file, problems)
+                yield from _embed_batch(batch, backbone, recipe, found, problems)
             advance(len(batch.paths) + len(batch.problems))
+
+    parts = arrays()
+    if (first := next(parts, None)) is None:
+        raise _IncompleteError
+    found.shape = first.shape[1:]
+    with writing_vectors(machine.marker, len(machine.clips), found.shape) as file:
+        for rows in chain([first], parts):
+            if rows.shape[1:] != found.shape:
+                raise BackboneError(
+                    f"{machine.stage} {machine.name}: its clips give embeddings of other shapes, "
+                    f"{found.shape} and {rows.shape[1:]}; give --bands mean, or an option of the "
+                    "plugin that brings all clips to one rate"
+                )
+            file.write(rows.tobytes())
         if len(problems) > before:
             raise _IncompleteError
-    return constant
-
-
-def _notes(machine: _Machine, constant: dict[Path, list[int]], channel: int) -> list[str]:
-    """What has to be known of recordings whose samples are all equal on the chosen channel."""
-    if not constant:
-        return []
-    note = (
-        f"{machine.stage} {machine.name}: {len(constant)} of {len(machine.clips)} recordings are "
-        f"silent or constant on channel {channel} ({some(path.name for path in constant)}; all "
-        f"are named in {machine.marker.name}), so that their scores say nothing"
-    )
-    sounding = sorted({other for channels in constant.values() for other in channels})
-    if sounding:
-        note += (
-            f"; channel {', '.join(map(str, sounding))} has sound: embed it with "
-            f"--channel {sounding[0]} into another --run"
-        )
-    return [note]
+    return found
 
 
 def _embed_batch(
-    batch: Batch,
-    backbone: Backbone,
-    recipe: Embedding,
-    file: BinaryIO,
-    problems: list[AudioError],
-) -> None:
+    batch: Batch, backbone: Backbone, recipe: Embedding, found: Findings, problems: list[AudioError]
+) -> Iterator[NDArray[np.float32]]:
+    """The embeddings of a batch; nothing where a clip of it cannot be embedded."""
     import torch
+
+    from dcase_asd.embeddings.represent import represent
 
     device = next((each.device for each in backbone.buffers()), torch.device("cpu"))
     device = next((each.device for each in backbone.parameters()), device)
@@ -283,20 +296,23 @@ def _embed_batch(
     lengths = torch.from_numpy(batch.lengths).to(device)
     with torch.inference_mode():
         try:
-            vectors = backbone.embed(waveforms, lengths, batch.sample_rate)
+            done = represent(backbone, recipe, waveforms, lengths, batch.sample_rate)
         except AudioError:
             # One clip that is too short spoils its batch: find out which.
             for path, waveform, length in zip(batch.paths, waveforms, lengths, strict=True):
+                alone = waveform[None, : int(length)], length[None]
                 try:
-                    backbone.embed(waveform[None, : int(length)], None, batch.sample_rate)
+                    represent(backbone, recipe, *alone, batch.sample_rate)
                 except AudioError as error:
                     problems.append(AudioError(f"{path}: {error}"))
             return
-    rows = np.ascontiguousarray(vectors.float().cpu().numpy(), dtype="<f4")
-    finite = np.isfinite(rows).all(axis=1)
+    rows = np.ascontiguousarray(done.vectors.cpu().numpy(), dtype="<f4")
+    finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
     if not finite.all():
         raise BackboneError(_not_finite(backbone, recipe, batch.paths[int(np.argmin(finite))]))
-    file.write(rows.tobytes())
+    if done.cleaned is not None:
+        found.add_cleaned(batch.paths, done.cleaned)
+    yield rows
 
 
 def _not_finite(backbone: Backbone, recipe: Embedding, clip: Path) -> str:

@@ -12,7 +12,7 @@ from dcase_asd.embeddings.store import MEMBERS
 from dcase_asd.errors import ArtifactError, command
 from dcase_asd.files import read_json, write_json, write_text
 from dcase_asd.folders import PLAN, editions_below
-from dcase_asd.recipe.system import System, read_system, recipe_path
+from dcase_asd.recipe.system import ADDED, System, read_system, recipe_path
 from dcase_asd.recipe.toml import recipe_text
 
 AVERAGE = "average.safetensors"
@@ -151,8 +151,9 @@ def keep_recipe(run: str | Path, system: System) -> None:
         kept = read_kept(run)
         if kept is not None and kept.finished:
             # No checkpoint is chosen by it any more, and embeddings are made anew with another.
-            before.pop("train.representation", None)
-            after.pop("train.representation", None)
+            for name in ("train.representation", *ADDED):
+                before.pop(name, None)
+                after.pop(name, None)
         changes = [
             f"{name} was {before.get(name)!r} and is {after.get(name)!r}"
             for name in sorted(before.keys() | after.keys())

@@ -40,7 +40,8 @@ class Batch:
 
     Attributes:
         paths: The files, in order; those that could not be read are in `problems` instead.
-        waveforms: Samples, zero-padded at the end to the longest, (b, n), float32.
+        waveforms: Samples, zero-padded at the end to the longest, (b, n), float32; of two
+            microphones (b, n, 2), the near one first.
         lengths: Samples of each before padding, (b,).
         sample_rate: In Hz.
         problems: Files that could not be read, with the reason.
@@ -61,6 +62,8 @@ def read_batches(
     readers: Executor,
     channel: int = 0,
     sample_rate: int | None = None,
+    *,
+    both: bool = False,
 ) -> Iterator[Batch]:
     """Read recordings in order, in batches, `BATCHES_AHEAD` batches ahead.
 
@@ -71,13 +74,17 @@ def read_batches(
         readers: Threads to read with.
         channel: As in `audio.read_waveform`.
         sample_rate: As in `audio.read_waveform`; None keeps rates, and a batch has one rate.
+        both: As in `audio.read_clip`.
     """
     groups = _groups(recordings, batch_size)
     ahead: deque[tuple[list[Recording], list[_Reading]]] = deque()
 
     def start(count: int) -> None:
         for group in islice(groups, count):
-            futures = [readers.submit(read_clip, each.path, channel, sample_rate) for each in group]
+            futures = [
+                readers.submit(read_clip, each.path, channel, sample_rate, both=both)
+                for each in group
+            ]
             ahead.append((group, futures))
 
     start(BATCHES_AHEAD + 1)
@@ -117,7 +124,9 @@ def _collect(group: list[Recording], futures: list[_Reading], sample_rate: int) 
         except AudioError as error:
             problems.append(error)
     lengths = np.array([len(waveform) for waveform in waveforms], dtype=np.int64)
-    padded = np.zeros((len(waveforms), int(lengths.max(initial=0))), dtype=np.float32)
+    channels = waveforms[0].shape[1:] if waveforms else ()
+    shape = (len(waveforms), int(lengths.max(initial=0)), *channels)
+    padded = np.zeros(shape, dtype=np.float32)
     for row, waveform in zip(padded, waveforms, strict=True):
         row[: len(waveform)] = waveform
     return Batch(paths, padded, lengths, sample_rate, problems, constant)

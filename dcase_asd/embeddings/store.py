@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dcase_asd.errors import ArtifactError, command
 from dcase_asd.files import read_json, read_table, replacing, write_json, write_table
 from dcase_asd.folders import PLAN, there_or_made
+from dcase_asd.recipe.system import ADDED, read_system, recipe_path
 
 COLUMNS: dict[str, type] = {"file": str, "section": str, "domain": str, "split": str}
 """Columns that tell which clip a row of the array belongs to."""
@@ -31,7 +32,8 @@ class MachineEmbeddings:
         stage: ``dev`` or ``eval``.
         machine: Machine type.
         clips: One row per clip with the columns of `COLUMNS`.
-        vectors: Embeddings in the same order, (n, d), float32, mapped from disk.
+        vectors: Embeddings in the same order, (n, d), or (n, bands, d) where bands are kept
+            apart, float32, mapped from disk.
         provenance: What made them: `backbone`, `parameters`, `sample_rate`, `fingerprint`; in
             `content` the hash of each clip's audio, in `notes` what has to be known of it,
             in `silent` the files without any sound.
@@ -63,11 +65,18 @@ def is_complete(marker: str | Path, fingerprint: str) -> bool:
 
 
 @contextmanager
-def writing_vectors(marker: str | Path, rows: int, dimension: int) -> Iterator[BinaryIO]:
+def writing_vectors(
+    marker: str | Path, rows: int, shape: int | tuple[int, ...]
+) -> Iterator[BinaryIO]:
     """Write an array row after row, without holding it in memory.
 
+    Args:
+        marker: Of the machine.
+        rows: Clips.
+        shape: Of one clip's embedding: its length, or (bands, length of each).
+
     Yields:
-        A file to write float32 rows to, `rows` times `dimension` values in all.
+        A file to write float32 rows to.
 
     Raises:
         ArtifactError: The file cannot be written.
@@ -75,7 +84,8 @@ def writing_vectors(marker: str | Path, rows: int, dimension: int) -> Iterator[B
     marker = Path(marker)
     marker.unlink(missing_ok=True)
     with replacing(marker.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
+        whole = (rows, *(shape if isinstance(shape, tuple) else (shape,)))
+        header = {"descr": "<f4", "fortran_order": False, "shape": whole}
         np.lib.format.write_array_header_1_0(file, header)
         yield file
 
@@ -139,7 +149,22 @@ def read_embeddings(run: str | Path, edition: str) -> list[MachineEmbeddings]:
             f"{run}: {len(missing)} of {len(markers)} machine(s) of {edition} are not embedded yet "
             f"({', '.join(missing)}); finish them with {again}"
         )
-    return [_read_machine(marker, again) for marker in markers]
+    machines = [_read_machine(marker, again) for marker in markers]
+    if recipe_path(whole).is_file():
+        wanted = read_system(whole).embed.added()
+        for machine in machines:
+            found = {name: machine.provenance[name] for name in ADDED if name in machine.provenance}
+            if found != wanted:
+                raise ArtifactError(
+                    f"{whole}: {machine.stage} {machine.machine} of {edition} is embedded with "
+                    f"{_told(found)}, not its recipe's {_told(wanted)}; embed it again with {again}"
+                )
+    return machines
+
+
+def _told(settings: dict[str, Any]) -> str:
+    words = [f"{name} = {value}" for name, value in settings.items()]
+    return ", ".join(words) or "the plugin's own representation of the channel as it is"
 
 
 def _read_machine(marker: Path, embed: str) -> MachineEmbeddings:

@@ -8,6 +8,9 @@ tells how much of the near energy went.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +27,9 @@ SILENT = 1e-12
 SUBTRACT_WINDOW, SUBTRACT_HOP = 512, 256
 FLOOR = 0.1
 """Share of the near magnitude that is left where the far one is larger (Chu and Qian, eq. 1)."""
+COHERENT, LOUDER = 0.5, 1.6
+"""What both microphones hear of a frequency: at least half of the near energy, and so many times (4
+dB) the far magnitude where its source is nearer to the near microphone."""
 
 
 def cancel_far(
@@ -96,6 +102,85 @@ def removed_share(near: Tensor, result: Tensor) -> Tensor:
     """Share of the near energy that is gone, (b, n) twice -> (b,); 0 for silence."""
     before, after = near.square().sum(1), result.square().sum(1)
     return torch.where(before > 0, 1 - after / before.clamp(min=1e-30), 0.0)
+
+
+def nearer_share(near: Tensor, far: Tensor, sample_rate: int = REFERENCE_RATE) -> Tensor:
+    """Share of the near energy that the far microphone hears too, though the source is nearer.
+
+    Noise of the surroundings comes to both microphones about equally loud, the machine several
+    times louder to the near one. So the energy is counted that a filter of the far channel explains
+    (coherence times near energy) at frequencies that are coherent and louder near (`COHERENT`,
+    `LOUDER`). In simulated rooms (0.3 s of reverberation, noise from 10 dB above the machine to 20
+    dB below it) it was at most 0.07 without a leak; with the machine at 0.1 to 0.3 of its level in
+    the far channel mostly above 0.1 where more than half of the machine was cancelled. It cannot
+    see a leak below the noise of the far channel, of which little is cancelled, nor one nearly as
+    loud as the machine itself; microphones of unequal gain deceive it.
+
+    Args:
+        near: Waveforms, (b, n).
+        far: As `near`.
+        sample_rate: In Hz.
+
+    Returns:
+        (b,), from 0 to 1.
+    """
+    spectra = _Spectra(near.shape[1], sample_rate, 1024, 512, near)
+    one, two = spectra.of(near), spectra.of(far)
+    of_near, of_far = (each.abs().square().sum(2).clamp(min=SILENT) for each in (one, two))
+    cross = (one * two.conj()).sum(2).abs()
+    coherence, gain = cross / of_near * (cross / of_far), cross / of_far
+    nearer = (coherence >= COHERENT) & (gain >= LOUDER)
+    return (coherence * of_near * nearer).sum(1) / of_near.sum(1)
+
+
+FILTERS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "cancel": cancel_far,
+    "subtract": subtract_far,
+    "wram": partial(cancel_far, hop=256, average=True),
+}
+"""Name in a recipe -> what makes near, far, (b, n) each, and the rate the near one alone."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Clips without what their far channel hears.
+
+    Attributes:
+        waveforms: (b, n).
+        removed: Share of the near energy that went, (b,).
+        nearer: As `nearer_share`, (b,).
+        silent: Whether the far channel is, so that nothing was done, (b,).
+    """
+
+    waveforms: Tensor
+    removed: Tensor
+    nearer: Tensor
+    silent: Tensor
+
+
+def clean(channels: Tensor, lengths: Tensor, way: str, sample_rate: int) -> Cleaned:
+    """Take the far channel out of a padded batch, each clip as if it were alone.
+
+    Args:
+        channels: Near and far waveforms, (b, n, 2).
+        lengths: Samples of each clip before padding, (b,).
+        way: One of `FILTERS`.
+        sample_rate: In Hz.
+
+    Raises:
+        AudioError: A clip is shorter than half a window.
+    """
+    near, far = channels.unbind(2)
+    result = torch.zeros_like(near)
+    removed, nearer = near.new_zeros(len(near)), near.new_zeros(len(near))
+    for length in set(lengths.tolist()):
+        rows = lengths == length
+        one, two = near[rows, :length], far[rows, :length]
+        found = FILTERS[way](one, two, sample_rate)
+        result[rows, :length] = found
+        removed[rows] = removed_share(one, found)
+        nearer[rows] = nearer_share(one, two, sample_rate)
+    return Cleaned(result, removed, nearer, far.abs().amax(1) <= SILENT)
 
 
 def _prepare(near: Any, far: Any) -> tuple[Tensor, Tensor, Any]:

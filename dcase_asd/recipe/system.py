@@ -15,6 +15,8 @@ from dcase_asd.recipe.training import Training
 
 Bands = Literal["mean", "concat", "apart"]
 Far = Literal["none", "cancel", "subtract", "wram"]
+ADDED = ("pooling", "pooling_options", "bands", "far")
+"""Fields about what comes before and after the plugin; embeddings are older than these."""
 
 
 @dataclass(frozen=True)

@@ -270,7 +270,8 @@ def _check_finite(
     vectors: NDArray[np.float32], files: NDArray[np.str_], where: str, marker: Path
 ) -> None:
     for start in range(0, len(vectors), ROWS_CHECKED):
-        finite = np.isfinite(vectors[start : start + ROWS_CHECKED]).all(axis=1)
+        rows = vectors[start : start + ROWS_CHECKED]
+        finite = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
         if not finite.all():
             first = files[start + int(np.argmin(finite))]
             raise ScoresError(

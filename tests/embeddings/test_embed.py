@@ -299,7 +299,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(data, tmp_path, write
     def killed(batch, *rest):
         if "slider" in str(batch.paths[0]):
             raise KeyboardInterrupt
-        whole(batch, *rest)
+        return whole(batch, *rest)
 
     run = tmp_path / "again" / "undisturbed"
     monkeypatch.setattr(module, "_embed_batch", killed)
