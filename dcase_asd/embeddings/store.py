@@ -157,7 +157,8 @@ def read_embeddings(run: str | Path, edition: str) -> list[MachineEmbeddings]:
             if found != wanted:
                 raise ArtifactError(
                     f"{whole}: {machine.stage} {machine.machine} of {edition} is embedded with "
-                    f"{_told(found)}, not its recipe's {_told(wanted)}; embed it again with {again}"
+                    f"{_told(found)}, not with {_told(wanted)} as its recipe says; embed "
+                    f"it again with {again}"
                 )
     return machines
 

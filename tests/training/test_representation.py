@@ -1,5 +1,7 @@
 """Which output of a fine-tuned network is scored: dense layer, its input, or the class token."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -100,4 +102,29 @@ def test_embeddings_of_another_representation_than_the_recipe_s_are_not_scored(
     recipe.write_text(recipe_text(make_system(steps=2, eval_every=0, representation="pooled")))
     said = "is embedded with the representation dense, not its recipe's pooled; embed it again"
     with pytest.raises(ArtifactError, match=said):
+        score(run, "dcase2025")
+
+
+def test_fine_tuned_checkpoints_are_pooled_before_their_head(data, tmp_path, make_system):
+    run, plain = tmp_path / "run", make_system()
+    done = tune(data, run, plain)
+    embed(data, run, "dcase2025", plain, "cpu")
+    deviation = dataclasses.replace(plain.embed, pooling="std")
+    pooled = dataclasses.replace(plain, embed=deviation)
+    assert embed(data, run, "dcase2025", pooled, "cpu").made == len(done.scored) * 3
+    assert read_system(run) == pooled
+    for folder, checkpoint in zip(embedding_folders(run), done.scored, strict=True):
+        fan = read_embeddings(folder, "dcase2025")[0]
+        (path,) = data.rglob(f"fan/*/{fan.clips['file'][0]}")
+        with torch.inference_mode():
+            clip = torch.from_numpy(read_waveform(path))[None]
+            tokens, _ = load_backbone("tiny", checkpoint).token_grid(clip)
+        expected = tokens[0, :, 0].std(0, correction=0)
+        np.testing.assert_allclose(fan.vectors[0], expected, rtol=1e-3, atol=1e-5)
+    assert score(run, "dcase2025").changed
+    assert tune(data, run, pooled).checkpoints == done.checkpoints
+    # An edition that was embedded otherwise before is not taken for one of the recipe.
+    (run / "recipe.toml").write_text(recipe_text(plain))
+    told = r"embedded with pooling = std, not with the plugin's own rep.* again with"
+    with pytest.raises(ArtifactError, match=told):
         score(run, "dcase2025")
