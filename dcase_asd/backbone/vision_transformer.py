@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from dcase_asd.backbone.contract import check_choice
 from dcase_asd.backbone.dense import Linear
 from dcase_asd.errors import BackboneError, nearest_name
 
@@ -58,15 +59,16 @@ class TransformerSize:
                 f"with {self.num_heads} heads"
             )
 
-    def cut(self, layer: int | None) -> Self:
-        """The sizes without the blocks above a layer, from 1; None leaves all.
+    def cut(self, layers: Sequence[int]) -> Self:
+        """The sizes without the blocks above the highest of some layers, from 1; none leaves all.
 
         Raises:
             BackboneError: There is no such layer.
         """
-        if layer is not None and not 1 <= layer <= self.depth:
-            raise BackboneError(f"there is no layer {layer}; choose from 1 to {self.depth}")
-        return replace(self, depth=layer or self.depth)
+        for layer in layers:
+            if not 1 <= layer <= self.depth:
+                raise BackboneError(f"there is no layer {layer}; choose from 1 to {self.depth}")
+        return replace(self, depth=max(layers, default=self.depth))
 
     @classmethod
     def changed(cls, sizes: Mapping[str, Any]) -> Self:
@@ -84,6 +86,10 @@ class TransformerSize:
             return cls(**sizes)
         except ValueError as error:
             raise BackboneError(f"the network cannot be built: {error}") from error
+
+
+Merge = Literal["mean", "concat"]
+"""What becomes of the outputs of several layers."""
 
 
 class Attention(nn.Module):
@@ -147,6 +153,10 @@ class VisionTransformer(nn.Module):
         size: Sizes.
         grid: Patches in time and in frequency of the table of fixed positions; patch k takes row k
             of the flat table, whose length limits that of a clip.
+
+    Attributes:
+        layers: Blocks whose outputs are the tokens, from 1; none for the last.
+        merge: What becomes of several.
     """
 
     positions: Tensor
@@ -154,6 +164,8 @@ class VisionTransformer(nn.Module):
     def __init__(self, size: TransformerSize, grid: tuple[int, int]) -> None:
         super().__init__()
         self.grid = grid
+        self.layers: tuple[int, ...] = ()
+        self.merge: Merge = "mean"
         self.hidden = int(size.embed_dim * size.mlp_ratio)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, size.embed_dim))
         self.patches = nn.Conv2d(1, size.embed_dim, PATCH, PATCH)
@@ -178,7 +190,8 @@ class VisionTransformer(nn.Module):
 
         Returns:
             Tokens, (b, n, d): [CLS], then patches with the bins running fastest,
-            n = 1 + (frames // 16) * (bins // 16); with `cls_only` (b, 1, d).
+            n = 1 + (frames // 16) * (bins // 16); with `cls_only` (b, 1, d); of the chosen
+            layers.
         """
         if images.device.type == "cpu" and not torch.is_grad_enabled():
             count = self._images_at_once(images)
@@ -192,9 +205,24 @@ class VisionTransformer(nn.Module):
         x: Tensor = self.norm(torch.cat([cls, patches], dim=1))
         if mask is not None:
             mask = mask[:, None, None]
+        outputs = []
         for number, block in enumerate(self.blocks, start=1):
             x = block(x, mask, cls_only and number == len(self.blocks))
-        return x
+            if number in (self.layers or (len(self.blocks),)):
+                outputs.append(x[:, :1] if cls_only else x)
+        if len(outputs) == 1:
+            return outputs[0]
+        return torch.cat(outputs, 2) if self.merge == "concat" else torch.stack(outputs).mean(0)
+
+    def choose(self, layers: Sequence[int], merge: Merge) -> int:
+        """Take the outputs of other layers; returns how many times longer a token gets.
+
+        Raises:
+            BackboneError: There is no such merge.
+        """
+        check_choice("merge", merge, Merge)
+        self.layers, self.merge = tuple(sorted(set(layers))), merge
+        return max(1, len(self.layers)) if merge == "concat" else 1
 
     def _images_at_once(self, images: Tensor) -> int:
         tokens = 1 + images.shape[1] // PATCH * (images.shape[2] // PATCH)

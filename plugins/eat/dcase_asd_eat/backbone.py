@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import ClassVar, Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dcase_asd.backbone import check_choice
 from dcase_asd.backbone.family import Family, FamilyBackbone
-from dcase_asd.backbone.vision_transformer import PATCH
+from dcase_asd.backbone.vision_transformer import PATCH, Merge
 from dcase_asd.errors import BackboneError
 from dcase_asd_eat.checkpoint import EAT, LOGITS
 from dcase_asd_eat.front_end import SAMPLE_RATE, FrontEnd
@@ -36,6 +37,8 @@ class Eat(FamilyBackbone):
         target_length: Frames of 10 ms that a clip is cropped or padded to, a multiple of 16; None
             for the checkpoint's own (1024).
         layer: Which block's output to take, from 1; None for the last. Later blocks are left out.
+        layers: Several such, without `layer`.
+        merge: What becomes of several layers: ``mean``, or ``concat`` of their features.
 
     Raises:
         BackboneError: There is no such representation or layer, or no classifier for ``logits``.
@@ -52,28 +55,32 @@ class Eat(FamilyBackbone):
         representation: Representation = "cls",
         target_length: int | None = None,
         layer: int | None = None,
+        layers: Sequence[int] | None = None,
+        merge: Merge = "mean",
     ) -> None:
         super().__init__()
         frames = architecture.target_length if target_length is None else target_length
         check_target_length(frames, architecture.max_length)
         check_choice("representation", representation, Representation)
-        if representation == LOGITS and (not architecture.classes or layer is not None):
+        chosen = list(layers or []) if layer is None else [layer]
+        if representation == LOGITS and (not architecture.classes or chosen):
             raise BackboneError(
                 "logits need all layers of fine-tuned weights (EAT-base_epoch30_finetune_AS2M); "
                 "for others choose the representation cls, frame_mean or mean"
             )
-        architecture = architecture.cut(layer)
+        architecture = architecture.cut(chosen)
+        self.network = EatNetwork(architecture)
         self.sample_rate: int = SAMPLE_RATE
-        self.dimension = architecture.classes or architecture.embed_dim
-        self.token_dimension = architecture.embed_dim
+        self.token_dimension = architecture.embed_dim * self.network.encoder.choose(chosen, merge)
+        self.dimension = architecture.classes or self.token_dimension
         self.representation = representation
         self.options = {
             "representation": representation,
             "target_length": frames,
             "architecture": asdict(architecture),
+            **({"layers": chosen, "merge": merge} if len(chosen) > 1 else {}),
         }
         self.front_end = FrontEnd(frames)
-        self.network = EatNetwork(architecture)
 
     def spectrogram(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None

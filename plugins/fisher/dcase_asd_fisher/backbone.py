@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import ClassVar, Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dcase_asd.backbone import check_choice, masked_mean
 from dcase_asd.backbone.family import Family, FamilyBackbone
-from dcase_asd.backbone.vision_transformer import PATCH
+from dcase_asd.backbone.vision_transformer import PATCH, Merge
 from dcase_asd.errors import BackboneError
 from dcase_asd_fisher.checkpoint import FISHER
 from dcase_asd_fisher.front_end import LOWEST_RATE, FrontEnd
@@ -42,6 +43,8 @@ class Fisher(FamilyBackbone):
         padded: Whether a shorter clip is zero-padded to `target_length` and the padding seen as
             part of it (as in the RMIS benchmark) instead of taken as it is.
         layer: Which block's output to take, from 1; None for the last. Later blocks are left out.
+        layers: Several such, without `layer`.
+        merge: What becomes of several layers: ``mean``, or ``concat`` of their features.
 
     Raises:
         BackboneError: There is no such representation, way of joining bands, or layer.
@@ -62,13 +65,16 @@ class Fisher(FamilyBackbone):
         target_length: int | None = None,
         padded: bool = False,
         layer: int | None = None,
+        layers: Sequence[int] | None = None,
+        merge: Merge = "mean",
     ) -> None:
         super().__init__()
         frames = architecture.target_length if target_length is None else target_length
         architecture.check_target_length(frames)
         check_choice("representation", representation, Representation)
         check_choice("bands", bands, Bands)
-        architecture = architecture.cut(layer)
+        chosen = list(layers or []) if layer is None else [layer]
+        architecture = architecture.cut(chosen)
         if sample_rate == NATIVE and bands != "mean":
             raise BackboneError(
                 "clips at their own rates have different numbers of bands, which cannot all be "
@@ -81,7 +87,8 @@ class Fisher(FamilyBackbone):
                 f"sample_rate must be {NATIVE!r} or at least {LOWEST_RATE} Hz, not {sample_rate!r}"
             )
         self.sample_rate = None if sample_rate == NATIVE else sample_rate
-        self.dimension = architecture.embed_dim
+        self.network = FisherNetwork(architecture)
+        self.dimension = architecture.embed_dim * self.network.encoder.choose(chosen, merge)
         if self.sample_rate is not None and bands == "concatenate":
             self.dimension *= architecture.bands(self.sample_rate)
         self.representation = representation
@@ -94,9 +101,9 @@ class Fisher(FamilyBackbone):
             "target_length": frames,
             "padded": padded,
             "architecture": asdict(architecture),
+            **({"layers": chosen, "merge": merge} if len(chosen) > 1 else {}),
         }
         self.front_end = FrontEnd(architecture.band_width, frames, padded)
-        self.network = FisherNetwork(architecture)
 
     def spectrogram(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
@@ -139,7 +146,7 @@ class Fisher(FamilyBackbone):
     def token_grid(
         self, waveforms: Tensor, lengths: Tensor | None = None, sample_rate: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Tokens without [CLS], (b, t, f, embed_dim), from low to high, and the columns that count.
+        """Tokens without [CLS], (b, t, f, d), from low to high, and the columns that count.
 
         f is the patches of a sub-band (6) times the sub-bands, or once where `bands` is ``mean``.
         What `padded` adds to a clip does not count.

@@ -232,3 +232,21 @@ def test_the_grid_has_the_patches_of_all_sub_bands_from_low_to_high(bands, rows)
         assert torch.allclose(tokens[:, 4, 2], token, atol=1e-6)
     else:
         assert torch.equal(tokens[:, 4, [2, 6 + 2]].flatten(1), token)
+
+
+def test_tokens_are_the_mean_of_several_layers_or_one_after_the_other(tmp_path):
+    first, last = (small(layer=layer) for layer in (1, 2))
+    merged, joined = small(layers=[2, 1]), small(layers=[1, 2], merge="concat")
+    with torch.inference_mode():
+        one, two = (each.token_grid(clips())[0] for each in (first, last))
+        torch.testing.assert_close(merged.token_grid(clips())[0], (one + two) / 2)
+        torch.testing.assert_close(joined.token_grid(clips())[0], torch.cat([one, two], -1))
+        torch.testing.assert_close(
+            merged.embed(clips()), (first.embed(clips()) + last.embed(clips())) / 2
+        )
+    check_backbone(joined, tmp_path)
+    assert "layers" not in first.options
+    with pytest.raises(BackboneError, match="there is no layer 3; choose from 1 to 2"):
+        small(layers=[1, 3])
+    with pytest.raises(BackboneError, match="no merge is called 'sum'"):
+        small(layers=[1, 2], merge="sum")
