@@ -1,20 +1,22 @@
 """The plugin contract, and what backbones build on."""
 
 from dcase_asd.backbone.contract import (
-    CHECKPOINT_FORMAT,
     TO_EMBED,
     Backbone,
     broken_weight,
     check_choice,
     fill,
     given_options,
+)
+from dcase_asd.backbone.pooling import masked_mean
+from dcase_asd.backbone.saved import (
+    CHECKPOINT_FORMAT,
     in_place_of_weights,
     is_finetuned,
     read_checkpoint,
     read_tensors,
     write_tensors,
 )
-from dcase_asd.backbone.pooling import masked_mean
 
 __all__ = [
     "CHECKPOINT_FORMAT",

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from dcase_asd.backbone.contract import Backbone, given_options, read_checkpoint
+from dcase_asd.backbone.contract import Backbone, given_options
 from dcase_asd.backbone.published import (
     WeightsFile,
     check_source,
@@ -26,6 +26,7 @@ from dcase_asd.backbone.published import (
     require_values,
     required_values,
 )
+from dcase_asd.backbone.saved import read_checkpoint
 from dcase_asd.backbone.vision_transformer import TransformerSize
 from dcase_asd.errors import BackboneError
 

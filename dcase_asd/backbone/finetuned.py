@@ -11,20 +11,18 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from dcase_asd.backbone.contract import (
-    FINETUNED_FORMAT,
-    TO_FINE_TUNE,
-    Backbone,
-    fill,
-    is_finetuned,
-    read_tensors,
-    write_tensors,
-)
+from dcase_asd.backbone.contract import TO_FINE_TUNE, Backbone, fill
 from dcase_asd.backbone.pooling import (
     AttentiveStatistics,
     MeanPooling,
     grid_in_windows,
     windows,
+)
+from dcase_asd.backbone.saved import (
+    FINETUNED_FORMAT,
+    is_finetuned,
+    read_tensors,
+    write_tensors,
 )
 from dcase_asd.errors import BackboneError
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcase_asd.backbone.contract import in_place_of_weights, read_tensors
+from dcase_asd.backbone.saved import in_place_of_weights, read_tensors
 from dcase_asd.errors import BackboneError
 
 CONFIG, TENSORS = "config.json", "model.safetensors"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dcase_asd.backbone import contract, write_tensors
+from dcase_asd.backbone import saved, write_tensors
 from dcase_asd.cli.app import app
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings import kept
@@ -93,7 +93,7 @@ def about(train, noise=(), dev=""):
 
 
 def test_a_checkpoint_says_what_it_was_trained_with(tmp_path):
-    assert kept.METADATA == contract.METADATA
+    assert kept.METADATA == saved.METADATA
     run = write_run(tmp_path / "a", Training(), None, ["s.safetensors"],
                     about(["dcase2025"], ["dcase2025"], "dcase2024"))  # fmt: skip
     assert uses_of_run(run) == {
