@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dcase_asd.audio import MICROPHONES
 from dcase_asd.clips.cache import content_hashes
 from dcase_asd.clips.manifest import clips_of_edition
 from dcase_asd.clips.prepare import up_to_date_manifest
 from dcase_asd.editions.edition import load_edition
-from dcase_asd.embeddings.findings import Findings
+from dcase_asd.embeddings.findings import Findings, no_far_channel
 from dcase_asd.embeddings.kept import embedding_folders, keep_recipe, scored_checkpoints
 from dcase_asd.embeddings.reading import Batch, Recording, read_batches
 from dcase_asd.embeddings.rules import run_objections
@@ -31,7 +30,7 @@ from dcase_asd.embeddings.store import (
     write_plan,
     writing_vectors,
 )
-from dcase_asd.errors import AudioError, BackboneError, DataError, some
+from dcase_asd.errors import AudioError, BackboneError, DataError
 from dcase_asd.files import fingerprint, only_writer
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.recipe.system import ADDED, Embedding, System, read_system, recipe_path
@@ -104,13 +103,8 @@ def embed(
     clips = clips[(clips["role"] == "machine") & clips["split"].isin(["train", "test"])]
     if clips.empty:
         raise DataError(f"{data}: no train or test clip of {name}; there is nothing to embed")
-    others = clips.loc[clips["channels"] != MICROPHONES, "path"]
-    if system.embed.far != "none" and len(others):
-        raise AudioError(
-            f"{data}: {len(others)} of {len(clips)} clips of {name} have no near and far "
-            f"microphone, as they have not two channels ({some(others)}); give --far none to embed "
-            f"channel {system.embed.channel} as it is"
-        )
+    if objection := no_far_channel(clips, system.embed):
+        raise AudioError(f"{data}: {name}: {objection}")
     made = complete = 0
     with only_writer(run):
         parts = _parts(run, system)

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from dcase_asd.audio import MICROPHONES
 from dcase_asd.errors import some
 from dcase_asd.recipe.system import Embedding
 
@@ -95,10 +98,21 @@ class Findings:
         if self.nearer and (share := _mean(self.nearer)) >= NEARER_TOLD:
             notes.append(
                 f"{where}: the far microphone seems to hear the machine, as {share:.0%} of the "
-                "near energy comes to both from nearer the near one: sounds of faults may be "
-                "removed with it; compare with --far none in another --run"
+                "near energy is heard by both and louder near: sounds of faults may be removed "
+                "with it; compare with --far none in another --run"
             )
         return notes
+
+
+def no_far_channel(clips: pd.DataFrame, recipe: Embedding) -> str:
+    """What to say where a far channel is to be taken out of clips without one; else empty."""
+    others = clips.loc[clips["channels"] != MICROPHONES, "path"]
+    if recipe.far == "none" or others.empty:
+        return ""
+    return (
+        f"{len(others)} of {len(clips)} clips have no near and far microphone, as they have not "
+        f"two channels ({some(others)}); give --far none to embed channel {recipe.channel} as it is"
+    )
 
 
 def _mean(values: list[float]) -> float:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dcase_asd.clips.manifest import manifest_path, read_manifest
 from dcase_asd.editions.edition import load_edition
+from dcase_asd.embeddings.findings import no_far_channel
 from dcase_asd.embeddings.kept import read_kept
 from dcase_asd.embeddings.rules import objections, uses_of
 from dcase_asd.errors import DcaseAsdError, RecipeError, nearest_name
@@ -146,6 +147,7 @@ def missing_clips(
     """Which editions, labels and evaluation clips systems lack in the manifest."""
     present = sorted(clips["edition"].unique())
     names = [load_edition(name).name for name in editions]
+    nodes = list(nodes)
     fitted = [
         node.name
         for node in nodes
@@ -165,6 +167,12 @@ def missing_clips(
                 f"the weights of {', '.join(fitted)} are fitted; download its dev data, or set "
                 'method = "mean"'
             )
+        machines = clips[(clips["edition"] == name) & (clips["role"] == "machine")]
+        machines = machines[machines["split"].isin(["train", "test"])]
+        for node in nodes:
+            recipe = node.recipe
+            if isinstance(recipe, System) and (told := no_far_channel(machines, recipe.embed)):
+                yield f"{node.path}: {name}: {told}"
         if packaged and not (tests["stage"] == "eval").any():
             yield (
                 f"{where}: no evaluation clip of {name}, of which a package is made; put its "

@@ -107,7 +107,7 @@ def finetune(
         if accelerator.is_main_process:
             keep_recipe(run, system)
         accelerator.wait_for_everyone()
-        for note in chosen.notes:
+        for note in [*chosen.notes, *_far_unheard(system)]:
             progress.note(note)
         dev = read_development_set(data, settings, system.embed.channel)
         uses = uses_of(
@@ -179,9 +179,9 @@ def planned_system(
     changes = {name: value for name, value in given.items() if value is not None}
     try:
         train = dataclasses.replace(system.train or Training(), **(settings or {}))
+        embedding = dataclasses.replace(system.embed, **changes)
     except ValueError as error:
         raise RecipeError(str(error)) from error
-    embedding = dataclasses.replace(system.embed, **changes)
     return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
 
 
@@ -193,6 +193,13 @@ def _inputs(data: Path, chosen: TrainingSet, progress: Progress) -> str:
     paths = [*chosen.clips["path"], *chosen.noise["path"]]
     hashes = content_hashes(data, paths, progress)
     return chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
+
+
+def _far_unheard(system: System) -> list[str]:
+    """That training does not take out the far channel, where embedding does."""
+    far, channel = system.embed.far, system.embed.channel
+    told = f"trained on channel {channel} as it is; --far {far} counts when the run is embedded"
+    return [] if far == "none" else [told]
 
 
 def _rules_broken(system: System, uses: Uses) -> list[str]:

@@ -110,3 +110,10 @@ def test_wrong_values_and_a_missing_plugin_are_told(called):
 def test_no_checkpoint_is_never_taken_for_success(tmp_path):
     with pytest.raises(TrainingError, match="no checkpoint was written"):
         module._outcome(tmp_path, changed=True)
+
+
+def test_a_channel_without_a_far_one_is_refused(tmp_path):
+    recipe = tmp_path / "x.toml"
+    recipe.write_text(recipe_text(System("x", Embedding("beats", far="cancel"))))
+    with pytest.raises(RecipeError, match="far = cancel takes the other of two channels, and chan"):
+        planned_system(tmp_path / "run", recipe, channel=2)

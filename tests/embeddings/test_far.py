@@ -154,7 +154,7 @@ def test_one_channel_is_refused_before_anything_is_written(write, small_tree, tm
     write()
     path = write_clip(small_tree / FAN / "train" / name)
     prepare(small_tree)
-    with pytest.raises(AudioError, match=f"1 of 14 clips of dcase2025 have no near and far .*{name}"
+    with pytest.raises(AudioError, match=f"dcase2025: 1 of 14 clips have no near and far .*{name}"
                                          ".*give --far none to embed channel 0"):  # fmt: skip
         embed(small_tree, tmp_path / "run", YEAR, system(far="cancel"), "cpu")
     assert not (tmp_path / "run").exists()

@@ -134,3 +134,12 @@ def test_what_lacks_nothing_is_listed(data, cut, tmp_path):
     setup = Setup(data, tmp_path / "runs", overlay=cut / "mini.toml")
     names = check_recipes([cut / "submission_1.toml", cut / "systems" / "beats_01.toml"], setup)
     assert set(names) == {"baseline_fisher", "beats_01", "beats_07", "baseline", "best"}
+
+
+def test_recordings_without_a_far_channel_are_told_before_anything_runs(data, single, tmp_path):
+    path = single("a", '[embed]\nplugin = "spectral"\nfar = "cancel"\n')
+    runs = tmp_path / "runs"
+    told = r"a\.toml: dcase2025: \d+ of \d+ clips have no near and far micr.*; give --far none"
+    with pytest.raises(RecipeError, match=told):
+        run_recipe(path, Setup(data, runs, "cpu"))
+    assert not runs.exists()

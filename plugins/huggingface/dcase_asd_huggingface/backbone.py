@@ -219,7 +219,7 @@ class HuggingFace(Backbone):
             tokens = self._merged(self._encoded(waveforms[rows, : max(group)], group))
             mask = self._valid(group).to(tokens.device)
             grid = tokens[:, :, None]
-            if (log_mel := self.front_end.log_mel) is not None:  # AST
+            if (log_mel := self.front_end.log_mel) is not None and self.network.has_patches:
                 grid = self.network.patch_grid(tokens)
                 counts = log_mel.frame_counts(torch.tensor(group, device=tokens.device))
                 columns = self.network.patch_columns(counts)

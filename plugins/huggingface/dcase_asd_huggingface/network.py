@@ -17,6 +17,7 @@ CONVOLUTIONS = "feature_extractor"
 """Name of the part of a model that takes samples and goes over them in frames."""
 UNUSED = "masked_spec_embed"
 """What wav2vec 2.0 and its kin put in place of what they mask themselves when trained."""
+AST = "audio-spectrogram-transformer"
 AST_TOKENS = 2
 """Tokens of AST before its patches: class and distillation."""
 CUT_FLAG = "is_longer"
@@ -61,6 +62,7 @@ class Network(nn.Module):
         self.fewest = int(getattr(encoder.config, "squeeze_factor", 1))
         self._takes_mask = "attention_mask" in accepted
         self._takes_flag = CUT_FLAG in accepted
+        self.has_patches = encoder.config.model_type == AST
         self.has_class_token = any(
             name.rpartition(".")[2] == CLASS_TOKEN for name, _ in encoder.named_parameters()
         )
