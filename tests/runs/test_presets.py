@@ -4,12 +4,20 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from dcase_asd.cli import app
 from dcase_asd.errors import RecipeError
 from dcase_asd.runs.presets import presets, recipe_file
 from dcase_asd.runs.recipes import is_submission, read_forms, read_nodes
 
 NAMES = [preset.name for preset in presets()]
+
+
+def told(*arguments):
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0
+    return done.stdout
 
 
 @pytest.mark.parametrize("preset", presets(), ids=NAMES)
@@ -41,16 +49,16 @@ def test_a_path_is_a_path(tmp_path):
     assert recipe_file(tmp_path / "a.toml") == tmp_path / "a.toml"
 
 
-def test_presets_are_listed_with_what_was_published(dcase_asd):
-    shown = dcase_asd("presets")
-    assert "training-free" in shown.stdout
-    assert "not measured here" in shown.stdout
-    listed = json.loads(dcase_asd("presets", "--json").stdout)
+def test_presets_are_listed_with_what_was_published():
+    shown = told("presets")
+    assert "training-free" in shown
+    assert "not measured here" in shown
+    listed = json.loads(told("presets", "--json"))
     assert [each["name"] for each in listed] == NAMES
     assert all(Path(each["recipe"]).is_file() for each in listed)
 
 
-def test_a_preset_is_printed_as_a_recipe_of_ones_own(dcase_asd, tmp_path):
+def test_a_preset_is_printed_as_a_recipe_of_ones_own(tmp_path):
     mine = tmp_path / "mine.toml"
-    mine.write_text(dcase_asd("presets", "wram").stdout)
+    mine.write_text(told("presets", "wram"))
     assert read_nodes([mine])[0].recipe == read_nodes(["preset:wram"])[0].recipe
