@@ -33,7 +33,9 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or aut
 def run(
     recipes: Annotated[
         list[Path],
-        typer.Argument(metavar="RECIPE", help="Recipes of systems, or forms of submissions."),
+        typer.Argument(
+            metavar="RECIPE", help="Recipes of systems, forms of submissions, or preset:NAME."
+        ),
     ],
     *,
     data: Data,
@@ -141,10 +143,12 @@ def _miniature(
 ) -> tuple[Path, Path, Path, Path]:
     """Folders and overlay of a miniature."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks so small are slowest on several
+    from dcase_asd.runs.presets import recipe_file
+
     data = Path("mini/data") if data == Path("data") else data
     runs = Path("mini/runs") if runs == Path("runs") else runs
     out = Path("mini/dist") if out == Path("submissions/dist") else out
-    above = (parent / "mini.toml" for parent in recipe.resolve().parents)
+    above = (parent / "mini.toml" for parent in recipe_file(recipe).resolve().parents)
     overlay = overlay or next((path for path in above if path.is_file()), None)
     if overlay is None:
         raise typer.BadParameter(

@@ -11,6 +11,7 @@ from dcase_asd.recipe.fusion import FusedSystem
 from dcase_asd.recipe.system import System
 from dcase_asd.recipe.toml import read_content, read_recipe, recipe_from
 from dcase_asd.runs.overlay import Overlay
+from dcase_asd.runs.presets import recipe_file
 from dcase_asd.submission.meta import SubmissionForm
 
 
@@ -64,7 +65,7 @@ def is_submission(recipe: str | Path) -> bool:
     Raises:
         RecipeError: It is no readable TOML file.
     """
-    return "system" in read_content(recipe)
+    return "system" in read_content(recipe_file(recipe))
 
 
 def read_nodes(paths: Sequence[str | Path], overlay: Overlay | None = None) -> list[Node]:
@@ -75,7 +76,7 @@ def read_nodes(paths: Sequence[str | Path], overlay: Overlay | None = None) -> l
             there, a fusion of itself, two systems of the same name.
     """
     reader = _Reader(overlay or Overlay())
-    nodes = [reader.read(Path(path)) for path in paths]
+    nodes = [reader.read(recipe_file(path)) for path in paths]
     reader.refuse()
     return [node for node in nodes if node is not None]
 
@@ -89,7 +90,7 @@ def read_forms(paths: Sequence[str | Path], overlay: Overlay | None = None) -> l
     """
     reader = _Reader(overlay or Overlay())
     forms: list[Form] = []
-    for path in map(Path, paths):
+    for path in map(recipe_file, paths):
         form = reader.read_form(path)
         node = None if form is None else reader.read(path.parent / form.system, str(path))
         if form is not None and node is not None:

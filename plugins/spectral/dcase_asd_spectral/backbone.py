@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,11 @@ from dcase_asd.backbone import Backbone
 from dcase_asd.errors import nearest_name
 from dcase_asd.features import INT16_SCALE, LogMel
 
-STATISTICS = ("mean", "std", "max", "min")
+SCALED = ("mean", "std", "max", "min")
+"""Statistics that are each scaled to length 1, so that all weigh alike in a cosine distance: means
+are several times larger than deviations, and would decide alone."""
+QUANTILES = ("q5", "q10", "q25", "q50", "q75", "q90", "q95")
+"""Quantiles over time in percent, which stay as they are: all are log energies."""
 BANDS = 8
 """Bands of `token_grid`, where they divide the mel bins."""
 LOWEST_RATE = 1000
@@ -19,17 +23,18 @@ LOWEST_RATE = 1000
 
 
 class Spectral(Backbone):
-    """Mean and standard deviation over time of each log-mel bin.
+    """Quantiles over time of each log-mel bin.
 
-    The embedding is the statistics one after the other, each scaled to length 1,
-    (b, len(statistics) * mel_bins), of the natural-logarithm mel energies of 25 ms frames every
-    10 ms.
+    The embedding is the statistics one after the other, (b, len(statistics) * mel_bins), of the
+    natural-logarithm mel energies of 25 ms frames every 10 ms. By default they are what is always
+    there (10 %), what is usual (the median) and what comes and goes (90 %); how they are scored is
+    `scoring`, chosen on recordings as the README tells ("Which detector").
 
     Args:
         sample_rate: Rate in Hz that clips are resampled to; the highest mel filter ends at half.
         mel_bins: Number of mel filters.
-        statistics: Which of ``mean``, ``std`` (biased), ``max`` and ``min``, in this order; a list,
-            or text with commas between them.
+        statistics: Which of `SCALED` and `QUANTILES`, in this order; a list, or text with commas
+            between them. ``std`` is the biased one.
         bands: Bands of neighboring mel bins that `token_grid` has, which must divide `mel_bins`;
             None for 8, or the most below 8 that do. `embed` does not depend on it.
 
@@ -38,21 +43,27 @@ class Spectral(Backbone):
     """
 
     name: ClassVar[str] = "spectral"
+    scoring: ClassVar[dict[str, Any]] = {
+        "detector": "mean",
+        "options": {"of": ["varmin", "mahalanobis"]},
+        "standardize": True,
+    }
 
     def __init__(
         self,
         sample_rate: int = 16000,
         mel_bins: int = 128,
-        statistics: tuple[str, ...] | str = ("mean", "std"),
+        statistics: tuple[str, ...] | str = ("q10", "q50", "q90"),
         bands: int | None = None,
     ) -> None:
         super().__init__()
         if isinstance(statistics, str):
             statistics = tuple(name.strip() for name in statistics.split(","))
-        unknown = [entry for entry in statistics if entry not in STATISTICS]
+        known = (*SCALED, *QUANTILES)
+        unknown = [entry for entry in statistics if entry not in known]
         if unknown or not statistics:
             wrong = unknown[0] if unknown else ""
-            raise ValueError(f"no statistic is called {wrong!r}; {nearest_name(wrong, STATISTICS)}")
+            raise ValueError(f"no statistic is called {wrong!r}; {nearest_name(wrong, known)}")
         if sample_rate < LOWEST_RATE or mel_bins < 1:
             raise ValueError(f"sample_rate must be at least {LOWEST_RATE} Hz, mel_bins at least 1")
         divisors = [count for count in range(1, mel_bins + 1) if mel_bins % count == 0]
@@ -99,15 +110,25 @@ class Spectral(Backbone):
         return self._statistics(self.tokens(waveforms, None, sample_rate))
 
     def _statistics(self, frames: Tensor) -> Tensor:
+        ordered = frames.sort(1).values if set(self.statistics) & set(QUANTILES) else frames
         compute = {
             "mean": lambda: frames.mean(1),
             "std": lambda: frames.std(1, correction=0),
             "max": lambda: frames.amax(1),
             "min": lambda: frames.amin(1),
         }
-        # Each statistic scaled to length 1, so that all weigh alike in a cosine distance: means are
-        # several times larger than deviations, and would decide alone.
-        return torch.cat(
-            [nn.functional.normalize(compute[statistic](), dim=1) for statistic in self.statistics],
-            dim=1,
-        )
+        found = [
+            nn.functional.normalize(compute[statistic](), dim=1)
+            if statistic in SCALED
+            else _quantile(ordered, int(statistic[1:]) / 100)
+            for statistic in self.statistics
+        ]
+        return torch.cat(found, dim=1)
+
+
+def _quantile(ordered: Tensor, share: float) -> Tensor:
+    """A quantile of sorted values (b, t, f), linear between two of them; any number of times."""
+    place = share * (ordered.shape[1] - 1)
+    below = int(place)
+    above = min(below + 1, ordered.shape[1] - 1)
+    return torch.lerp(ordered[:, below], ordered[:, above], place - below)

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from dcase_asd_spectral import Spectral
@@ -12,7 +13,11 @@ from dcase_asd.testing import check_backbone
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"sample_rate": 8000, "mel_bins": 40}, {"statistics": ("max", "mean", "min", "std")}],
+    [
+        {},
+        {"sample_rate": 8000, "mel_bins": 40},
+        {"statistics": ("max", "q5", "mean", "min", "std")},
+    ],
 )
 def test_it_keeps_the_contract(tmp_path, options):
     check_backbone(Spectral.from_checkpoint(None, **options), tmp_path)
@@ -32,6 +37,13 @@ def test_the_embedding_is_the_statistics_each_of_length_one():
     torch.testing.assert_close(mean, frames[0].mean(0) / frames[0].mean(0).norm())
 
 
+def test_quantiles_are_those_of_numpy_and_not_scaled():
+    backbone = Spectral(statistics=("q25", "q10", "q95"))
+    clip = torch.randn(1, 16000, generator=torch.Generator().manual_seed(0)) * 0.1
+    expected = np.quantile(backbone.tokens(clip)[0].double(), [0.25, 0.1, 0.95], axis=0)
+    np.testing.assert_allclose(backbone.embed(clip)[0].reshape(3, 128), expected, rtol=1e-6)
+
+
 def test_clips_shorter_than_a_frame_or_of_another_rate_are_refused():
     backbone = Spectral()
     with pytest.raises(AudioError, match="a clip of 300 samples is shorter than one frame of 400"):
@@ -45,7 +57,7 @@ def test_clips_shorter_than_a_frame_or_of_another_rate_are_refused():
 def test_options_saved_in_a_checkpoint_may_be_overridden(tmp_path):
     path = tmp_path / "backbone.safetensors"
     Spectral(mel_bins=64).save(path)
-    assert Spectral.from_checkpoint(path).dimension == 128
+    assert Spectral.from_checkpoint(path).dimension == 3 * 64
     assert Spectral.from_checkpoint(path, statistics=("mean",)).dimension == 64
 
 
