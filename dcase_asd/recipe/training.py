@@ -78,6 +78,11 @@ class Training:
     )
     bottleneck: int = setting(128, "Units of the pooling's attention.", least=1)
     embedding: int = setting(768, "Length of the dense layer's output.", least=1)
+    head: Literal["dense", "aggregate"] = setting(
+        "dense",
+        "From the pooled vector to the embedding: one dense layer; aggregate: layer normalization "
+        "and two dense layers with GELU between, for several layers of the backbone side by side.",
+    )
     representation: Literal["dense", "pooled", "cls"] = setting(
         "dense", "What is scored: dense layer, what goes into it, or the backbone's class token."
     )
@@ -87,6 +92,9 @@ class Training:
         0.2, "ArcFace's angular margin of the target class, in radians.",
         most=math.pi / 2, unit="radians",
     )  # fmt: skip
+    center_weight: float = setting(
+        0.0, "Weight of the center loss beside the other loss; 0: none.", most=1000
+    )
     sub_centers: int = setting(16, "Sub-centers of a class that gets several.", least=1)
     sub_centered: Literal["rule", "all", "none"] = setting(
         "rule", "Classes that get several sub-centers; rule: those of the edition's rule."
