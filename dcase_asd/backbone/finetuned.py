@@ -39,16 +39,22 @@ class HeadSizes:
         embedding: Length of the dense layer's output, the embedding that is scored.
         bottleneck: Units of the attention.
         seconds: Length of the windows that a longer clip is cut into.
+        kind: ``dense``, one layer; ``aggregate``, layer normalization, a dense layer of the
+            embedding's length, GELU and another.
     """
 
     pooling: Literal["attention", "mean", "cls"] = "attention"
     embedding: int = 768
     bottleneck: int = 128
     seconds: float = 10.0
+    kind: Literal["dense", "aggregate"] = "dense"
 
 
 class Head(nn.Module):
     """Pooling, then a dense layer (report, section 2.1: the first of its two).
+
+    With several layers of the backbone side by side (its options ``layers`` and ``merge =
+    "concat"``) the kind ``aggregate`` weighs what the layers say.
 
     Args:
         backbone: What the head is put on; only its sizes are used.
@@ -64,7 +70,13 @@ class Head(nn.Module):
         elif sizes.pooling == "mean":
             self.pool = MeanPooling(token)
         pooled = backbone.dimension if self.pool is None else self.pool.dimension
-        self.dense = nn.Linear(pooled, sizes.embedding)
+        self.dimension = pooled
+        self.dense: nn.Module = nn.Linear(pooled, sizes.embedding)
+        if sizes.kind == "aggregate":
+            hidden = nn.Linear(pooled, sizes.embedding), nn.GELU()
+            self.dense = nn.Sequential(
+                nn.LayerNorm(pooled), *hidden, nn.Linear(sizes.embedding, sizes.embedding)
+            )
 
 
 class Finetuned(Backbone):
@@ -99,9 +111,8 @@ class Finetuned(Backbone):
         self.sizes = sizes
         self.embedding = embedding
         self.sample_rate = backbone.sample_rate
-        dense = self.head.dense
         self.dimension = {
-            "dense": dense.out_features, "pooled": dense.in_features, "cls": backbone.dimension
+            "dense": sizes.embedding, "pooled": self.head.dimension, "cls": backbone.dimension
         }[embedding]  # fmt: skip
         self.options = {**backbone.options, "embedding": embedding}
 

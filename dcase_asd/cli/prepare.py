@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -85,16 +85,39 @@ def prepare(
 
 @app.command()
 def labels(
+    *,
     data: Data,
     edition: Annotated[
         str | None, typer.Option("--edition", help="Print only the classes of this edition.")
+    ] = None,
+    pseudo: Annotated[
+        Literal["kmeans", "ward"] | None,
+        typer.Option("--pseudo", help="Cluster machines without attributes."),
+    ] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option("--embeddings", help="Run folder whose embeddings are clustered.")
+    ] = None,
+    share: Annotated[
+        float, typer.Option("--share", help="Clusters for each source clip; at least one.")
+    ] = 0.008,
+    clusters: Annotated[
+        int, typer.Option("--clusters", min=0, help="Source clusters in place of --share.")
+    ] = 0,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, help="Distance at which ward stops merging.")
+    ] = 0.0,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="Folder of published attributes, <machine>/*.csv."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the classes of the unified label space with their train clips and sub-centers.
 
     Attributes name a class where the challenge gives them, else the section; classes without
-    attributes get several sub-centers by the edition's rule.
+    attributes get several sub-centers by the edition's rule. With --pseudo clusters of embeddings
+    take the place of withheld attributes (`[train] pseudo` of a recipe); --against compares them
+    with published ones.
 
     Example: dcase-asd labels --data data --edition dcase2025
     """
@@ -105,12 +128,52 @@ def labels(
     clips = read_manifest(data)
     if edition is not None:
         clips = clips_of_edition(clips, load_edition(edition).name, data)
+    compared = []
+    if pseudo is None and (embeddings or against):
+        raise typer.BadParameter("kmeans or ward is needed with this", param_hint="--pseudo")
+    if pseudo is not None:
+        if embeddings is None:
+            raise typer.BadParameter("a run folder is needed with --pseudo",
+                                     param_hint="--embeddings")  # fmt: skip
+        from dcase_asd.embeddings.pseudo_labels import (
+            Clustering,
+            agreements,
+            pseudo_labels,
+            with_pseudo_labels,
+        )
+
+        clustering = Clustering(pseudo, share, clusters, threshold)
+        clips = clips[(clips["split"] == "train") & (clips["role"] == "machine")]
+        editions = [str(each) for each in clips["edition"].unique()]
+        if against is not None:
+            compared = [
+                each
+                for name in editions
+                for each in agreements(pseudo_labels(embeddings, name, clustering), against)
+            ]
+        clips = with_pseudo_labels(clips, embeddings, clustering)
     classes = training_classes(clips)
     if as_json:
-        show_json([asdict(each) for each in classes])
+        show_json(
+            [asdict(each) for each in classes]
+            if against is None
+            else {
+                "classes": [asdict(each) for each in classes],
+                "agreement": [asdict(each) for each in compared],
+            }
+        )
     rows = [[each.label, each.clips, each.sub_centers] for each in classes]
     show_table(["class", "clips", "sub-centers"], rows, numbers=["clips", "sub-centers"])
     say(
         f"{len(classes)} classes of {sum(each.clips for each in classes)} train clips, "
         f"{sum(each.sub_centers for each in classes)} sub-centers"
     )
+    if compared:
+        figures = ("clips", "attributes", "clusters", "adjusted Rand index", "mutual information")
+        show_table(
+            ("stage", "machine", *figures),
+            [(*list(vars(each).values())[:5], f"{each.rand:.3f}", f"{each.information:.3f}")
+             for each in compared],
+            title="agreement with published attributes; one cluster for all has 0 in both",
+            numbers=figures,
+        )  # fmt: skip

@@ -24,6 +24,17 @@ class Training:
     with_domain: bool = setting(
         False, "Make two classes of one whose clips are of the source and of the target domain."
     )
+    pseudo: Literal["none", "kmeans", "ward"] = setting(
+        "none", "Classes of machines without attributes: none, or clusters of embeddings."
+    )
+    pseudo_run: str = setting("", "Run folder whose embeddings are clustered.")
+    pseudo_share: float = setting(
+        0.008, "Clusters for each source clip, at least one; target clips are one.", above=0, most=1
+    )
+    pseudo_clusters: int = setting(0, "Number of source clusters in place of `pseudo_share`.")
+    pseudo_threshold: float = setting(
+        0.0, "Merging distance at which ward stops, in place of a number of clusters."
+    )
     steps: int = setting(
         30_000, "Length of training, in `step_unit`.", least=1, group="Optimization"
     )
@@ -78,6 +89,11 @@ class Training:
     )
     bottleneck: int = setting(128, "Units of the pooling's attention.", least=1)
     embedding: int = setting(768, "Length of the dense layer's output.", least=1)
+    head: Literal["dense", "aggregate"] = setting(
+        "dense",
+        "From the pooled vector to the embedding: one dense layer; aggregate: layer normalization "
+        "and two dense layers with GELU between, for several layers of the backbone side by side.",
+    )
     representation: Literal["dense", "pooled", "cls"] = setting(
         "dense", "What is scored: dense layer, what goes into it, or the backbone's class token."
     )
@@ -87,6 +103,9 @@ class Training:
         0.2, "ArcFace's angular margin of the target class, in radians.",
         most=math.pi / 2, unit="radians",
     )  # fmt: skip
+    center_weight: float = setting(
+        0.0, "Weight of the center loss beside the other loss; 0: none.", most=1000
+    )
     sub_centers: int = setting(16, "Sub-centers of a class that gets several.", least=1)
     sub_centered: Literal["rule", "all", "none"] = setting(
         "rule", "Classes that get several sub-centers; rule: those of the edition's rule."
@@ -112,6 +131,7 @@ class Training:
         problems = out_of_range(self)
         if self.noise_probability > 0 and not self.noise_snrs:
             problems.append("noise_snrs is empty; give levels or set noise_probability to 0")
+        problems += self._pseudo_problems()
         if self.step_unit == "batch":
             problems += [
                 f"{name} must be a multiple of accumulation ({self.accumulation}), "
@@ -125,6 +145,23 @@ class Training:
                 f"the warm-up, not {self.cycles}"
             ]
         refuse(problems)
+
+    def _pseudo_problems(self) -> list[str]:
+        if self.pseudo == "none":
+            given = ("pseudo_run", "pseudo_clusters", "pseudo_threshold")
+            return [
+                f"{name} is given, but pseudo is none; set it to kmeans or ward"
+                for name in given
+                if getattr(self, name)
+            ]
+        problems = []
+        if not self.pseudo_run:
+            problems.append("pseudo needs pseudo_run, a run folder with embeddings to cluster")
+        if self.pseudo_threshold and self.pseudo == "kmeans":
+            problems.append("pseudo_threshold belongs to ward; kmeans takes pseudo_clusters")
+        if self.pseudo_threshold and self.pseudo_clusters:
+            problems.append("pseudo_threshold and pseudo_clusters exclude each other")
+        return problems
 
     @property
     def updates(self) -> int:

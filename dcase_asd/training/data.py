@@ -11,6 +11,7 @@ import pandas as pd
 from dcase_asd.clips.classes import TrainingClass, training_classes
 from dcase_asd.clips.manifest import manifest_path, read_manifest
 from dcase_asd.editions.edition import load_edition
+from dcase_asd.embeddings.pseudo_labels import Clustering, with_pseudo_labels
 from dcase_asd.errors import DataError, command, nearest_name
 from dcase_asd.files import fingerprint, read_table
 from dcase_asd.recipe.training import Training
@@ -71,6 +72,14 @@ def read_training_set(data: str | Path, settings: Training) -> TrainingSet:
         trained & manifest["edition"].isin(_editions(manifest, settings.editions, data))
     ]
     clips, notes = _without_duplicates(clips, manifest, duplicates)
+    if settings.pseudo != "none":
+        clustering = Clustering(
+            settings.pseudo,
+            settings.pseudo_share,
+            settings.pseudo_clusters,
+            settings.pseudo_threshold,
+        )
+        clips = with_pseudo_labels(clips, settings.pseudo_run, clustering)
     if settings.with_domain:
         known = clips["domain"] != ""
         clips = clips.assign(label=clips["label"] + ("/" + clips["domain"]).where(known, ""))

@@ -1,4 +1,4 @@
-"""Angular-margin losses with a number of sub-centers that differs from class to class."""
+"""Angular-margin losses with a number of sub-centers for each class, and the center loss beside."""
 
 from __future__ import annotations
 
@@ -132,3 +132,28 @@ class AdaCos(SubCenters):
             dist.all_reduce(scale)
             scale = scale / dist.get_world_size()
         self.scale.copy_(scale.clamp(min=SMALLEST_SCALE))
+
+
+class CenterLoss(nn.Module):
+    """Half the squared distance of an embedding to its class's center (Wen et al. 2016, eq. 2).
+
+    Embeddings and centers are unit vectors, as the scores are cosine distances: the loss is
+    1 - cos. The centers are trained with the other weights instead of by the paper's update, so
+    that several processes and a resumed run agree on them.
+
+    Args:
+        dimension: Length of an embedding.
+        classes: Number of classes.
+    """
+
+    def __init__(self, dimension: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, dimension))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of each clip, (b, d) and (b,) -> (b,)."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            unit = functional.normalize(embeddings.float())
+            centers = functional.normalize(self.weight.float())[labels]
+            return (unit - centers).square().sum(1) / 2

@@ -13,7 +13,7 @@ from dcase_asd.backbone.finetuned import Finetuned, HeadSizes, no_class_token
 from dcase_asd.errors import BackboneError, TrainingError, nearest_name
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.augment import Mixup
-from dcase_asd.training.losses import AdaCos, ArcFace
+from dcase_asd.training.losses import AdaCos, ArcFace, CenterLoss
 
 
 def choose_parameters(backbone: Backbone, settings: Training) -> None:
@@ -93,7 +93,9 @@ class Trainee(nn.Module):
         pooling = backbone.pooling if settings.pooling == "auto" else settings.pooling
         if pooling == "cls" and not backbone.has_cls:
             raise BackboneError(no_class_token(backbone, "--pooling attention or mean"))
-        sizes = HeadSizes(pooling, settings.embedding, settings.bottleneck, settings.seconds)
+        sizes = HeadSizes(
+            pooling, settings.embedding, settings.bottleneck, settings.seconds, settings.head
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.model = Finetuned(backbone, sizes, settings.representation)
@@ -102,6 +104,10 @@ class Trainee(nn.Module):
                 AdaCos(settings.embedding, counts)
                 if settings.loss == "adacos"
                 else ArcFace(settings.embedding, counts, settings.scale, settings.margin)
+            )
+            self.center_weight = settings.center_weight
+            self.centers = (
+                CenterLoss(settings.embedding, len(counts)) if self.center_weight else None
             )
 
     def forward(
@@ -127,15 +133,22 @@ class Trainee(nn.Module):
         pooled = self.model.pooled(spectrogram, lengths, samples)
         with torch.autocast(pooled.device.type, enabled=False):
             embeddings = self.model.head.dense(pooled)
-        loss, cosines = self.classifier(embeddings, targets)
+        loss, cosines = self._loss(embeddings, targets)
         if mixup is not None:
-            other, _ = self.classifier(embeddings, targets[mixup.partner])
+            other, _ = self._loss(embeddings, targets[mixup.partner])
             loss = mixup.share * loss + (1 - mixup.share) * other
         return loss, cosines.argmax(1)
+
+    def _loss(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        loss, cosines = self.classifier(embeddings, targets)
+        if self.centers is not None:
+            loss = loss + self.center_weight * self.centers(embeddings, targets)
+        return loss, cosines
 
     def parameter_groups(self, settings: Training) -> list[dict[str, object]]:
         """What the optimiser trains: the backbone, and the head at its own rate."""
         head = [*self.model.head.parameters(), *self.classifier.parameters()]
+        head += [] if self.centers is None else self.centers.parameters()
         groups = [(list(self.model.backbone.parameters()), 1.0), (head, settings.head_multiplier)]
         trained = [
             ([each for each in parameters if each.requires_grad], share)

@@ -232,3 +232,28 @@ def test_training_leaves_torchs_global_state_alone(data, tmp_path, make_system):
     assert torch.equal(torch.rand(1), expected)
     assert not torch.are_deterministic_algorithms_enabled()
     assert deterministic.fill_uninitialized_memory
+
+
+def test_the_center_loss_is_added_with_its_weight(make_system):
+    settings = make_system(center_weight=0.5).train
+    trainee = Trainee(load_backbone("tiny"), [1, 2], settings)
+    embeddings, targets = torch.randn(3, settings.embedding), torch.tensor([0, 1, 1])
+    together, _ = trainee._loss(embeddings, targets)
+    alone, _ = trainee.classifier(embeddings, targets)
+    torch.testing.assert_close(together, alone + 0.5 * trainee.centers(embeddings, targets))
+
+
+def test_the_aggregating_head_normalizes_and_has_two_layers(data, tmp_path, make_system):
+    run = tmp_path / "run"
+    done = tune(data, run, make_system(head="aggregate", center_weight=0.1))
+    found = {key: value.double() for key, value in load_file(done.scored[-1]).items()}
+    opened = load_backbone("tiny", done.scored[-1])
+    pooled = torch.randn(2, opened.head.dimension, dtype=torch.float64)
+    centered = pooled - pooled.mean(1, keepdim=True)
+    normal = centered / (centered.square().mean(1, keepdim=True) + 1e-5).sqrt()
+    normal = normal * found["head.dense.0.weight"] + found["head.dense.0.bias"]
+    hidden = normal @ found["head.dense.1.weight"].T + found["head.dense.1.bias"]
+    hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
+    expected = hidden @ found["head.dense.3.weight"].T + found["head.dense.3.bias"]
+    torch.testing.assert_close(opened.head.double().dense(pooled), expected)
+    assert opened.dimension == expected.shape[1]

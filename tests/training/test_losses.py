@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcase_asd.training import losses
-from dcase_asd.training.losses import AdaCos, ArcFace, add_margin
+from dcase_asd.training.losses import AdaCos, ArcFace, CenterLoss, add_margin
 
 COUNTS = [1, 4, 2, 1, 16]
 
@@ -177,3 +177,21 @@ def test_adacos_follows_the_mean_of_the_scales_of_all_processes(monkeypatch):
     monkeypatch.setattr(losses, "dist", processes)
     shared.train()(embeddings, labels)
     assert float(shared.scale) == pytest.approx((float(alone.scale) + others) / 3, rel=1e-6)
+
+
+def test_the_center_loss_is_one_minus_the_cosine_to_the_class_s_center():
+    torch.manual_seed(0)
+    loss = CenterLoss(5, 3)
+    embeddings, labels = torch.randn(4, 5), torch.tensor([0, 2, 2, 1])
+    centers = loss.weight.detach().numpy()[labels]
+    points = embeddings.numpy()
+    lengths = np.linalg.norm(points, axis=1) * np.linalg.norm(centers, axis=1)
+    expected = 1 - (points * centers).sum(axis=1) / lengths
+    np.testing.assert_allclose(loss(embeddings, labels).detach().numpy(), expected, rtol=1e-5)
+
+
+def test_only_centers_of_classes_in_the_batch_are_moved_by_the_center_loss():
+    loss = CenterLoss(5, 3)
+    loss(torch.randn(4, 5), torch.tensor([0, 2, 2, 0])).sum().backward()
+    moved = loss.weight.grad.abs().sum(1) > 0
+    assert moved.tolist() == [True, False, True]
