@@ -43,9 +43,11 @@ def represent(
     if recipe.pooling is None:
         return Represented(backbone.embed(waveforms, lengths, sample_rate).float(), cleaned)
     tokens, mask = backbone.token_grid(waveforms, lengths, sample_rate)
+    if recipe.bands == "together":
+        tokens = tokens.flatten(2)[:, :, None]
     pooled = pool(tokens.float(), recipe.pooling, mask=mask, **recipe.pooling_options)
     if recipe.bands == "mean":
         pooled = pooled.mean(1)
-    elif recipe.bands == "concat":
+    elif recipe.bands != "apart":
         pooled = pooled.flatten(1)
     return Represented(pooled, cleaned)

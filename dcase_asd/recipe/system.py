@@ -13,7 +13,7 @@ from dcase_asd.recipe.setting import out_of_range, refuse, setting
 from dcase_asd.recipe.toml import read_content, read_recipe
 from dcase_asd.recipe.training import Training
 
-Bands = Literal["mean", "concat", "apart"]
+Bands = Literal["mean", "concat", "together", "apart"]
 Far = Literal["none", "cancel", "subtract", "wram"]
 ADDED = ("pooling", "pooling_options", "bands", "far")
 """Fields about what comes before and after the plugin; embeddings are older than these."""
@@ -44,8 +44,9 @@ class Embedding:
     )
     bands: Bands = setting(
         "concat",
-        "With --pooling: concat puts a clip's frequency bands one after the other, mean averages "
-        "them, apart keeps them, to be scored band by band.",
+        "With --pooling: concat pools each frequency band and puts them one after the other, mean "
+        "averages them, apart keeps them, to be scored band by band; together makes one token of "
+        "all bands of a moment before it is pooled.",
     )
     far: Far = setting(
         "none",

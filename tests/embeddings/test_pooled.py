@@ -100,6 +100,20 @@ def test_embeddings_are_the_pooled_tokens_of_each_clip(data, tmp_path, ast, plug
     assert fan.vectors.dtype == np.float32
 
 
+def test_bands_together_are_one_token_of_each_moment(data, tmp_path):
+    settings = {"pooling": "rdp", "pooling_options": {"gamma": 4}, "bands": "together"}
+    embed(data, tmp_path, YEAR, System("together", Embedding("spectral", **settings)), "cpu")
+    (fan,) = read_embeddings(tmp_path, YEAR)
+
+    class Together(type(load_backbone("spectral"))):
+        def token_grid(self, *arguments):
+            tokens, mask = super().token_grid(*arguments)
+            return tokens.flatten(2)[:, :, None], mask
+
+    found = expected(data, fan, Together(), "rdp", gamma=4)[:, 0]
+    np.testing.assert_allclose(fan.vectors, found, rtol=1e-4)
+
+
 def call(*arguments):
     result = CliRunner().invoke(app, [str(each) for each in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
