@@ -231,7 +231,7 @@ def _loop(
     from dcase_asd.training.checkpoints import CheckpointFiles
     from dcase_asd.training.engine import Engine
     from dcase_asd.training.loop import Loop
-    from dcase_asd.training.model import Trainee
+    from dcase_asd.training.model import TrainingModel
 
     recipe = system.embed
     backbone = load_backbone(recipe.plugin, recipe.checkpoint, **recipe.options)
@@ -241,10 +241,10 @@ def _loop(
             "nothing can be learnt from there; give another --checkpoint"
         )
     sub_centers = chosen.sub_centers(settings)
-    trainee = Trainee(backbone, sub_centers, settings)
+    network = TrainingModel(backbone, sub_centers, settings)
     rate = backbone.sample_rate or settings.sample_rate
     try:
-        engine = Engine(trainee, settings, accelerator, _device(device, accelerator), rate)
+        engine = Engine(network, settings, accelerator, _device(device, accelerator), rate)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise TrainingError(

@@ -74,7 +74,7 @@ class Loop:
         total = self.settings.updates
         with (
             names_lost_workers(self.workers),
-            training(self.engine.trainee, self.settings),
+            training(self.engine.network, self.settings),
             self.progress.bar("Fine-tuning", total - first, "updates") as advance,
         ):
             course = _Course()
@@ -87,7 +87,7 @@ class Loop:
         if self.journal is None:
             return None
         self.journal.close()
-        return self.files.finish(self.kept, self.engine.trainee)
+        return self.files.finish(self.kept, self.engine.network)
 
     def _load(self, first: int) -> Iterator[TrainingBatch]:
         pin = self.engine.device.type == "cuda"
@@ -113,7 +113,7 @@ class Loop:
             score = self._dev_score()
             values |= {} if score is None else {"dev_score": score}
             if self.journal is not None:
-                name = self.files.save_model(self.engine.trainee, step)
+                name = self.files.save_model(self.engine.network, step)
                 self.kept = self.files.keep(self.kept, KeptCheckpoint(name, step, score))
                 if score is not None:
                     self.progress.note(f"step {step}: dev score {100 * score:.2f} %")
@@ -126,11 +126,11 @@ class Loop:
         """The official score of the model as it is, computed by all processes together."""
         if self.dev is None:
             return None
-        accelerator, trainee = self.engine.accelerator, self.engine.trainee
-        trainee.eval()
+        accelerator, network = self.engine.accelerator, self.engine.network
+        network.eval()
         place = accelerator.process_index, accelerator.num_processes
-        share = embed_share(trainee.model, self.dev, self.settings, *place)
-        trainee.train()
+        share = embed_share(network.model, self.dev, self.settings, *place)
+        network.train()
         shares = gather_object([share])
         return dev_score(self.dev, shares, self.detector) if self.journal is not None else None
 

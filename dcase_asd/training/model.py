@@ -75,7 +75,7 @@ def merged_state(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-class Trainee(nn.Module):
+class TrainingModel(nn.Module):
     """Backbone, head and classifier; only spectrograms go in, so that all of it is differentiable.
 
     Args:

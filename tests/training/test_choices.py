@@ -22,7 +22,7 @@ from dcase_asd.scores.score import score
 from dcase_asd.training import loop
 from dcase_asd.training.engine import Engine, make_accelerator
 from dcase_asd.training.finetune import finetune
-from dcase_asd.training.model import Trainee, choose_parameters
+from dcase_asd.training.model import TrainingModel, choose_parameters
 
 
 def tune(data, run, system, **options):
@@ -165,7 +165,7 @@ def test_the_scale_of_half_precision_gradients_is_resumed_where_it_was(data, mak
 
     def engine():
         made = Engine(
-            Trainee(load_backbone("tiny"), [1] * 6, settings), settings,
+            TrainingModel(load_backbone("tiny"), [1] * 6, settings), settings,
             make_accelerator(settings, "cpu"), cpu, 16000,
         )  # fmt: skip
         made.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)

@@ -29,7 +29,7 @@ from dcase_asd.training.checkpoints import CheckpointFiles
 from dcase_asd.training.data import TrainingSet, read_training_set
 from dcase_asd.training.engine import Engine
 from dcase_asd.training.finetune import finetune
-from dcase_asd.training.model import Trainee
+from dcase_asd.training.model import TrainingModel
 
 
 def weights(run):
@@ -399,7 +399,7 @@ def test_a_checkpoint_that_is_gone_is_told(data, tmp_path, make_system):
 def test_a_loss_that_is_not_finite_stops_with_the_batch_and_its_files(
     data, tmp_path, make_system, monkeypatch
 ):
-    forward = Trainee.forward
+    forward = TrainingModel.forward
     calls = []
 
     def broken(self, *arguments):
@@ -407,7 +407,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_and_its_files(
         calls.append(None)
         return (loss * float("nan") if len(calls) == 4 else loss), predicted
 
-    monkeypatch.setattr(Trainee, "forward", broken)
+    monkeypatch.setattr(TrainingModel, "forward", broken)
     with pytest.raises(TrainingError, match=r"the loss of batch 3 is nan.*train/section_00.*and 4"):
         tune(data, tmp_path / "run", make_system())
 
@@ -418,7 +418,7 @@ def test_too_little_memory_suggests_the_same_effective_batch(
     def broken(self, *arguments):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Trainee, "forward", broken)
+    monkeypatch.setattr(TrainingModel, "forward", broken)
     expected = r"--batch-size 4 --accumulation 4 --steps 32 --eval-every 16 --save-every 8"
     with pytest.raises(TrainingError, match=expected):
         tune(data, tmp_path / "run", make_system())
@@ -435,7 +435,7 @@ def test_too_little_memory_is_told_on_a_cpu_and_other_errors_stay_what_they_are(
             raise RuntimeError("shapes do not fit")
         torch.empty(2**60)  # 4 EiB
 
-    monkeypatch.setattr(Trainee, "forward", broken)
+    monkeypatch.setattr(TrainingModel, "forward", broken)
     kind, said = (
         (RuntimeError, "shapes do not fit")
         if memory == "all of it"
