@@ -32,7 +32,7 @@ from dcase_asd.runs.runner import Setup
 from dcase_asd.scores.table import scores_path
 from dcase_asd.submission.package import TASK_FOLDER, package_name
 from dcase_asd.training.data import read_training_set
-from dcase_asd.training.journal import read_journal
+from dcase_asd.training.history import read_history
 
 DONE, TO_DO, NOT_PART = "done", "to do", "-"
 
@@ -296,7 +296,7 @@ def measured_speed(runs: str | Path, name: str, system: System) -> float | None:
     for run in dict.fromkeys([name, *others]):
         if run != name and not _computes_as(runs / run, system):
             continue
-        speeds = [each["clips_per_second"] for each in read_journal(runs / run)
+        speeds = [each["clips_per_second"] for each in read_history(runs / run)
                   if "clips_per_second" in each]  # fmt: skip
         if speeds:
             return median(speeds)

@@ -63,7 +63,7 @@ def finetune(
         system: With the recipe in `train`; `embed` says what to start from.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
         workers: Processes that read audio; 0 reads in the training process.
-        tensorboard: Write the course of training for TensorBoard, too.
+        tensorboard: Write the training history for TensorBoard, too.
         progress: Where to tell how far it is.
 
     Raises:
@@ -97,7 +97,7 @@ def finetune(
 
     from dcase_asd.training.dev_score import read_development_set
     from dcase_asd.training.engine import leave_processes, make_accelerator, names_lost_processes
-    from dcase_asd.training.journal import Journal
+    from dcase_asd.training.history import History
 
     accelerator = make_accelerator(settings, device)
     with (
@@ -127,7 +127,7 @@ def finetune(
         )  # fmt: skip
         state = loop.files.load_state()
         if accelerator.is_main_process:
-            loop.journal = Journal(run, 0 if state is None else state.updates, tensorboard)
+            loop.history = History(run, 0 if state is None else state.updates, tensorboard)
         loop.run(state)
         accelerator.wait_for_everyone()
         if accelerator.num_processes > 1:
@@ -256,7 +256,7 @@ def _loop(
         dev=dev,
         detector=system.score,
         files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses),
-        journal=None,
+        history=None,
         settings=settings,
         progress=progress,
         workers=workers,

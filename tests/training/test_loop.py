@@ -211,10 +211,10 @@ def test_a_run_that_was_stopped_anywhere_ends_as_an_undisturbed_one(
         assert one.read_bytes() == other.read_bytes()
     files = [path.name for path in sorted(checkpoints_folder(run).iterdir())]
     assert files == [path.name for path in sorted(checkpoints_folder(undisturbed).iterdir())]
-    journal = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
+    history = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
     before = [json.loads(line) for line in (undisturbed / "train.jsonl").read_text().splitlines()]
     times = {"clips_per_second", "waited"}
-    for one, other in zip(journal, before, strict=True):
+    for one, other in zip(history, before, strict=True):
         assert {k: v for k, v in one.items() if k not in times} == {
             k: v for k, v in other.items() if k not in times
         }
@@ -242,8 +242,8 @@ def test_a_killed_process_is_gone_on_with_to_the_same_weights(data, tmp_path, ma
             [sys.executable, "-c", PROGRAM, str(data), str(run), str(recipe), "1"],
             start_new_session=True,
         )
-        journal, until = run / "train.jsonl", time.monotonic() + 120
-        while not (journal.exists() and journal.read_text().count("\n") >= lines):
+        history, until = run / "train.jsonl", time.monotonic() + 120
+        while not (history.exists() and history.read_text().count("\n") >= lines):
             assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.002)
