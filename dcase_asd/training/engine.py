@@ -25,7 +25,7 @@ from dcase_asd.training.batches import TrainingBatch
 from dcase_asd.training.model import TrainingModel
 
 
-def learning_rate_share(update: int, settings: Training) -> float:
+def learning_rate_factor(update: int, settings: Training) -> float:
     """Linear warm-up, then cosine cycles down to `final_share`, or constant.
 
     Args:
@@ -33,7 +33,7 @@ def learning_rate_share(update: int, settings: Training) -> float:
         settings: The recipe; a warm-up as long as the training or longer never ends.
 
     Returns:
-        Share of the largest learning rate, in (0, 1].
+        Factor of the largest learning rate, in (0, 1].
     """
     if update < settings.warmup:
         return (update + 1) / settings.warmup
@@ -207,9 +207,9 @@ class Engine:
             TrainingError: The loss is not finite, or the memory does not suffice.
         """
         started, waited = time.perf_counter(), 0.0
-        share = learning_rate_share(number, self.settings)
+        factor = learning_rate_factor(number, self.settings)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * share * group["share"]
+            group["lr"] = self.settings.learning_rate * factor * group["share"]
         self.optimizer.zero_grad(set_to_none=True)
         losses, hits, files = [], [], []
         for index in range(self.batches_of_update):
@@ -231,7 +231,7 @@ class Engine:
         return UpdateReport(
             loss=loss_value,
             accuracy=accuracy,
-            learning_rate=self.settings.learning_rate * share,
+            learning_rate=self.settings.learning_rate * factor,
             clips=self.settings.accumulation * self.settings.batch_size,
             seconds=time.perf_counter() - started,
             waited=waited,

@@ -130,7 +130,7 @@ class TrainingModel(nn.Module):
         loss, cosines = self.classifier(embeddings, targets)
         if mixup is not None:
             other, _ = self.classifier(embeddings, targets[mixup.partner])
-            loss = mixup.share * loss + (1 - mixup.share) * other
+            loss = mixup.lambda_ * loss + (1 - mixup.lambda_) * other
         return loss, cosines.argmax(1)
 
     def parameter_groups(self, settings: Training) -> list[dict[str, object]]:
@@ -138,12 +138,11 @@ class TrainingModel(nn.Module):
         head = [*self.model.head.parameters(), *self.classifier.parameters()]
         groups = [(list(self.model.backbone.parameters()), 1.0), (head, settings.head_multiplier)]
         trained = [
-            ([each for each in parameters if each.requires_grad], share)
-            for parameters, share in groups
+            ([each for each in parameters if each.requires_grad], factor)
+            for parameters, factor in groups
         ]
-        return [
-            {"params": parameters, "share": share} for parameters, share in trained if parameters
-        ]
+        # States to resume from say share.
+        return [{"params": each, "share": factor} for each, factor in trained if each]
 
     def checkpoint_state(self) -> dict[str, Tensor]:
         """Tensors of a checkpoint, LoRA merged: backbone, head and classifier."""
