@@ -42,7 +42,7 @@ def report(
             help="Folder to write to; default: report/EDITION in the run folder, of several here.",
         ),
     ] = None,
-    form: Annotated[
+    picture_format: Annotated[
         Literal["png", "svg"],
         typer.Option("--format", help="Format of the single pictures beside the page."),
     ] = "svg",
@@ -66,7 +66,7 @@ def report(
         edition,
         ground_truth,
         out,
-        picture_format=form,
+        picture_format=picture_format,
         machines=machine or (),
         quantile=quantile,
         rule=rule,
@@ -82,4 +82,5 @@ def report(
             }
         )
     state = "written" if done.changed else "unchanged"
-    say(f"{done.page}: {state}, with {len(done.pictures)} {form.upper()} pictures beside it")
+    pictures = f"{len(done.pictures)} {picture_format.upper()} pictures"
+    say(f"{done.page}: {state}, with {pictures} beside it")

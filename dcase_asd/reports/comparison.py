@@ -201,7 +201,7 @@ def shifts(stage: Stage) -> tuple[list[Shift], list[str]]:
 
 
 def training(system: ReportedSystem, gallery: Gallery) -> list[Picture]:
-    """Loss, accuracy, dev score and learning rate over the steps; nothing without a history."""
+    """Loss, accuracy, dev score and learning rate over the steps, where it was fine-tuned."""
     quantities = {
         "loss": ("loss", 1.0, True),
         "accuracy": ("accuracy, %", 100.0, True),

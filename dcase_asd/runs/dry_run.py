@@ -38,7 +38,7 @@ DONE, TO_DO, NOT_PART = "done", "to do", "-"
 
 
 @dataclass(frozen=True)
-class Stand:
+class Status:
     """How far a system is.
 
     Attributes:
@@ -54,12 +54,12 @@ class Stand:
     trained: float
 
 
-def stand_of(run: str | Path, system: System | FusedSystem, editions: Sequence[str]) -> Stand:
+def status_of(run: str | Path, system: System | FusedSystem, editions: Sequence[str]) -> Status:
     """How far a system is on some editions."""
     scored = all(scores_path(run, edition).with_suffix(".json").is_file() for edition in editions)
     scores = DONE if scored and editions else TO_DO
     if isinstance(system, FusedSystem):
-        return Stand(NOT_PART, NOT_PART, scores, trained=1.0)
+        return Status(NOT_PART, NOT_PART, scores, trained=1.0)
     training, trained = NOT_PART, 1.0
     if system.train is not None:
         kept = read_kept(run)
@@ -72,7 +72,7 @@ def stand_of(run: str | Path, system: System | FusedSystem, editions: Sequence[s
     embeddings = TO_DO
     if present:
         embeddings = DONE if present == planned else f"{present} of {planned} machines"
-    return Stand(training, embeddings, scores, trained)
+    return Status(training, embeddings, scores, trained)
 
 
 def _machines(run: str | Path, editions: Sequence[str]) -> tuple[int, int]:
@@ -134,7 +134,7 @@ class PlannedSystem:
     clips: int | None
     steps: int | None
     seen: int | None
-    stand: Stand
+    stand: Status
     speed: float | None
     hours_left: float | None
     disk: float | None
@@ -270,7 +270,7 @@ def _planned(
     plan: Plan,
 ) -> PlannedSystem:
     system = node.recipe
-    stand = stand_of(setup.runs / node.name, system, editions)
+    stand = status_of(setup.runs / node.name, system, editions)
     if isinstance(system, FusedSystem):
         names = tuple(member.name for member in node.members)
         return PlannedSystem(node.name, node.path, names, None, None, None, stand, *[None] * 4)

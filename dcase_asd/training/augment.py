@@ -92,7 +92,7 @@ def _random_span(places: Tensor, sizes: Tensor, largest: int, generator: torch.G
 
 @dataclass(frozen=True)
 class Mixup:
-    """How a batch is mixed with itself: with which clip, (b,), and each clip's own coefficient, (b,)."""
+    """How a batch is mixed with itself: each clip's partner and its own coefficient, (b,) each."""
 
     partner: Tensor
     lambda_: Tensor
