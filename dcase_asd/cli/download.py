@@ -58,8 +58,7 @@ def download(
         typer.Option("--machine", help="Machine type to fetch; may be repeated; default: all."),
     ] = None,
     noise_only: Annotated[
-        bool,
-        typer.Option("--noise-only", help="Unpack only the supplemental noise clips (2025)."),
+        bool, typer.Option("--noise-only", help="Unpack only the supplemental noise clips (2025).")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, fetch nothing.")

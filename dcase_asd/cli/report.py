@@ -7,15 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dcase_asd.cli.app import (
-    AsJson,
-    EditionName,
-    Machines,
-    Quantile,
-    Resamples,
-    ThresholdRule,
-    app,
-)
+from dcase_asd.cli.app import AsJson, EditionName, Machines, Quantile, Resamples, ThresholdRule, app
 from dcase_asd.cli.display import Display, say, show_json
 
 

@@ -48,8 +48,7 @@ def run(
     devices: Annotated[
         str,
         typer.Option(
-            "--devices",
-            help="GPUs that systems take in turn: 0,1,2,3, or '0,1 2,3' for two each.",
+            "--devices", help="GPUs that systems take in turn: 0,1,2,3, or '0,1 2,3' for two each."
         ),
     ] = "",
     jobs: Annotated[
@@ -77,8 +76,7 @@ def run(
         bool, typer.Option("--overwrite", help="Replace fusions and packaged systems that differ.")
     ] = False,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only say what is done, what is to do, what it takes."),
+        bool, typer.Option("--dry-run", help="Only say what is done, what is to do, what it takes.")
     ] = False,
     tflops: Annotated[
         float | None,

@@ -197,12 +197,7 @@ def generator(seed: int, key: str) -> np.random.Generator:
 
 
 def _clip(
-    folder: MachineFolder,
-    section: str,
-    domain: Domain,
-    split: str,
-    index: int,
-    fault: Fault | None,
+    folder: MachineFolder, section: str, domain: Domain, split: str, index: int, fault: Fault | None
 ) -> PlannedClip:
     operation, attributes = _operating_point(folder.machine, domain, index)
     condition = "normal" if fault is None else "anomaly"

@@ -137,11 +137,7 @@ def robustness(systems: Sequence[ReportedSystem], gallery: Gallery) -> Picture |
 
 
 def distance_map(
-    names: Sequence[str],
-    machines: Sequence[str],
-    table: Floats,
-    gallery: Gallery,
-    clips: str,
+    names: Sequence[str], machines: Sequence[str], table: Floats, gallery: Gallery, clips: str
 ) -> Picture:
     """Distances of systems (rows) and machines (columns) as a heat map."""
     means = [float(np.nanmean(row)) if np.isfinite(row).any() else np.nan for row in table]

@@ -263,11 +263,7 @@ def _editions(node: Node, clips: pd.DataFrame | None) -> tuple[str, ...]:
 
 
 def _planned(
-    node: Node,
-    editions: tuple[str, ...],
-    setup: Setup,
-    clips: pd.DataFrame | None,
-    plan: Plan,
+    node: Node, editions: tuple[str, ...], setup: Setup, clips: pd.DataFrame | None, plan: Plan
 ) -> PlannedSystem:
     system = node.recipe
     stand = status_of(setup.runs / node.name, system, editions)
