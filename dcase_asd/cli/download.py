@@ -157,10 +157,10 @@ def weights(
     from dcase_asd.downloads.weights import fetch_weights, list_weights
 
     if plugin is not None:
-        path = str(fetch_weights(plugin, checkpoint, mirror=mirror, progress=Display()))
+        path = fetch_weights(plugin, checkpoint, mirror=mirror, progress=Display())
         if as_json:
             show_json({"plugin": plugin, "path": path})
-        say(path)
+        say(str(path))
         return
     rows = [
         {
@@ -169,7 +169,7 @@ def weights(
             "here": row.there,
             "licence": row.checkpoint.licence,
             "what it is": row.checkpoint.description,
-            "path": str(row.path),
+            "path": row.path,
         }
         for row in list_weights()
     ]
@@ -267,7 +267,7 @@ def _labels(
             "edition": plan.edition,
             "from": plan.source.page,
             "licence": plan.source.licence,
-            "folder": str(plan.folder),
+            "folder": plan.folder,
             "in_place": plan.there or not dry_run,
         }
         for plan in plans

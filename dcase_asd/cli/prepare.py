@@ -48,16 +48,10 @@ def prepare(
     rows = [asdict(each) for each in take_inventory(found.clips, list(found.problems["path"]))]
     problems, groups = len(found.problems), found.duplicates["group"].nunique()
     if as_json:
-        show_json(
-            {
-                "manifest": str(manifest_path(tables)),
-                "clips": len(found.clips),
-                "machines": rows,
-                "problems": found.problems.to_dict("records"),
-                "notes": found.notes.to_dict("records"),
-                "duplicates": found.duplicates.to_dict("records"),
-            }
-        )
+        told = {name: getattr(found, name).to_dict("records")
+                for name in ("problems", "notes", "duplicates")}  # fmt: skip
+        counts = {"manifest": manifest_path(tables), "clips": len(found.clips), "machines": rows}
+        show_json(counts | told)
     columns = list(rows[0])
     numbers = [column for column in columns if isinstance(rows[0][column], int)]
     show_table(columns, [list(row.values()) for row in rows], numbers=numbers)
@@ -107,7 +101,7 @@ def labels(
         clips = clips_of_edition(clips, load_edition(edition).name, data)
     classes = training_classes(clips)
     if as_json:
-        show_json([asdict(each) for each in classes])
+        show_json(classes)
     rows = [[each.label, each.clips, each.sub_centers] for each in classes]
     show_table(["class", "clips", "sub-centers"], rows, numbers=["clips", "sub-centers"])
     say(

@@ -66,13 +66,7 @@ def report(
         progress=Display(),
     )
     if as_json:
-        show_json(
-            {
-                "page": str(done.page),
-                "pictures": [str(path) for path in done.pictures],
-                "changed": done.changed,
-            }
-        )
+        show_json(done)
     state = "written" if done.changed else "unchanged"
     pictures = f"{len(done.pictures)} {picture_format.upper()} pictures"
     say(f"{done.page}: {state}, with {pictures} beside it")
