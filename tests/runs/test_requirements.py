@@ -134,3 +134,10 @@ def test_what_lacks_nothing_is_listed(data, cut, tmp_path):
     setup = Setup(data, tmp_path / "runs", overlay=cut / "mini.toml")
     names = check_recipes([cut / "submission_1.toml", cut / "systems" / "beats_01.toml"], setup)
     assert set(names) == {"baseline_fisher", "beats_01", "beats_07", "baseline", "best"}
+
+
+def test_a_recipe_that_cannot_be_run_is_refused_before_anything_runs(data, single, tmp_path):
+    recipe = single("a", '[embed]\nplugin = "beets"\n')
+    with pytest.raises(RecipeError, match=r"a.toml: no plugin is called 'beets'; did you mean 'be"):
+        run_recipe(recipe, Setup(data, tmp_path / "runs", "cpu"))
+    assert not (tmp_path / "runs").exists()
