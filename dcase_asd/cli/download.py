@@ -101,29 +101,18 @@ def download(
         if split or machine or noise_only:
             raise typer.BadParameter("--ground-truth goes without --split, --machine, --noise-only")
         _labels(
-            data=data,
-            editions=names,
-            checkout=source,
-            mirror=mirror,
-            accepted=accept_licence,
-            dry_run=dry_run,
-            as_json=as_json,
-        )
+            data=data, editions=names, checkout=source, mirror=mirror, accepted=accept_licence,
+            dry_run=dry_run, as_json=as_json,
+        )  # fmt: skip
         return
     from dcase_asd.downloads.download import download as step
     from dcase_asd.downloads.plan import plan_download
     from dcase_asd.downloads.request import Request
 
     request = Request(
-        data=data,
-        editions=names,
-        machines=tuple(machine or ()),
-        noise_only=noise_only,
-        source=source,
-        mirror=mirror,
-        jobs=jobs,
-        keep_archives=keep_zips,
-    )
+        data=data, editions=names, machines=tuple(machine or ()), noise_only=noise_only,
+        source=source, mirror=mirror, jobs=jobs, keep_archives=keep_zips,
+    )  # fmt: skip
     if split:
         request = replace(request, parts=tuple(dict.fromkeys(part.value for part in split)))
     plan = plan_download(request)

@@ -54,17 +54,9 @@ def report(
     from dcase_asd.reports.report import report as step
 
     done = step(
-        runs,
-        edition,
-        ground_truth,
-        out,
-        picture_format=picture_format,
-        machines=machine or (),
-        quantile=quantile,
-        rule=rule,
-        resamples=resamples,
-        progress=Display(),
-    )
+        runs, edition, ground_truth, out, picture_format=picture_format, machines=machine or (),
+        quantile=quantile, rule=rule, resamples=resamples, progress=Display(),
+    )  # fmt: skip
     if as_json:
         show_json(done)
     state = "written" if done.changed else "unchanged"

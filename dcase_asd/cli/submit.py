@@ -52,17 +52,9 @@ def submit(
     from dcase_asd.submission.submit import submit as step
 
     done = step(
-        run,
-        edition,
-        label,
-        out,
-        form=form,
-        report=report,
-        overwrite=overwrite,
-        quantile=quantile,
-        rule=rule,
-        progress=Display(),
-    )
+        run, edition, label, out, form=form, report=report, overwrite=overwrite, quantile=quantile,
+        rule=rule, progress=Display(),
+    )  # fmt: skip
     if as_json:
         show_json(done)
     show_table(

@@ -131,16 +131,11 @@ def load_edition(name: str) -> Edition:
         raise EditionError(f"there is no edition {name!r}; {nearest_name(wanted, known)}")
     newest = _read(known[-1])
     return Edition(
-        name=wanted,
-        year=None,
-        title="recordings of one's own",
-        metric="2020",
-        class_key=newest.class_key,
-        sub_centers=newest.sub_centers,
-        transductive=True,
+        name=wanted, year=None, title="recordings of one's own", metric="2020",
+        class_key=newest.class_key, sub_centers=newest.sub_centers, transductive=True,
         machines={"dev": {}, "eval": {}},
         submission=replace(newest.submission, results={"auc": "auc", "pauc": "pauc"}),
-    )
+    )  # fmt: skip
 
 
 def _read(name: str) -> Edition:

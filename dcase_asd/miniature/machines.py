@@ -206,14 +206,9 @@ def _clip(
         name = f"{condition}_id_{section}_{index:08d}.wav"
         attributes = ()
     return PlannedClip(
-        folder=split,
-        name=name,
-        section=section,
-        domain=domain,
-        operation=operation,
-        fault=fault,
+        folder=split, name=name, section=section, domain=domain, operation=operation, fault=fault,
         attributes=attributes,
-    )
+    )  # fmt: skip
 
 
 def _supplements(folder: MachineFolder, section: str) -> Iterator[PlannedClip]:

@@ -108,13 +108,9 @@ def validate(
         problems += check_against_run(label, files[label], held[label])
         problems += _check_rules(run, rules, f"{TASK_FOLDER}/{label}")
     return Validation(
-        package=package,
-        edition=rules.name,
-        systems=systems,
-        files=len(content.files),
-        clips=sum(map(len, clips.values())),
-        problems=problems,
-    )
+        package=package, edition=rules.name, systems=systems, files=len(content.files),
+        clips=sum(map(len, clips.values())), problems=problems,
+    )  # fmt: skip
 
 
 def _decisions(

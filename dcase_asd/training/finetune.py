@@ -251,16 +251,11 @@ def _loop(
             f"cannot compute on the device {device!r} ({reason}); try --device cpu"
         ) from error
     return Loop(
-        engine=engine,
-        batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
-        dev=dev,
-        detector=system.score,
+        engine=engine, batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
+        dev=dev, detector=system.score,
         files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses),
-        history=None,
-        settings=settings,
-        progress=progress,
-        workers=workers,
-    )
+        history=None, settings=settings, progress=progress, workers=workers,
+    )  # fmt: skip
 
 
 def _device(device: str, accelerator: Accelerator) -> torch.device:
