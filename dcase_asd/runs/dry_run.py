@@ -93,14 +93,6 @@ def _machines(run: str | Path, editions: Sequence[str]) -> tuple[int, int]:
     return present, planned
 
 
-def state_of_package(out: str | Path, label: str, edition: Edition) -> str:
-    """Whether a label's system is in its package."""
-    out = Path(out)
-    package = package_name(label, edition)
-    there = (out / package / TASK_FOLDER / label).is_dir()
-    return DONE if there and (out / f"{package}.zip").is_file() else TO_DO
-
-
 BYTES = 4
 """Bytes of a value in float32, as checkpoints and embeddings are written."""
 STATE_COPIES = 3
@@ -357,7 +349,7 @@ def _training_clips(
     if clips is None:
         names = [load_edition(name).name for name in settings.editions]
         facts = [load_edition(name) for name in names or _nominal_editions(editions)]
-        return TRAIN_CLIPS * sum(_sections(each, ("dev", "eval")) for each in facts)
+        return TRAIN_CLIPS * sum(_sections(each) for each in facts)
     try:
         return len(read_training_set(setup.data, settings).clips)
     except DcaseAsdError as error:
@@ -370,16 +362,15 @@ def _clip_count(edition: str, clips: pd.DataFrame | None) -> int:
     if clips is not None and (clips["edition"] == edition).any():
         chosen = (clips["edition"] == edition) & clips["split"].isin(["train", "test"])
         return int((chosen & (clips["role"] == "machine")).sum())
-    return _sections(load_edition(edition), ("dev", "eval")) * (TRAIN_CLIPS + TEST_CLIPS)
+    return _sections(load_edition(edition)) * (TRAIN_CLIPS + TEST_CLIPS)
 
 
-def _sections(edition: Edition, stages: Iterable[str]) -> int:
-    machines = [edition.machines[stage] for stage in ("dev", "eval") if stage in stages]
-    return sum(len(sections) for each in machines for sections in each.values())
+def _sections(edition: Edition) -> int:
+    return sum(len(each) for of in edition.machines.values() for each in of.values())
 
 
 def _planned_submission(form: Form, out: Path) -> PlannedSubmission:
     label, edition = form.form.label, load_edition(form.form.edition)
-    return PlannedSubmission(
-        label, edition.name, form.node.name, state_of_package(out, label, edition)
-    )
+    package = package_name(label, edition)
+    there = (out / package / TASK_FOLDER / label).is_dir() and (out / f"{package}.zip").is_file()
+    return PlannedSubmission(label, edition.name, form.node.name, DONE if there else TO_DO)

@@ -97,11 +97,8 @@ def validate(
     for label, run in folders.items():
         scores = read_scores(run, rules.name)
         by_file = evaluation_scores(scores, rules, run)
-        facts, decisions = (
-            system_facts(run, scores, rules),
-            _decisions(run, scores, rules, quantile),
-        )
-        held[label] = run_content(by_file, rules, facts, decisions)
+        decisions = _decisions(run, scores, rules, quantile)
+        held[label] = run_content(by_file, rules, system_facts(run, scores, rules), decisions)
     computed = {label: each.facts.results for label, each in held.items()}
     problems = check_package(content, rules, clips, computed)
     for label, run in folders.items():
