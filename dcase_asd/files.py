@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import fcntl
 import hashlib
 import itertools
 import json
@@ -13,8 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from io import BufferedWriter
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -130,46 +128,27 @@ def only_writer(folder: str | Path) -> Iterator[None]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("ab")
+        (folder / ".lock").open("ab").close()
     except OSError as error:
         if folder.is_file():
             what = "cannot be written, as it is a file; name a folder"
             raise ArtifactError(f"{folder}: {what}") from error
         raise ArtifactError(cannot_write(folder, error)) from error
-    with lock:
-        _HELD.add(lock)
-        if not os.environ.get(NO_LOCKS):
-            _lock(folder, lock.fileno())
-        try:
-            for left_over in folder.rglob(f"{TEMPORARY_PREFIX}*"):
-                with suppress(OSError):
-                    left_over.unlink()
-            yield
-        finally:
-            _HELD.discard(lock)
-            with suppress(OSError, ValueError):  # closed in a forked process
-                fcntl.flock(lock, fcntl.LOCK_UN)
+    with nullcontext() if os.environ.get(NO_LOCKS) else _locked(folder):
+        for left_over in folder.rglob(f"{TEMPORARY_PREFIX}*"):
+            with suppress(OSError):
+                left_over.unlink()
+        yield
 
 
-_HELD: set[BufferedWriter] = set()
-"""Locks that this process holds."""
+def _locked(folder: Path) -> AbstractContextManager[object]:
+    from filelock import FileLock, Timeout  # not where only --help is asked for
 
-
-def _leave_locks() -> None:
-    # A forked worker that outlives a killed process would else keep its lock for it.
-    for lock in _HELD:
-        lock.close()
-    _HELD.clear()
-
-
-os.register_at_fork(after_in_child=_leave_locks)
-
-
-def _lock(folder: Path, descriptor: int) -> None:
+    # filelock closes it in forked workers, so that one that outlives a killed run does not keep it.
+    lock = FileLock(folder / ".lock", blocking=False, fallback_to_soft=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        # Some network file systems say "permission denied" of a lock that somebody else holds.
+        return lock.acquire()
+    except Timeout as error:
         raise BusyError(
             f"{folder}: another dcase-asd is writing this folder right now; "
             "wait until it ends, or give this run another folder"

@@ -307,10 +307,8 @@ def find_checkpoint(plugin: str, name: str = "") -> Path:
     checkpoint = choose_checkpoint(plugin, name)
     if checkpoint.is_there(plugin):
         return checkpoint.path(plugin)
-    way, fetch = (
-        by_hand(plugin, checkpoint),
-        command("weights", plugin, "--checkpoint", checkpoint.name),
-    )
+    way = by_hand(plugin, checkpoint)
+    fetch = command("weights", plugin, "--checkpoint", checkpoint.name)
     if all(file.url for file in checkpoint.files):
         way = f"{fetch} fetches them, or {way}"
     else:

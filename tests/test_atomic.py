@@ -160,3 +160,34 @@ def test_the_lock_of_a_killed_process_is_free_and_its_left_overs_are_removed(tmp
     child.stdout.close()
     with only_writer(tmp_path):
         assert list(tmp_path.glob("deep/*")) == []
+
+
+def test_a_forked_worker_that_outlives_its_killed_run_does_not_keep_the_lock(tmp_path):
+    program = (
+        "import os, sys, time; from dcase_asd.files import only_writer\n"
+        "with only_writer(sys.argv[1]):\n"
+        "    worker = os.fork()\n"
+        "    if not worker: print(os.getpid(), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    worker = int(child.stdout.readline())
+    try:
+        with pytest.raises(BusyError), only_writer(tmp_path):
+            pass
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        os.kill(worker, 0)  # lives
+        with only_writer(tmp_path):
+            pass
+    finally:
+        child.stdout.close()
+        os.kill(worker, signal.SIGKILL)
+
+
+def test_the_command_line_starts_where_python_has_no_posix_modules():
+    names = ("fcntl", "resource", "pwd", "grp", "termios")  # Windows has none of them
+    program = f"import sys; sys.modules |= dict.fromkeys({names}); import dcase_asd.cli"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -289,3 +289,18 @@ def test_a_flac_that_was_cut_or_does_not_say_its_length_is_refused(tmp_path, wri
     path.write_bytes(whole[:21] + bytes([whole[21] & 0xF0]) + bytes(4) + whole[26:])
     with pytest.raises(AudioError, match="does not say its length, as FLAC that was written into"):
         inspect_recording(path)
+
+
+def test_other_formats_that_were_cut_or_hold_nothing_are_refused(tmp_path):
+    path, sound = tmp_path / "clip.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 48_000)
+    soundfile.write(path, sound, 16_000, format="MP3")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(AudioError, match=r"clip\.wav: truncated before its last sample; copy"):
+        inspect_recording(path)
+    with pytest.raises(AudioError, match=r"clip\.wav: truncated, \d+ of 48000 samples; copy"):
+        read_waveform(path)
+    soundfile.write(path, sound[:0], 16_000, format="OGG")
+    for read in (inspect_recording, read_waveform):
+        with pytest.raises(AudioError, match=r"clip\.wav: holds no sample; copy"):
+            read(path)

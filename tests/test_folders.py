@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dcase_asd.errors import ArtifactError
+from dcase_asd.errors import ArtifactError, DataError
 from dcase_asd.files import folder_content, mend_folders, replace_folder
+from dcase_asd.folders import check_data
 
 
 def test_a_folder_is_written_and_replaced_as_a_whole(tmp_path):
@@ -44,3 +45,9 @@ def test_mending_drops_what_was_replaced(tmp_path):
     mend_folders(tmp_path)
     assert folder_content(tmp_path / "system") == {"new": b""}
     assert [path.name for path in tmp_path.iterdir()] == ["system"]
+
+
+def test_a_run_folder_given_as_data_folder_is_told_to_be_one(tmp_path):
+    (tmp_path / "recipe.toml").write_text("")
+    with pytest.raises(DataError, match="a run folder, not a data folder; say which with --data"):
+        check_data(tmp_path)

@@ -46,7 +46,7 @@ from dcase_asd.testing import check_backbone
 from dcase_asd.training.data import read_training_set
 from dcase_asd.training.dev_score import read_development_set
 from dcase_asd.training.finetune import finetune, planned_system
-from dcase_asd.training.journal import read_journal
+from dcase_asd.training.history import read_history
 
 ROOT = Path(__file__).parents[1]
 YEAR = "dcase2025"
@@ -93,7 +93,7 @@ PUBLIC = [
     "training.data",
     "training.dev_score",
     "training.finetune",
-    "training.journal",
+    "training.history",
 ]
 
 
@@ -199,7 +199,7 @@ def test_fine_tuning_and_its_checkpoints(here, small_tree):
     done = finetune("data", "runs/x", system, device="cpu", workers=0)
     assert done.scored == tuple(scored_checkpoints("runs/x"))
     assert read_kept("runs/x") == read_kept(Path("runs/x"))
-    assert read_journal("runs/x") == read_journal(Path("runs/x"))
+    assert read_history("runs/x") == read_history(Path("runs/x"))
     training = Training(**settings)
     assert read_training_set("data", training).clips.equals(
         read_training_set(Path("data"), training).clips

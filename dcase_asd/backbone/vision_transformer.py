@@ -174,11 +174,7 @@ class VisionTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(size) for _ in range(size.depth))
 
     def forward(
-        self,
-        images: Tensor,
-        mask: Tensor | None = None,
-        *,
-        cls_only: bool = False,
+        self, images: Tensor, mask: Tensor | None = None, *, cls_only: bool = False
     ) -> Tensor:
         """Encode images.
 

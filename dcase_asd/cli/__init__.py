@@ -9,7 +9,18 @@ import os
 import sys
 from contextlib import suppress
 
-from dcase_asd.cli import download, embed, evaluate, finetune, fuse, prepare, presets, report, run, submit
+from dcase_asd.cli import (
+    download,
+    embed,
+    evaluate,
+    finetune,
+    fuse,
+    prepare,
+    presets,
+    report,
+    run,
+    submit,
+)
 from dcase_asd.cli.app import app
 from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
 from dcase_asd.errors import DcaseAsdError, printable_name

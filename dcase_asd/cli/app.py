@@ -56,8 +56,7 @@ Resamples = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Print nothing but errors and what --json asks for."),
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors and what --json asks for.")
 ]
 Quantile = Annotated[
     float, typer.Option("--quantile", help="Share of new normal clips below the threshold.")

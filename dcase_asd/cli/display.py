@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcase_asd.progress import Advance, size_text
@@ -74,10 +75,17 @@ def show_table(
 
 
 def show_json(value: Any) -> None:
-    """Print a value as JSON on standard output, numbers in full precision."""
+    """Print a value as JSON on standard output, numbers in full precision.
+
+    A dataclass is written as its fields, a path as text.
+    """
     # JSON is UTF-8; another encoding gets what is common to both, and JSON's own escapes.
     escaped = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
-    print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=escaped))
+    print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=escaped, default=_json_value))
+
+
+def _json_value(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else vars(value)
 
 
 def say(message: str) -> None:

@@ -58,8 +58,7 @@ def download(
         typer.Option("--machine", help="Machine type to fetch; may be repeated; default: all."),
     ] = None,
     noise_only: Annotated[
-        bool,
-        typer.Option("--noise-only", help="Unpack only the supplemental noise clips (2025)."),
+        bool, typer.Option("--noise-only", help="Unpack only the supplemental noise clips (2025).")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, fetch nothing.")
@@ -102,29 +101,18 @@ def download(
         if split or machine or noise_only:
             raise typer.BadParameter("--ground-truth goes without --split, --machine, --noise-only")
         _labels(
-            data=data,
-            editions=names,
-            checkout=source,
-            mirror=mirror,
-            accepted=accept_licence,
-            dry_run=dry_run,
-            as_json=as_json,
-        )
+            data=data, editions=names, checkout=source, mirror=mirror, accepted=accept_licence,
+            dry_run=dry_run, as_json=as_json,
+        )  # fmt: skip
         return
     from dcase_asd.downloads.download import download as step
     from dcase_asd.downloads.plan import plan_download
     from dcase_asd.downloads.request import Request
 
     request = Request(
-        data=data,
-        editions=names,
-        machines=tuple(machine or ()),
-        noise_only=noise_only,
-        source=source,
-        mirror=mirror,
-        jobs=jobs,
-        keep_archives=keep_zips,
-    )
+        data=data, editions=names, machines=tuple(machine or ()), noise_only=noise_only,
+        source=source, mirror=mirror, jobs=jobs, keep_archives=keep_zips,
+    )  # fmt: skip
     if split:
         request = replace(request, parts=tuple(dict.fromkeys(part.value for part in split)))
     plan = plan_download(request)
@@ -158,10 +146,10 @@ def weights(
     from dcase_asd.downloads.weights import fetch_weights, list_weights
 
     if plugin is not None:
-        path = str(fetch_weights(plugin, checkpoint, mirror=mirror, progress=Display()))
+        path = fetch_weights(plugin, checkpoint, mirror=mirror, progress=Display())
         if as_json:
             show_json({"plugin": plugin, "path": path})
-        say(path)
+        say(str(path))
         return
     rows = [
         {
@@ -170,7 +158,7 @@ def weights(
             "here": row.there,
             "licence": row.checkpoint.licence,
             "what it is": row.checkpoint.description,
-            "path": str(row.path),
+            "path": row.path,
         }
         for row in list_weights()
     ]
@@ -268,7 +256,7 @@ def _labels(
             "edition": plan.edition,
             "from": plan.source.page,
             "licence": plan.source.licence,
-            "folder": str(plan.folder),
+            "folder": plan.folder,
             "in_place": plan.there or not dry_run,
         }
         for plan in plans

@@ -76,14 +76,9 @@ def evaluate(
     from dcase_asd.metrics.evaluate import evaluate_run_or_folder, write_results
 
     report = evaluate_run_or_folder(
-        target,
-        edition,
-        ground_truth,
-        machines=machine or (),
-        resamples=resamples,
-        seed=seed,
+        target, edition, ground_truth, machines=machine or (), resamples=resamples, seed=seed,
         progress=Display(),
-    )
+    )  # fmt: skip
     to_screen = json == Path(STANDARD_OUTPUT)
     written = write_results(
         report, json=None if to_screen else json, csv=csv, markdown=markdown, latex=latex

@@ -73,6 +73,6 @@ def finetune(
         return
     scored = [path.name for path in done.scored]
     if as_json:
-        show_json({"run": str(run), "changed": done.changed, "scored": scored})
+        show_json({"run": run, "changed": done.changed, "scored": scored})
     state = "fine-tuned" if done.changed else "was fine-tuned already"
     say(f"{run}: {state}; scored with {', '.join(scored)}")

@@ -48,16 +48,10 @@ def prepare(
     rows = [asdict(each) for each in take_inventory(found.clips, list(found.problems["path"]))]
     problems, groups = len(found.problems), found.duplicates["group"].nunique()
     if as_json:
-        show_json(
-            {
-                "manifest": str(manifest_path(tables)),
-                "clips": len(found.clips),
-                "machines": rows,
-                "problems": found.problems.to_dict("records"),
-                "notes": found.notes.to_dict("records"),
-                "duplicates": found.duplicates.to_dict("records"),
-            }
-        )
+        told = {name: getattr(found, name).to_dict("records")
+                for name in ("problems", "notes", "duplicates")}  # fmt: skip
+        counts = {"manifest": manifest_path(tables), "clips": len(found.clips), "machines": rows}
+        show_json(counts | told)
     columns = list(rows[0])
     numbers = [column for column in columns if isinstance(rows[0][column], int)]
     show_table(columns, [list(row.values()) for row in rows], numbers=numbers)
@@ -154,14 +148,7 @@ def labels(
         clips = with_pseudo_labels(clips, embeddings, clustering)
     classes = training_classes(clips)
     if as_json:
-        show_json(
-            [asdict(each) for each in classes]
-            if against is None
-            else {
-                "classes": [asdict(each) for each in classes],
-                "agreement": [asdict(each) for each in compared],
-            }
-        )
+        show_json({"classes": classes, "agreement": compared} if against else classes)
     rows = [[each.label, each.clips, each.sub_centers] for each in classes]
     show_table(["class", "clips", "sub-centers"], rows, numbers=["clips", "sub-centers"])
     say(

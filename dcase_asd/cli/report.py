@@ -7,15 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dcase_asd.cli.app import (
-    AsJson,
-    EditionName,
-    Machines,
-    Quantile,
-    Resamples,
-    ThresholdRule,
-    app,
-)
+from dcase_asd.cli.app import AsJson, EditionName, Machines, Quantile, Resamples, ThresholdRule, app
 from dcase_asd.cli.display import Display, say, show_json
 
 
@@ -42,7 +34,7 @@ def report(
             help="Folder to write to; default: report/EDITION in the run folder, of several here.",
         ),
     ] = None,
-    form: Annotated[
+    picture_format: Annotated[
         Literal["png", "svg"],
         typer.Option("--format", help="Format of the single pictures beside the page."),
     ] = "svg",
@@ -62,24 +54,11 @@ def report(
     from dcase_asd.reports.report import report as step
 
     done = step(
-        runs,
-        edition,
-        ground_truth,
-        out,
-        picture_format=form,
-        machines=machine or (),
-        quantile=quantile,
-        rule=rule,
-        resamples=resamples,
-        progress=Display(),
-    )
+        runs, edition, ground_truth, out, picture_format=picture_format, machines=machine or (),
+        quantile=quantile, rule=rule, resamples=resamples, progress=Display(),
+    )  # fmt: skip
     if as_json:
-        show_json(
-            {
-                "page": str(done.page),
-                "pictures": [str(path) for path in done.pictures],
-                "changed": done.changed,
-            }
-        )
+        show_json(done)
     state = "written" if done.changed else "unchanged"
-    say(f"{done.page}: {state}, with {len(done.pictures)} {form.upper()} pictures beside it")
+    pictures = f"{len(done.pictures)} {picture_format.upper()} pictures"
+    say(f"{done.page}: {state}, with {pictures} beside it")

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from dcase_asd.runs.runner import Setup, SystemRun
     from dcase_asd.runs.side_by_side import Fleet
     from dcase_asd.runs.submissions import Submissions
-    from dcase_asd.submission.validate import Validation
 
 
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")]
@@ -50,8 +50,7 @@ def run(
     devices: Annotated[
         str,
         typer.Option(
-            "--devices",
-            help="GPUs that systems take in turn: 0,1,2,3, or '0,1 2,3' for two each.",
+            "--devices", help="GPUs that systems take in turn: 0,1,2,3, or '0,1 2,3' for two each."
         ),
     ] = "",
     jobs: Annotated[
@@ -79,8 +78,7 @@ def run(
         bool, typer.Option("--overwrite", help="Replace fusions and packaged systems that differ.")
     ] = False,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only say what is done, what is to do, what it takes."),
+        bool, typer.Option("--dry-run", help="Only say what is done, what is to do, what it takes.")
     ] = False,
     tflops: Annotated[
         float | None,
@@ -115,23 +113,25 @@ def run(
 
     Example: dcase-asd run submissions/submission_1.toml --data data --dry-run
     """
+    from dcase_asd.runs.demo import make_demo_data
     from dcase_asd.runs.runner import Setup
     from dcase_asd.runs.side_by_side import Fleet, device_groups
+    from dcase_asd.runs.submissions import check_recipes
 
     if mini:
         data, runs, out, overlay = _miniature(recipes[0], data, runs, out, overlay)
         if not dry_run:
-            _generate(data)
+            make_demo_data(data, Display())
         workers, overwrite = 0, True
     setup = Setup(data, runs, device, workers, overlay, prepared, overwrite)
-    names = tuple(re.findall(r"[^,\s]+", only))
-    fleet = Fleet(device_groups(devices), jobs, launch, names)
+    fleet = Fleet(device_groups(devices), jobs, launch, tuple(re.findall(r"[^,\s]+", only)))
     if dry_run:
         if tflops is not None:
             Display().note("--tflops is not needed any more: hours rest on measured clips/s")
         show_plan(recipes, setup, out, as_json)
     elif check:
-        _show_checked(recipes, setup)
+        names = check_recipes(recipes, setup, Display())
+        say(f"{data}: nothing is missing for {', '.join(names)}")
     elif train_only:
         _only_train(recipes, setup)
     else:
@@ -157,31 +157,17 @@ def _miniature(
     return data, runs, out, overlay
 
 
-def _generate(data: Path) -> None:
-    from dcase_asd.runs.demo import make_demo_data
-
-    make_demo_data(data, Display())
-
-
-def _pass_on(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _show_checked(recipes: list[Path], setup: Setup) -> None:
-    from dcase_asd.runs.submissions import check_recipes
-
-    names = check_recipes(recipes, setup, Display())
-    say(f"{setup.data}: nothing is missing for {', '.join(names)}")
-
-
 def _only_train(recipes: list[Path], setup: Setup) -> None:
     from dcase_asd.runs.recipes import is_submission
     from dcase_asd.runs.runner import finetune_recipe
+    from dcase_asd.training.finetune import is_main_process
 
     if any(map(is_submission, recipes)):
         raise typer.BadParameter("takes recipes of systems, not forms", param_hint="RECIPE")
     for recipe in recipes:
-        _finetuned(recipe, finetune_recipe(recipe, setup, Display()))
+        changed = finetune_recipe(recipe, setup, Display())
+        if is_main_process():
+            say(f"{recipe}: {'fine-tuned' if changed else 'nothing is left to fine-tune'}")
 
 
 def _run_all(
@@ -190,12 +176,12 @@ def _run_all(
     from dcase_asd.runs.recipes import is_submission
     from dcase_asd.runs.runner import run_recipe
     from dcase_asd.runs.side_by_side import run_side_by_side
-    from dcase_asd.runs.submissions import check_recipes
+    from dcase_asd.runs.submissions import check_recipes, run_submissions
 
     if fleet:
         check_recipes(recipes, setup, Display())
         setup = replace(setup, prepared=True)
-        names = run_side_by_side(recipes, setup, fleet, _pass_on)
+        names = run_side_by_side(recipes, setup, fleet, partial(print, file=sys.stderr, flush=True))
         if fleet.only:
             say(f"{setup.runs}: {', '.join(names)}: done; without --only the rest is made of them")
             return
@@ -204,7 +190,7 @@ def _run_all(
     if not as_json:
         for each in done:
             _show_system(each, brief)
-    submitted = _run_forms(forms, setup, out) if forms else None
+    submitted = run_submissions(forms, setup, out, Display()) if forms else None
     if as_json:
         _show_json(done, submitted)
     elif submitted is not None:
@@ -240,20 +226,9 @@ def demo(
     for report in others:
         say(f"{report.edition}, labels from {report.labels}: {report.summary()}")
     show_report(shown)
-    _finish(done.validation)
-
-
-def _run_forms(forms: list[Path], setup: Setup, out: Path) -> Submissions:
-    from dcase_asd.runs.submissions import run_submissions
-
-    return run_submissions(forms, setup, out, Display())
-
-
-def _finetuned(recipe: Path, changed: bool) -> None:
-    from dcase_asd.training.finetune import is_main_process
-
-    if is_main_process():
-        say(f"{recipe}: {'fine-tuned' if changed else 'nothing is left to fine-tune'}")
+    show_validation(done.validation)
+    if not done.validation.accepted():
+        raise typer.Exit(1)
 
 
 def _show_system(done: SystemRun, brief: bool) -> None:
@@ -305,38 +280,26 @@ def _show_fitted(done: Submissions) -> None:
 
 def _show_json(systems: list[SystemRun], submitted: Submissions | None) -> None:
     submissions = [] if submitted is None else submitted.submissions
+    packages = [] if submitted is None else submitted.validations
     show_json(
         {
             "systems": [_system_json(each) for each in systems],
             "submissions": [
-                {
-                    "label": each.label,
-                    "package": str(each.submitted.archive),
-                    **_system_json(each.system),
-                    "changed": each.changed,
-                }
+                {"label": each.label, "package": each.submitted.archive}
+                | _system_json(each.system)
+                | {"changed": each.changed}
                 for each in submissions
             ],
             "packages": [
-                {"package": str(each.package), "errors": each.errors, "warnings": each.warnings}
-                for each in (submitted.validations if submitted is not None else [])
+                {name: getattr(each, name) for name in ("package", "errors", "warnings")}
+                for each in packages
             ],
         }
     )
 
 
 def _system_json(done: SystemRun) -> dict[str, object]:
-    return {
-        "run": str(done.run),
-        "changed": done.changed,
-        "evaluations": [report.to_json() for report in done.evaluations],
-    }
-
-
-def _finish(validation: Validation) -> None:
-    show_validation(validation)
-    if not validation.accepted():
-        raise typer.Exit(1)
+    return vars(done) | {"evaluations": [report.to_json() for report in done.evaluations]}
 
 
 GIGABYTE = 1e9

@@ -52,27 +52,11 @@ def submit(
     from dcase_asd.submission.submit import submit as step
 
     done = step(
-        run,
-        edition,
-        label,
-        out,
-        form=form,
-        report=report,
-        overwrite=overwrite,
-        quantile=quantile,
-        rule=rule,
-        progress=Display(),
-    )
+        run, edition, label, out, form=form, report=report, overwrite=overwrite, quantile=quantile,
+        rule=rule, progress=Display(),
+    )  # fmt: skip
     if as_json:
-        show_json(
-            {
-                "folder": str(done.folder),
-                "archive": str(done.archive),
-                "systems": done.systems,
-                "changed": done.changed,
-                "files": [vars(file) for file in done.files],
-            }
-        )
+        show_json(done)
     show_table(
         ("machine", "section", "domain", "clips", "threshold", "anomalous"),
         [
@@ -125,18 +109,8 @@ def validate(
     found = step(package, edition, data, run or (), quantile=quantile)
     accepted = found.accepted(strict)
     if as_json:
-        show_json(
-            {
-                "package": str(found.package),
-                "edition": found.edition,
-                "systems": found.systems,
-                "clips": found.clips,
-                "errors": found.errors,
-                "warnings": found.warnings,
-                "accepted": accepted,
-                "problems": [vars(problem) for problem in found.problems],
-            }
-        )
+        counts = {"errors": found.errors, "warnings": found.warnings, "accepted": accepted}
+        show_json(vars(found) | counts)
     show_validation(found, strict)
     if not accepted:
         raise typer.Exit(1)

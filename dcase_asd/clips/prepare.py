@@ -297,9 +297,7 @@ def _find_duplicates(data: Path, files: list[CachedFile], progress: Progress) ->
         ThreadPoolExecutor(READERS) as readers,
     ):
         for file, digest in zip(
-            unread,
-            readers.map(lambda file: content_hash(data / file.path), unread),
-            strict=True,
+            unread, readers.map(lambda file: content_hash(data / file.path), unread), strict=True
         ):
             file.hash = digest
             advance(1)

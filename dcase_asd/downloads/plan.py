@@ -80,15 +80,10 @@ def plan_download(request: Request) -> Plan:
     files = [_describe(file, records.get(file.record.number)) for file in wanted]
     archives, unpacked = _room(files, request)
     return Plan(
-        request=request,
-        files=tuple(files),
-        licences=_licences(files, records),
-        notes=tuple(notes),
-        unreachable=unreachable,
-        archives_size=archives,
-        unpacked_size=unpacked,
+        request=request, files=tuple(files), licences=_licences(files, records), notes=tuple(notes),
+        unreachable=unreachable, archives_size=archives, unpacked_size=unpacked,
         free=free_space(request.data),
-    )
+    )  # fmt: skip
 
 
 def _asks_record(file: PlannedFile) -> bool:

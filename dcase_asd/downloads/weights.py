@@ -39,10 +39,7 @@ def list_weights() -> list[WeightsRow]:
     """
     return [
         WeightsRow(
-            plugin.name,
-            checkpoint,
-            checkpoint.path(plugin.name),
-            checkpoint.is_there(plugin.name),
+            plugin.name, checkpoint, checkpoint.path(plugin.name), checkpoint.is_there(plugin.name)
         )
         for plugin in installed_plugins()
         for checkpoint in named_checkpoints(plugin)

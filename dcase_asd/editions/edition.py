@@ -131,48 +131,30 @@ def load_edition(name: str) -> Edition:
         raise EditionError(f"there is no edition {name!r}; {nearest_name(wanted, known)}")
     newest = _read(known[-1])
     return Edition(
-        name=wanted,
-        year=None,
-        title="recordings of one's own",
-        metric="2020",
-        class_key=newest.class_key,
-        sub_centers=newest.sub_centers,
-        transductive=True,
+        name=wanted, year=None, title="recordings of one's own", metric="2020",
+        class_key=newest.class_key, sub_centers=newest.sub_centers, transductive=True,
         machines={"dev": {}, "eval": {}},
         submission=replace(newest.submission, results={"auc": "auc", "pauc": "pauc"}),
-    )
+    )  # fmt: skip
 
 
 def _read(name: str) -> Edition:
     source = resources.files("dcase_asd.editions") / f"{name}.toml"
     facts: dict[str, Any] = tomllib.loads(source.read_text(encoding="utf-8"))
-    rules, training = facts["submission"], facts["training"]
-    return Edition(
-        name=facts["name"],
-        year=facts["year"],
-        title=facts["title"],
-        metric=facts["metric"],
-        class_key=facts["class_key"],
-        sub_centers=facts["sub_centers"],
-        transductive=facts["transductive"],
-        machines={
-            stage: {machine: tuple(sections) for machine, sections in machines.items()}
-            for stage, machines in facts["machines"].items()
-        },
-        submission=SubmissionRules(
-            score_file=rules["score_file"],
-            decision_file=rules["decision_file"],
-            maximum_systems=rules["maximum_systems"],
-            abbreviation_length=rules["abbreviation_length"],
-            meta_seen=rules["meta_seen"],
-            description=tuple(rules["description"]),
-            complexity=tuple(rules["complexity"]),
-            external_datasets=rules["external_datasets"],
-            results=dict(rules["results"]),
-        ),
-        training=TrainingRules(
-            tuple(training["editions"]), training["certain"], training["source"]
-        ),
-        records=read_records(facts["records"]),
-        ground_truth=read_label_source(facts["ground_truth"]),
-    )
+    lists = {"submission": ("description", "complexity"), "training": ("editions",)}
+    tables = {
+        table: facts[table] | {name: tuple(facts[table][name]) for name in names}
+        for table, names in lists.items()
+    }
+    machines = {
+        stage: {machine: tuple(sections) for machine, sections in machines.items()}
+        for stage, machines in facts["machines"].items()
+    }
+    read: dict[str, Any] = {
+        "machines": machines,
+        "submission": SubmissionRules(**tables["submission"]),
+        "training": TrainingRules(**tables["training"]),
+        "records": read_records(facts["records"]),
+        "ground_truth": read_label_source(facts["ground_truth"]),
+    }
+    return Edition(**(facts | read))

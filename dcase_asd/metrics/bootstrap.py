@@ -58,11 +58,7 @@ Intervals = dict[str, dict[str, Interval]]
 
 
 def confidence_interval(
-    labelled: pd.DataFrame,
-    metric: Metric,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
+    labelled: pd.DataFrame, metric: Metric, *, resamples: int = 1000, seed: int = 0
 ) -> Interval:
     """Interval of the official score; of 2020, which has none, of ``means["mean"]``.
 

@@ -219,10 +219,7 @@ def join_ground_truth(
         GroundTruthError: The clips differ; names both differences.
     """
     different = clip_differences(
-        scores,
-        truth,
-        "scored but not in the ground truth",
-        "in the ground truth but not scored",
+        scores, truth, "scored but not in the ground truth", "in the ground truth but not scored"
     )
     if different:
         raise GroundTruthError(

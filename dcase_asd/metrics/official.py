@@ -143,13 +143,9 @@ def aggregate(
     else:
         means = _means(sections, metric)
     return Evaluation(
-        metric=metric,
-        sections=tuple(sections),
-        machines=machines,
-        means=means,
-        official_score=means.get("hmean"),
-        left_out=left_out,
-    )
+        metric=metric, sections=tuple(sections), machines=machines, means=means,
+        official_score=means.get("hmean"), left_out=left_out,
+    )  # fmt: skip
 
 
 def _means(sections: Sequence[SectionResult], metric: Metric) -> dict[str, float]:

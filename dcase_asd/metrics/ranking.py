@@ -107,11 +107,7 @@ def _corners(
     corner[1:-1] = (np.diff(alarms, 2) != 0) | (np.diff(detected, 2) != 0)
     corner[starts] = corner[ends] = True
     curve = curve[corner]
-    return (
-        alarms[corner] / negatives[curve],
-        detected[corner] / positives[curve],
-        _starts(curve),
-    )
+    return (alarms[corner] / negatives[curve], detected[corner] / positives[curve], _starts(curve))
 
 
 def _starts(curve: Integers) -> Integers:

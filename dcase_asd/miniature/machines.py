@@ -197,12 +197,7 @@ def generator(seed: int, key: str) -> np.random.Generator:
 
 
 def _clip(
-    folder: MachineFolder,
-    section: str,
-    domain: Domain,
-    split: str,
-    index: int,
-    fault: Fault | None,
+    folder: MachineFolder, section: str, domain: Domain, split: str, index: int, fault: Fault | None
 ) -> PlannedClip:
     operation, attributes = _operating_point(folder.machine, domain, index)
     condition = "normal" if fault is None else "anomaly"
@@ -211,14 +206,9 @@ def _clip(
         name = f"{condition}_id_{section}_{index:08d}.wav"
         attributes = ()
     return PlannedClip(
-        folder=split,
-        name=name,
-        section=section,
-        domain=domain,
-        operation=operation,
-        fault=fault,
+        folder=split, name=name, section=section, domain=domain, operation=operation, fault=fault,
         attributes=attributes,
-    )
+    )  # fmt: skip
 
 
 def _supplements(folder: MachineFolder, section: str) -> Iterator[PlannedClip]:

@@ -137,11 +137,7 @@ def robustness(systems: Sequence[ReportedSystem], gallery: Gallery) -> Picture |
 
 
 def distance_map(
-    names: Sequence[str],
-    machines: Sequence[str],
-    table: Floats,
-    gallery: Gallery,
-    clips: str,
+    names: Sequence[str], machines: Sequence[str], table: Floats, gallery: Gallery, clips: str
 ) -> Picture:
     """Distances of systems (rows) and machines (columns) as a heat map."""
     means = [float(np.nanmean(row)) if np.isfinite(row).any() else np.nan for row in table]
@@ -201,7 +197,7 @@ def shifts(stage: Stage) -> tuple[list[Shift], list[str]]:
 
 
 def training(system: ReportedSystem, gallery: Gallery) -> list[Picture]:
-    """Loss, accuracy, dev score and learning rate over the steps; nothing without a journal."""
+    """Loss, accuracy, dev score and learning rate over the steps, where it was fine-tuned."""
     quantities = {
         "loss": ("loss", 1.0, True),
         "accuracy": ("accuracy, %", 100.0, True),

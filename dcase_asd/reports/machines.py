@@ -32,11 +32,7 @@ class Decisions:
 
 
 def machine_cards(
-    stage: Stage,
-    metric: Metric,
-    decisions: Decisions,
-    gallery: Gallery,
-    advance: Advance,
+    stage: Stage, metric: Metric, decisions: Decisions, gallery: Gallery, advance: Advance
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """A card for each section of a stage.
 

@@ -23,7 +23,7 @@ from dcase_asd.metrics.ranking import Floats
 from dcase_asd.metrics.roc import RocCurve, roc_curves
 from dcase_asd.recipe.system import recipe_path
 from dcase_asd.scores.table import of_machines, of_tests, read_provenance, read_scores
-from dcase_asd.training.journal import read_journal
+from dcase_asd.training.history import read_history
 
 STAGES = {"dev": "Development set", "eval": "Evaluation set"}
 ORDER = ["machine", "section", "file"]
@@ -153,7 +153,7 @@ def read_reported_system(
         tests=tests,
         stages=tuple(_stages(run, scores, edition, truth, resamples)),
         fusion=read_fusion(run, edition.name),
-        history=read_journal(run),
+        history=read_history(run),
         kept=read_kept(run),
         recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
     )

@@ -94,13 +94,8 @@ def run_demo(folder: str | Path, progress: Progress | None = None) -> Demo:
         write_text(form, DEMO_FORM)
     # An earlier package of the demo is the demo's own, and may be replaced.
     submitted = submit(
-        done.run,
-        DEMO_EDITION,
-        DEMO_LABEL,
-        folder / "dist",
-        form=form,
-        overwrite=True,
+        done.run, DEMO_EDITION, DEMO_LABEL, folder / "dist", form=form, overwrite=True,
         progress=progress,
-    )
+    )  # fmt: skip
     found = validate(submitted.archive, DEMO_EDITION, data, [f"{DEMO_LABEL}={done.run}"])
     return Demo(done, submitted, found)

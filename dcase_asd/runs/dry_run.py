@@ -32,13 +32,13 @@ from dcase_asd.runs.runner import Setup
 from dcase_asd.scores.table import scores_path
 from dcase_asd.submission.package import TASK_FOLDER, package_name
 from dcase_asd.training.data import read_training_set
-from dcase_asd.training.journal import read_journal
+from dcase_asd.training.history import read_history
 
 DONE, TO_DO, NOT_PART = "done", "to do", "-"
 
 
 @dataclass(frozen=True)
-class Stand:
+class Status:
     """How far a system is.
 
     Attributes:
@@ -54,12 +54,12 @@ class Stand:
     trained: float
 
 
-def stand_of(run: str | Path, system: System | FusedSystem, editions: Sequence[str]) -> Stand:
+def status_of(run: str | Path, system: System | FusedSystem, editions: Sequence[str]) -> Status:
     """How far a system is on some editions."""
     scored = all(scores_path(run, edition).with_suffix(".json").is_file() for edition in editions)
     scores = DONE if scored and editions else TO_DO
     if isinstance(system, FusedSystem):
-        return Stand(NOT_PART, NOT_PART, scores, trained=1.0)
+        return Status(NOT_PART, NOT_PART, scores, trained=1.0)
     training, trained = NOT_PART, 1.0
     if system.train is not None:
         kept = read_kept(run)
@@ -72,7 +72,7 @@ def stand_of(run: str | Path, system: System | FusedSystem, editions: Sequence[s
     embeddings = TO_DO
     if present:
         embeddings = DONE if present == planned else f"{present} of {planned} machines"
-    return Stand(training, embeddings, scores, trained)
+    return Status(training, embeddings, scores, trained)
 
 
 def _machines(run: str | Path, editions: Sequence[str]) -> tuple[int, int]:
@@ -91,14 +91,6 @@ def _machines(run: str | Path, editions: Sequence[str]) -> tuple[int, int]:
             planned += len(markers)
             present += sum(marker.is_file() for marker in markers)
     return present, planned
-
-
-def state_of_package(out: str | Path, label: str, edition: Edition) -> str:
-    """Whether a label's system is in its package."""
-    out = Path(out)
-    package = package_name(label, edition)
-    there = (out / package / TASK_FOLDER / label).is_dir()
-    return DONE if there and (out / f"{package}.zip").is_file() else TO_DO
 
 
 BYTES = 4
@@ -134,7 +126,7 @@ class PlannedSystem:
     clips: int | None
     steps: int | None
     seen: int | None
-    stand: Stand
+    stand: Status
     speed: float | None
     hours_left: float | None
     disk: float | None
@@ -263,14 +255,10 @@ def _editions(node: Node, clips: pd.DataFrame | None) -> tuple[str, ...]:
 
 
 def _planned(
-    node: Node,
-    editions: tuple[str, ...],
-    setup: Setup,
-    clips: pd.DataFrame | None,
-    plan: Plan,
+    node: Node, editions: tuple[str, ...], setup: Setup, clips: pd.DataFrame | None, plan: Plan
 ) -> PlannedSystem:
     system = node.recipe
-    stand = stand_of(setup.runs / node.name, system, editions)
+    stand = status_of(setup.runs / node.name, system, editions)
     if isinstance(system, FusedSystem):
         names = tuple(member.name for member in node.members)
         return PlannedSystem(node.name, node.path, names, None, None, None, stand, *[None] * 4)
@@ -296,7 +284,7 @@ def measured_speed(runs: str | Path, name: str, system: System) -> float | None:
     for run in dict.fromkeys([name, *others]):
         if run != name and not _computes_as(runs / run, system):
             continue
-        speeds = [each["clips_per_second"] for each in read_journal(runs / run)
+        speeds = [each["clips_per_second"] for each in read_history(runs / run)
                   if "clips_per_second" in each]  # fmt: skip
         if speeds:
             return median(speeds)
@@ -361,7 +349,7 @@ def _training_clips(
     if clips is None:
         names = [load_edition(name).name for name in settings.editions]
         facts = [load_edition(name) for name in names or _nominal_editions(editions)]
-        return TRAIN_CLIPS * sum(_sections(each, ("dev", "eval")) for each in facts)
+        return TRAIN_CLIPS * sum(_sections(each) for each in facts)
     try:
         return len(read_training_set(setup.data, settings).clips)
     except DcaseAsdError as error:
@@ -374,16 +362,15 @@ def _clip_count(edition: str, clips: pd.DataFrame | None) -> int:
     if clips is not None and (clips["edition"] == edition).any():
         chosen = (clips["edition"] == edition) & clips["split"].isin(["train", "test"])
         return int((chosen & (clips["role"] == "machine")).sum())
-    return _sections(load_edition(edition), ("dev", "eval")) * (TRAIN_CLIPS + TEST_CLIPS)
+    return _sections(load_edition(edition)) * (TRAIN_CLIPS + TEST_CLIPS)
 
 
-def _sections(edition: Edition, stages: Iterable[str]) -> int:
-    machines = [edition.machines[stage] for stage in ("dev", "eval") if stage in stages]
-    return sum(len(sections) for each in machines for sections in each.values())
+def _sections(edition: Edition) -> int:
+    return sum(len(each) for of in edition.machines.values() for each in of.values())
 
 
 def _planned_submission(form: Form, out: Path) -> PlannedSubmission:
     label, edition = form.form.label, load_edition(form.form.edition)
-    return PlannedSubmission(
-        label, edition.name, form.node.name, state_of_package(out, label, edition)
-    )
+    package = package_name(label, edition)
+    there = (out / package / TASK_FOLDER / label).is_dir() and (out / f"{package}.zip").is_file()
+    return PlannedSubmission(label, edition.name, form.node.name, DONE if there else TO_DO)

@@ -138,11 +138,7 @@ def _to_train(nodes: Iterable[Node], runs: Path) -> Iterator[tuple[Node, Trainin
 
 
 def missing_clips(
-    nodes: Iterable[Node],
-    clips: pd.DataFrame,
-    data: Path,
-    editions: Iterable[str],
-    packaged: bool,
+    nodes: Iterable[Node], clips: pd.DataFrame, data: Path, editions: Iterable[str], packaged: bool
 ) -> Iterator[str]:
     """Which editions, labels and evaluation clips systems lack in the manifest."""
     present = sorted(clips["edition"].unique())

@@ -165,13 +165,9 @@ class Runner:
         if isinstance(system, FusedSystem) or system.train is None:
             return False
         return finetune(
-            self.setup.data,
-            self.setup.runs / system.name,
-            system,
-            device=self.setup.device,
-            workers=self.setup.workers,
-            progress=_Named(self.progress, system.name),
-        ).changed
+            self.setup.data, self.setup.runs / system.name, system, device=self.setup.device,
+            workers=self.setup.workers, progress=_Named(self.progress, system.name),
+        ).changed  # fmt: skip
 
     def _run_single(self, node: Node, editions: tuple[str, ...]) -> bool:
         system, run = node.recipe, self.setup.runs / node.name

@@ -131,15 +131,9 @@ def _submit(form: Form, runner: Runner, out: Path) -> Submission:
     edition, label = _edition(form), form.form.label
     system = runner.run_and_evaluate(form.node, (edition,))
     submitted = submit(
-        system.run,
-        edition,
-        label,
-        out,
-        form=form.path,
-        report=form.report,
-        overwrite=runner.setup.overwrite,
-        progress=runner.progress,
-    )
+        system.run, edition, label, out, form=form.path, report=form.report,
+        overwrite=runner.setup.overwrite, progress=runner.progress,
+    )  # fmt: skip
     return Submission(label, system, submitted)
 
 

@@ -97,24 +97,17 @@ def validate(
     for label, run in folders.items():
         scores = read_scores(run, rules.name)
         by_file = evaluation_scores(scores, rules, run)
-        facts, decisions = (
-            system_facts(run, scores, rules),
-            _decisions(run, scores, rules, quantile),
-        )
-        held[label] = run_content(by_file, rules, facts, decisions)
+        decisions = _decisions(run, scores, rules, quantile)
+        held[label] = run_content(by_file, rules, system_facts(run, scores, rules), decisions)
     computed = {label: each.facts.results for label, each in held.items()}
     problems = check_package(content, rules, clips, computed)
     for label, run in folders.items():
         problems += check_against_run(label, files[label], held[label])
         problems += _check_rules(run, rules, f"{TASK_FOLDER}/{label}")
     return Validation(
-        package=package,
-        edition=rules.name,
-        systems=systems,
-        files=len(content.files),
-        clips=sum(map(len, clips.values())),
-        problems=problems,
-    )
+        package=package, edition=rules.name, systems=systems, files=len(content.files),
+        clips=sum(map(len, clips.values())), problems=problems,
+    )  # fmt: skip
 
 
 def _decisions(

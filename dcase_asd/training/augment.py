@@ -92,19 +92,19 @@ def _random_span(places: Tensor, sizes: Tensor, largest: int, generator: torch.G
 
 @dataclass(frozen=True)
 class Mixup:
-    """How a batch is mixed with itself: with which clip, (b,), and each clip's own share, (b,)."""
+    """How a batch is mixed with itself: each clip's partner and its own coefficient, (b,) each."""
 
     partner: Tensor
-    share: Tensor
+    lambda_: Tensor
 
     def mix(self, values: Tensor) -> Tensor:
-        """Mix (b, ...) by the shares."""
-        share = self.share.view(-1, *[1] * (values.ndim - 1)).to(values.dtype)
-        return share * values + (1 - share) * values[self.partner]
+        """Mix (b, ...) by the coefficients."""
+        lambda_ = self.lambda_.view(-1, *[1] * (values.ndim - 1)).to(values.dtype)
+        return lambda_ * values + (1 - lambda_) * values[self.partner]
 
 
 def draw_mixup(batch: int, alpha: float, generator: torch.Generator, device: torch.device) -> Mixup:
-    """Draw partners and Beta(alpha, alpha) shares (Zhang et al. 2018).
+    """Draw partners and Beta(alpha, alpha) coefficients (Zhang et al. 2018).
 
     Args:
         batch: Clips in the batch.
@@ -116,5 +116,5 @@ def draw_mixup(batch: int, alpha: float, generator: torch.Generator, device: tor
     # A Beta variable is the share of one of two Gamma variables, which torch draws by a generator.
     shape = torch.full((2, batch), alpha, dtype=torch.float64)
     gamma = torch._standard_gamma(shape, generator=generator)  # noqa: SLF001 - no public name
-    share = gamma[0] / gamma.sum(0)
-    return Mixup(partner.to(device), share.float().to(device))
+    lambda_ = gamma[0] / gamma.sum(0)
+    return Mixup(partner.to(device), lambda_.float().to(device))

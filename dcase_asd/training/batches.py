@@ -118,14 +118,10 @@ class TrainingBatches(Dataset[TrainingBatch]):
                 )
         clips, noise = torch.from_numpy(waveforms)
         return TrainingBatch(
-            number=number,
-            waveforms=clips,
-            lengths=torch.from_numpy(lengths),
-            targets=torch.from_numpy(self.targets[rows]),
-            noise=noise,
-            snr=torch.from_numpy(snr),
+            number=number, waveforms=clips, lengths=torch.from_numpy(lengths),
+            targets=torch.from_numpy(self.targets[rows]), noise=noise, snr=torch.from_numpy(snr),
             files=[self.clips.paths[row] for row in rows],
-        )
+        )  # fmt: skip
 
     def rows(self, number: int, generator: np.random.Generator) -> NDArray[np.intp]:
         """Which clips a batch consists of.
@@ -188,14 +184,9 @@ def load_batches(
         AudioError: A clip cannot be read.
     """
     loader = DataLoader(
-        _Reported(batches),
-        batch_size=None,
-        sampler=numbers,
-        num_workers=workers,
-        pin_memory=pin,
-        prefetch_factor=BATCHES_AHEAD if workers else None,
-        worker_init_fn=_begin_worker,
-    )
+        _Reported(batches), batch_size=None, sampler=numbers, num_workers=workers, pin_memory=pin,
+        prefetch_factor=BATCHES_AHEAD if workers else None, worker_init_fn=_begin_worker,
+    )  # fmt: skip
     for batch in loader:
         if isinstance(batch, DcaseAsdError):
             raise batch

@@ -32,7 +32,7 @@ from dcase_asd.errors import TrainingError
 from dcase_asd.files import replacing
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.recipe.training import Training
-from dcase_asd.training.model import Trainee
+from dcase_asd.training.model import TrainingModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +74,12 @@ class CheckpointFiles:
             "editions": json.dumps(uses),
         }
 
-    def save_model(self, trainee: Trainee, step: int) -> str:
+    def save_model(self, network: TrainingModel, step: int) -> str:
         """Write a checkpoint; returns its name."""
         name = f"step_{step:07d}.safetensors"
         with _writing(self.folder / name) as temporary:
             about = {**self.about, "step": str(step)}
-            write_finetuned(temporary, trainee.checkpoint_state(), trainee.model, about)
+            write_finetuned(temporary, network.checkpoint_state(), network.model, about)
         return name
 
     def save_state(self, state: SavedState) -> None:
@@ -135,19 +135,19 @@ class CheckpointFiles:
         kept = tuple(KeptCheckpoint(**each) for each in content["kept"])
         return SavedState(content["updates"], content["engine"], kept)
 
-    def finish(self, kept: tuple[KeptCheckpoint, ...], trainee: Trainee) -> KeptCheckpoints:
+    def finish(self, kept: tuple[KeptCheckpoint, ...], network: TrainingModel) -> KeptCheckpoints:
         """Mark the run as finished, with the checkpoints that are scored."""
         chosen = choose(kept, self.settings.ensemble, self.settings.keep)
         scored = tuple(each.file for each in chosen)
         if self.settings.ensemble == "weights":
-            self._write_average(scored, trainee)
+            self._write_average(scored, network)
             scored = (AVERAGE,)
         finished = KeptCheckpoints(self.inputs, kept, scored, finished=True)
         write_kept(self.run, finished)
         state_path(self.run).unlink(missing_ok=True)
         return finished
 
-    def _write_average(self, files: tuple[str, ...], trainee: Trainee) -> None:
+    def _write_average(self, files: tuple[str, ...], network: TrainingModel) -> None:
         means: dict[str, torch.Tensor] = {}
         for index, file in enumerate(files):
             tensors, _ = read_tensors(self.folder / file)
@@ -158,7 +158,7 @@ class CheckpointFiles:
                     means[name] = value  # of counters that of the last
         with _writing(self.folder / AVERAGE) as temporary:
             about = {**self.about, "averaged": json.dumps(files)}
-            write_finetuned(temporary, means, trainee.model, about)
+            write_finetuned(temporary, means, network.model, about)
 
 
 def state_path(run: Path) -> Path:

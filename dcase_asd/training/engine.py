@@ -22,10 +22,10 @@ from dcase_asd.errors import TrainingError
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.augment import draw_mixup, mask_spectrogram, mix_at_snr
 from dcase_asd.training.batches import TrainingBatch
-from dcase_asd.training.model import Trainee
+from dcase_asd.training.model import TrainingModel
 
 
-def learning_rate_share(update: int, settings: Training) -> float:
+def learning_rate_factor(update: int, settings: Training) -> float:
     """Linear warm-up, then cosine cycles down to `final_share`, or constant.
 
     Args:
@@ -33,7 +33,7 @@ def learning_rate_share(update: int, settings: Training) -> float:
         settings: The recipe; a warm-up as long as the training or longer never ends.
 
     Returns:
-        Share of the largest learning rate, in (0, 1].
+        Factor of the largest learning rate, in (0, 1].
     """
     if update < settings.warmup:
         return (update + 1) / settings.warmup
@@ -159,7 +159,7 @@ class Engine:
     """Trains a model, one update at a time; what is random depends on the recipe and the batch.
 
     Args:
-        trainee: What is trained; it is moved to the device.
+        network: What is trained; it is moved to the device.
         settings: The recipe.
         accelerator: Of `make_accelerator`.
         device: Where to compute.
@@ -168,7 +168,7 @@ class Engine:
 
     def __init__(
         self,
-        trainee: Trainee,
+        network: TrainingModel,
         settings: Training,
         accelerator: Accelerator,
         device: torch.device,
@@ -176,14 +176,14 @@ class Engine:
     ) -> None:
         self.settings, self.accelerator = settings, accelerator
         self.device, self.sample_rate = device, sample_rate
-        self.trainee = trainee.to(device)
+        self.network = network.to(device)
         optimizer = torch.optim.AdamW(
-            trainee.parameter_groups(settings),
+            network.parameter_groups(settings),
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             fused=device.type == "cuda",
         )
-        self.wrapped = accelerator.prepare_model(trainee)
+        self.wrapped = accelerator.prepare_model(network)
         self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.batches_of_update = settings.accumulation // accelerator.num_processes
 
@@ -207,9 +207,9 @@ class Engine:
             TrainingError: The loss is not finite, or the memory does not suffice.
         """
         started, waited = time.perf_counter(), 0.0
-        share = learning_rate_share(number, self.settings)
+        factor = learning_rate_factor(number, self.settings)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * share * group["share"]
+            group["lr"] = self.settings.learning_rate * factor * group["share"]
         self.optimizer.zero_grad(set_to_none=True)
         losses, hits, files = [], [], []
         for index in range(self.batches_of_update):
@@ -231,7 +231,7 @@ class Engine:
         return UpdateReport(
             loss=loss_value,
             accuracy=accuracy,
-            learning_rate=self.settings.learning_rate * share,
+            learning_rate=self.settings.learning_rate * factor,
             clips=self.settings.accumulation * self.settings.batch_size,
             seconds=time.perf_counter() - started,
             waited=waited,
@@ -260,7 +260,7 @@ class Engine:
             mixup = draw_mixup(len(waveforms), settings.mixup, generator, self.device)
             waveforms = mixup.mix(waveforms)
             lengths = torch.maximum(lengths, lengths[mixup.partner])
-        backbone = self.trainee.model.backbone
+        backbone = self.network.model.backbone
         spectrogram = backbone.spectrogram(waveforms, lengths, self.sample_rate).detach()
         inside = backbone.frame_mask(lengths, spectrogram.shape[1], self.sample_rate)
         spectrogram = mask_spectrogram(
@@ -286,7 +286,7 @@ class Engine:
     def share_buffers(self) -> None:
         """Give all processes the mean of their batch-norm statistics."""
         if self.accelerator.num_processes > 1:
-            for buffer in self.trainee.buffers():
+            for buffer in self.network.buffers():
                 if buffer.is_floating_point():
                     buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
@@ -294,21 +294,21 @@ class Engine:
         """All that later updates depend on, beside the recipe and the data."""
         scaler = self.accelerator.scaler
         return {
-            "model": self.trainee.state_dict(),
+            "model": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken."""
-        self.trainee.load_state_dict(state["model"])
+        self.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
 
 @contextmanager
-def training(trainee: Trainee, settings: Training) -> Iterator[None]:
+def training(network: TrainingModel, settings: Training) -> Iterator[None]:
     """Train inside; afterwards the model is in eval mode and torch's global state as before."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
     before = torch.are_deterministic_algorithms_enabled()
@@ -319,12 +319,12 @@ def training(trainee: Trainee, settings: Training) -> Iterator[None]:
             torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
             # Filling memory that is written before it is read takes a tenth of an update.
             deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # as above
-            trainee.train()
+            network.train()
             yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=only_warn)
         deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined] # as above
-        trainee.eval()
+        network.eval()
 
 
 @contextmanager

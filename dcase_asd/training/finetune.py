@@ -63,7 +63,7 @@ def finetune(
         system: With the recipe in `train`; `embed` says what to start from.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
         workers: Processes that read audio; 0 reads in the training process.
-        tensorboard: Write the course of training for TensorBoard, too.
+        tensorboard: Write the training history for TensorBoard, too.
         progress: Where to tell how far it is.
 
     Raises:
@@ -97,7 +97,7 @@ def finetune(
 
     from dcase_asd.training.dev_score import read_development_set
     from dcase_asd.training.engine import leave_processes, make_accelerator, names_lost_processes
-    from dcase_asd.training.journal import Journal
+    from dcase_asd.training.history import History
 
     accelerator = make_accelerator(settings, device)
     with (
@@ -127,7 +127,7 @@ def finetune(
         )  # fmt: skip
         state = loop.files.load_state()
         if accelerator.is_main_process:
-            loop.journal = Journal(run, 0 if state is None else state.updates, tensorboard)
+            loop.history = History(run, 0 if state is None else state.updates, tensorboard)
         loop.run(state)
         accelerator.wait_for_everyone()
         if accelerator.num_processes > 1:
@@ -238,7 +238,7 @@ def _loop(
     from dcase_asd.training.checkpoints import CheckpointFiles
     from dcase_asd.training.engine import Engine
     from dcase_asd.training.loop import Loop
-    from dcase_asd.training.model import Trainee
+    from dcase_asd.training.model import TrainingModel
 
     recipe = system.embed
     backbone = load_backbone(recipe.plugin, recipe.checkpoint, **recipe.options)
@@ -248,26 +248,21 @@ def _loop(
             "nothing can be learnt from there; give another --checkpoint"
         )
     sub_centers = chosen.sub_centers(settings)
-    trainee = Trainee(backbone, sub_centers, settings)
+    network = TrainingModel(backbone, sub_centers, settings)
     rate = backbone.sample_rate or settings.sample_rate
     try:
-        engine = Engine(trainee, settings, accelerator, _device(device, accelerator), rate)
+        engine = Engine(network, settings, accelerator, _device(device, accelerator), rate)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise TrainingError(
             f"cannot compute on the device {device!r} ({reason}); try --device cpu"
         ) from error
     return Loop(
-        engine=engine,
-        batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
-        dev=dev,
-        detector=system.score,
+        engine=engine, batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
+        dev=dev, detector=system.score,
         files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses),
-        journal=None,
-        settings=settings,
-        progress=progress,
-        workers=workers,
-    )
+        history=None, settings=settings, progress=progress, workers=workers,
+    )  # fmt: skip
 
 
 def _device(device: str, accelerator: Accelerator) -> torch.device:

@@ -20,7 +20,7 @@ from dcase_asd.training.batches import (
 from dcase_asd.training.checkpoints import CheckpointFiles, SavedState
 from dcase_asd.training.dev_score import DevelopmentSet, dev_score, embed_share
 from dcase_asd.training.engine import Engine, UpdateReport, training
-from dcase_asd.training.journal import Journal
+from dcase_asd.training.history import History
 
 SMOOTHING = 0.9
 """How much of the shown loss and accuracy is that of the updates before."""
@@ -36,7 +36,7 @@ class Loop:
         dev: What checkpoints are compared on; None where they are not.
         detector: How embeddings of `dev` become anomaly scores.
         files: Where checkpoints go.
-        journal: Where the course of training goes; None in all but the main process.
+        history: Where the training history goes; None in all but the main process.
         settings: The recipe.
         progress: Where to tell how far it is.
         workers: Processes that read audio.
@@ -48,7 +48,7 @@ class Loop:
     dev: DevelopmentSet | None
     detector: Detector
     files: CheckpointFiles
-    journal: Journal | None
+    history: History | None
     settings: Training
     progress: Progress
     workers: int
@@ -74,20 +74,20 @@ class Loop:
         total = self.settings.updates
         with (
             names_lost_workers(self.workers),
-            training(self.engine.trainee, self.settings),
+            training(self.engine.network, self.settings),
             self.progress.bar("Fine-tuning", total - first, "updates") as advance,
         ):
-            course = _Course()
+            smoothed = _Smoothed()
             batches = self._load(first)
             for update in range(first, total):
                 report = self.engine.update(update, batches)
                 self._after(update + 1, report)
-                self.progress.status(course.describe(report))
+                self.progress.status(smoothed.describe(report))
                 advance(1)
-        if self.journal is None:
+        if self.history is None:
             return None
-        self.journal.close()
-        return self.files.finish(self.kept, self.engine.trainee)
+        self.history.close()
+        return self.files.finish(self.kept, self.engine.network)
 
     def _load(self, first: int) -> Iterator[TrainingBatch]:
         pin = self.engine.device.type == "cuda"
@@ -112,13 +112,13 @@ class Loop:
         if evaluated:
             score = self._dev_score()
             values |= {} if score is None else {"dev_score": score}
-            if self.journal is not None:
-                name = self.files.save_model(self.engine.trainee, step)
+            if self.history is not None:
+                name = self.files.save_model(self.engine.network, step)
                 self.kept = self.files.keep(self.kept, KeptCheckpoint(name, step, score))
                 if score is not None:
                     self.progress.note(f"step {step}: dev score {100 * score:.2f} %")
-        if self.journal is not None:
-            self.journal.add(updates, step, values)
+        if self.history is not None:
+            self.history.add(updates, step, values)
             if saved:
                 self.files.save_state(SavedState(updates, self.engine.state(), self.kept))
 
@@ -126,16 +126,16 @@ class Loop:
         """The official score of the model as it is, computed by all processes together."""
         if self.dev is None:
             return None
-        accelerator, trainee = self.engine.accelerator, self.engine.trainee
-        trainee.eval()
+        accelerator, network = self.engine.accelerator, self.engine.network
+        network.eval()
         place = accelerator.process_index, accelerator.num_processes
-        share = embed_share(trainee.model, self.dev, self.settings, *place)
-        trainee.train()
+        share = embed_share(network.model, self.dev, self.settings, *place)
+        network.train()
         shares = gather_object([share])
-        return dev_score(self.dev, shares, self.detector) if self.journal is not None else None
+        return dev_score(self.dev, shares, self.detector) if self.history is not None else None
 
 
-class _Course:
+class _Smoothed:
     """Loss and accuracy as they are shown: smoothed, so that a trend can be seen."""
 
     def __init__(self) -> None:

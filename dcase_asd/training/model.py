@@ -75,7 +75,7 @@ def merged_state(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-class Trainee(nn.Module):
+class TrainingModel(nn.Module):
     """Backbone, head and classifier; only spectrograms go in, so that all of it is differentiable.
 
     Args:
@@ -136,7 +136,7 @@ class Trainee(nn.Module):
         loss, cosines = self._loss(embeddings, targets)
         if mixup is not None:
             other, _ = self._loss(embeddings, targets[mixup.partner])
-            loss = mixup.share * loss + (1 - mixup.share) * other
+            loss = mixup.lambda_ * loss + (1 - mixup.lambda_) * other
         return loss, cosines.argmax(1)
 
     def _loss(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,12 +151,11 @@ class Trainee(nn.Module):
         head += [] if self.centers is None else self.centers.parameters()
         groups = [(list(self.model.backbone.parameters()), 1.0), (head, settings.head_multiplier)]
         trained = [
-            ([each for each in parameters if each.requires_grad], share)
-            for parameters, share in groups
+            ([each for each in parameters if each.requires_grad], factor)
+            for parameters, factor in groups
         ]
-        return [
-            {"params": parameters, "share": share} for parameters, share in trained if parameters
-        ]
+        # States to resume from say share.
+        return [{"params": each, "share": factor} for each, factor in trained if each]
 
     def checkpoint_state(self) -> dict[str, Tensor]:
         """Tensors of a checkpoint, LoRA merged: backbone, head and classifier."""

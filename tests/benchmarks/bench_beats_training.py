@@ -16,7 +16,7 @@ from torch import nn
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.batches import TrainingBatch
 from dcase_asd.training.engine import Engine, make_accelerator, training
-from dcase_asd.training.model import Trainee
+from dcase_asd.training.model import TrainingModel
 
 CLIPS, ROUNDS, CLASSES = 4, 3, 16
 TOLERANCE = 1e-2  # of losses after updates that are equal but for rounding
@@ -36,8 +36,8 @@ class AuthorsBeats(Beats):
 
 def make_engine(kind, settings, accelerator):
     backbone = kind.from_checkpoint(random_weights=0, gradient_decay=1.0, architecture=STILL)
-    trainee = Trainee(backbone, [1] * CLASSES, settings)
-    return Engine(trainee, settings, accelerator, torch.device("cpu"), 16_000)
+    network = TrainingModel(backbone, [1] * CLASSES, settings)
+    return Engine(network, settings, accelerator, torch.device("cpu"), 16_000)
 
 
 def draw_batch(number):
@@ -64,7 +64,7 @@ def main():
     rows, layer = torch.randn(496, 768), nn.Linear(768, 3072).requires_grad_(requires_grad=False)
     times = {ours: [], twin: []}
     floor, largest = [], 0.0
-    with training(ours.trainee, settings), training(twin.trainee, settings):
+    with training(ours.network, settings), training(twin.network, settings):
         for number in range(ROUNDS + 1):  # the first is not counted: memory is mapped in it
             losses = []
             # Turn and turn about, so that what else the machine does hits both alike.

@@ -1,6 +1,7 @@
 """prepare, labels, plugins, embed, score as a user runs them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -225,3 +226,13 @@ def test_the_representation_of_a_fine_tuned_run_is_a_flag(run, small_tree, tmp_p
     assert "is not fine-tuned" in said.replace("fine- tuned", "fine-tuned")
     assert "--option representation=cls" in said
     assert len(told) == 3
+
+
+def test_prepare_says_that_the_same_audio_stands_in_several_places(run, small_tree):
+    train = small_tree / "dcase2025t2/dev_data/raw/fan/train"
+    name = "section_00_source_train_normal_{}_m-n_W.wav"
+    for copy in ("0008", "0009"):
+        shutil.copy(train / name.format("0000"), train / name.format(copy))
+    told = run("prepare", "--data", small_tree).stdout
+    table = small_tree / "clips.duplicates.csv"
+    assert f"several places: 3 clips, 1 recordings; see {table}" in told

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from loopback import Fault
 from published import machine_clips, machines_of, publish_edition, tree_below, zipped
+from typer.testing import CliRunner
 
+from dcase_asd.cli.app import app
 from dcase_asd.cli.display import Display
 from dcase_asd.editions.edition import load_edition
 
@@ -160,7 +162,7 @@ def test_a_disk_that_is_too_small_is_refused_after_the_table(server, dcase_asd):
 
 def test_ctrl_c_says_how_to_go_on_and_the_next_run_does(server, dcase_asd, tmp_path):
     tree = publish_edition(server, clips=40)
-    server.pause = 0.2  # of 4 KiB each: several seconds in all
+    server.pause = 1.0  # of 4 KiB each: so many seconds in all that it is still at work
     process = subprocess.Popen(
         [sys.executable, "-m", "dcase_asd", *choose(server)],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -379,3 +381,10 @@ def test_a_full_disk_is_told_in_one_line(server, dcase_asd, tmp_path):
         subprocess.run(["umount", str(small)], check=True)
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
+
+
+def test_where_no_plugin_names_weights_that_is_said(monkeypatch):
+    monkeypatch.setattr("dcase_asd.downloads.weights.list_weights", list)
+    done = CliRunner().invoke(app, ["weights"])
+    assert (done.exit_code, done.stdout) == (0, "no installed plugin names published weights\n")
+    assert json.loads(CliRunner().invoke(app, ["weights", "--json"]).stdout) == []

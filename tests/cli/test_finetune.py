@@ -103,6 +103,9 @@ def test_wrong_values_and_a_missing_plugin_are_told(called):
         called("--plugin", "beats", "--batch-size", "0")
     with pytest.raises(RecipeError, match="say what to fine-tune with --plugin"):
         called()
+    # From Python nothing has looked at the values before.
+    with pytest.raises(RecipeError, match="batch_size must be at least 2, not 0"):
+        planned_system("runs/a", plugin="beats", settings={"batch_size": 0})
     result, _ = called("--plugin", "beats", "--schedule", "linear")
     assert result.exit_code == 2
 

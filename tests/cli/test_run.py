@@ -120,3 +120,74 @@ def test_a_check_prepares_and_runs_nothing(run, data, tmp_path):
 def test_training_only_takes_no_form(run):
     assert run(SPECTRAL, "--train-only") == f"{SPECTRAL}: nothing is left to fine-tune\n"
     run(FORM, "--train-only", status=2)
+
+
+def test_only_some_systems_leave_the_rest_to_be_made_of_them(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        "dcase_asd.runs.side_by_side.run_side_by_side", lambda _, __, fleet, ___: list(fleet.only)
+    )
+    text = run(FORM, "--only", "spectral")
+    rest = "without --only the rest is made of them"
+    assert text == f"{tmp_path}/runs: spectral: done; {rest}\n"
+
+
+def test_a_package_that_is_not_valid_is_status_1(run, monkeypatch):
+    monkeypatch.setattr(
+        "dcase_asd.submission.validate.Validation.accepted", lambda _, strict=False: strict
+    )
+    assert "NOT valid for dcase2025" in run(FORM, status=1)
+
+
+def test_a_miniature_without_its_overlay_is_wrong_usage(tmp_path):
+    recipe = tmp_path / "spectral.toml"
+    recipe.write_text(Path(SPECTRAL).read_text())
+    done = CliRunner().invoke(app, ["run", str(recipe), "--mini"])
+    assert done.exit_code == 2
+    assert "there is no mini.toml above" in done.output.replace("\n", " ")
+
+
+def test_the_miniature_is_generated_and_its_folders_are_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = []
+    monkeypatch.setattr("dcase_asd.runs.demo.make_demo_data", lambda data, _: folders.append(data))
+    monkeypatch.setattr(
+        "dcase_asd.cli.run._run_all", lambda _, setup, *__, **___: folders.append(setup)
+    )
+    done = CliRunner().invoke(app, ["run", FORM, "--mini"])
+    assert done.exit_code == 0, done.output
+    generated, setup = folders
+    assert (generated, setup.data, setup.runs) == (*[Path("mini/data")] * 2, Path("mini/runs"))
+    assert (setup.workers, setup.overwrite) == (0, True)
+    assert setup.overlay == SUBMISSIONS / "mini.toml"
+
+
+def test_a_system_on_clips_of_unknown_condition_is_scored_and_not_evaluated(tmp_path, write_clip):
+    raw = tmp_path / "data/own/dev_data/raw/pump"
+    for seed, name in enumerate(("train/a.wav", "train/b.wav", "train/c.wav", "test/d.wav")):
+        write_clip(raw / name, seed)
+    (tmp_path / "plain.toml").write_text('name = "plain"\n[embed]\nplugin = "spectral"\n')
+    command = ["run", tmp_path / "plain.toml", "--data", tmp_path / "data"]
+    command += ["--runs", tmp_path / "runs"]
+    done = CliRunner().invoke(app, [str(word) for word in command])
+    assert done.exit_code == 0, done.output
+    assert "plain: scored; no clip's condition is known, so there is nothing" in done.stdout
+
+
+def test_the_demo_ends_with_its_figures_and_the_verdict_on_its_package(tmp_path, monkeypatch):
+    few = ClipCounts(4, 2, 2, 1)
+    monkeypatch.setattr(
+        "dcase_asd.runs.demo.write_miniature",
+        lambda data, progress: write_miniature(
+            data, progress=progress, editions=["dcase2024", "dcase2025"], counts=few
+        ),
+    )
+    done = CliRunner().invoke(app, ["demo", str(tmp_path / "demo")])
+    assert done.exit_code == 0, done.output
+    first, *others = done.stdout.splitlines()
+    assert first.startswith("The sounds of this demo are generated")
+    assert others[0].startswith("dcase2025, labels from ground truth dcase2025: official score")
+    assert others[1].startswith("dcase2024, labels from file names: official score")
+    assert "Miniature_DEMO_task2.zip: valid for dcase2025: 1 system(s)" in others[-1]
+    done = CliRunner().invoke(app, ["demo", str(tmp_path / "only"), "--data-only"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1].endswith(" clips of dcase2024, dcase2025")

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from dcase_asd.clips import manifest
-from dcase_asd.clips.manifest import link_recordings, read_manifest
+from dcase_asd.clips.manifest import clips_of_edition, link_recordings, read_manifest
 from dcase_asd.clips.prepare import prepare
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.errors import ArtifactError, BusyError, DataError
@@ -80,3 +80,10 @@ def test_somebody_elses_lock_is_not_taken_for_a_read_only_disk(tmp_path, monkeyp
     monkeypatch.setattr(manifest, "only_writer", busy)
     with pytest.raises(BusyError, match=": another"), manifest.writing_manifest(tmp_path):
         pass
+
+
+def test_an_edition_without_a_clip_is_told_with_those_that_are_there(small_tree):
+    clips = prepare(small_tree).clips
+    assert len(clips_of_edition(clips, "dcase2025", small_tree)) == 15
+    with pytest.raises(DataError, match=r"clips.csv: no clip of edition dcase2026; did you mean "):
+        clips_of_edition(clips, "dcase2026", small_tree)

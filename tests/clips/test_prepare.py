@@ -6,7 +6,12 @@ import pytest
 import soundfile
 
 from dcase_asd.clips.manifest import read_manifest
-from dcase_asd.clips.prepare import is_as_prepared, prepare, prepare_when_free
+from dcase_asd.clips.prepare import (
+    is_as_prepared,
+    prepare,
+    prepare_when_free,
+    up_to_date_manifest,
+)
 from dcase_asd.errors import BusyError, DataError
 from dcase_asd.progress import Silent
 
@@ -276,3 +281,27 @@ def test_real_recordings_are_understood(tmp_path, shared_audio):
     }  # fmt: skip
     # The two RoboticArm folders hold the same audio.
     assert found.duplicates["group"].nunique() == 96
+
+
+def test_a_manifest_that_is_not_up_to_date_is_made_anew_and_that_is_said(small_tree, write_clip):
+    prepare(small_tree)
+    progress = Silent()
+    assert len(up_to_date_manifest(small_tree, progress)) == 15
+    assert progress.notes == []
+    write_clip(small_tree / FAN / "train" / "section_00_source_train_normal_0007_m-n_W.wav", 7)
+    assert len(up_to_date_manifest(small_tree, progress, "dcase2025")) == 16
+    (note,) = progress.notes
+    assert note.startswith(f"{small_tree / 'clips.csv'}: brought up to date, 1 new (section_00_")
+    # A file that is no clip changes no row, and is worth no note.
+    (small_tree / FAN / "train" / "notes.txt").write_text("hello")
+    assert len(up_to_date_manifest(small_tree, progress)) == 16
+    assert len(progress.notes) == 1
+
+
+def test_a_folder_that_is_none_of_the_challenge_s_is_a_problem_as_a_whole(small_tree, write_clip):
+    write_clip(small_tree / FAN / "training" / "section_00_source_train_normal_0009_m-n_W.wav")
+    found = prepare(small_tree)
+    assert len(found.clips) == 15
+    ((path, reason),) = found.problems.itertuples(index=False)
+    assert path == f"{FAN}/training"
+    assert reason.startswith("not one of the folders train, ")

@@ -6,7 +6,7 @@ from dcase_asd.errors import RecipeError
 from dcase_asd.recipe.system import Embedding, System, read_system
 from dcase_asd.recipe.toml import read_recipe, recipe_text
 from dcase_asd.recipe.training import Training
-from dcase_asd.training.engine import learning_rate_share
+from dcase_asd.training.engine import learning_rate_factor
 
 
 def test_the_defaults_are_the_report_s():
@@ -97,7 +97,7 @@ def test_updates_may_be_counted_instead_of_batches():
 
 def test_the_learning_rate_rises_linearly_and_falls_to_one_percent():
     report = Training()
-    shares = [learning_rate_share(update, report) for update in range(report.updates)]
+    shares = [learning_rate_factor(update, report) for update in range(report.updates)]
     assert shares[0] == pytest.approx(1 / 360)
     assert shares[179] == pytest.approx(0.5)
     assert shares[359] == shares[360] == 1.0
@@ -109,7 +109,7 @@ def test_the_learning_rate_rises_linearly_and_falls_to_one_percent():
 
 def test_a_constant_rate_stays_and_cycles_restart():
     constant = Training(schedule="constant")
-    assert learning_rate_share(3000, constant) == 1.0
+    assert learning_rate_factor(3000, constant) == 1.0
     cycles = Training(cycles=2, warmup=0)
-    assert learning_rate_share(1875, cycles) == 1.0
-    assert learning_rate_share(1874, cycles) == pytest.approx(0.01, abs=1e-5)
+    assert learning_rate_factor(1875, cycles) == 1.0
+    assert learning_rate_factor(1874, cycles) == pytest.approx(0.01, abs=1e-5)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from dcase_asd.embeddings.kept import MEMBERS
 from dcase_asd.registry import choose_checkpoint, load_backbone
 from dcase_asd.runs.dry_run import plan_recipes
 from dcase_asd.runs.runner import Setup, run_recipe
@@ -157,3 +158,46 @@ def test_the_operations_that_plugins_state_are_those_that_torch_counts(
     attention = 4 * tokens**2 * width * layers
     counted = (counter.get_total_flops() + attention) / 1e9
     assert stated.gflop == pytest.approx(counted, rel=0.06)
+
+
+def test_embeddings_are_to_do_where_none_are_there_or_a_checkpoint_is_gone(finished, tmp_path):
+    run = tmp_path / "runs" / "beats_01"
+    shutil.copytree(finished.setup.runs / "beats_01", run)
+    recipe = finished.forms[0].parent / "systems" / "beats_01.toml"
+    setup = Setup(finished.setup.data, run.parent, overlay=finished.setup.overlay)
+
+    def planned():
+        (system,) = plan_recipes([recipe], setup, tmp_path / "dist").systems
+        return system.stand.training, system.stand.embeddings
+
+    assert planned() == ("done", "done")
+    shutil.rmtree(run / MEMBERS)  # embeddings of each scored checkpoint
+    assert planned() == ("done", "to do")
+    for checkpoint in (run / "checkpoints").glob("*.safetensors"):
+        checkpoint.unlink()
+    assert planned() == ("done", "to do")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "known"),
+    [("BEATs_iter3", True), ("weights/BEATs_iter3.pt", True), ("weights/of_my_own.pt", False)],
+)
+def test_disk_is_known_of_published_networks_by_their_name_or_file(tmp_path, checkpoint, known):
+    recipe = tmp_path / "a.toml"
+    embed = f'[embed]\nplugin = "beats"\ncheckpoint = "{checkpoint}"\n'
+    recipe.write_text(f'name = "a"\n{embed}[train]\nkeep = 1\n')
+    setup = Setup(tmp_path / "data", tmp_path / "runs")
+    (system,) = plan_recipes([recipe], setup, tmp_path / "dist").systems
+    assert (system.disk is not None) == known
+    recipe.write_text(f'name = "a"\n{embed}')
+    (frozen,) = plan_recipes([recipe], setup, tmp_path / "dist").systems
+    assert frozen.disk == (0.0 if known else None)  # nothing is saved where nothing is trained
+
+
+def test_without_an_edition_the_plan_is_for_all_that_the_manifest_holds(finished, tmp_path):
+    recipe = ROOT / "submissions" / "examples" / "spectral.toml"
+    setup = Setup(finished.setup.data, tmp_path / "runs")
+    plan = plan_recipes([recipe], setup, tmp_path / "dist")
+    assert (len(plan.systems), plan.needed) == (1, [])
+    (read,) = plan.assumptions  # no edition has to be assumed
+    assert read.endswith("clips of dcase2025")

@@ -143,3 +143,10 @@ def test_recordings_without_a_far_channel_are_told_before_anything_runs(data, si
     with pytest.raises(RecipeError, match=told):
         run_recipe(path, Setup(data, runs, "cpu"))
     assert not runs.exists()
+
+
+def test_a_recipe_that_cannot_be_run_is_refused_before_anything_runs(data, single, tmp_path):
+    recipe = single("a", '[embed]\nplugin = "beets"\n')
+    with pytest.raises(RecipeError, match=r"a.toml: no plugin is called 'beets'; did you mean 'be"):
+        run_recipe(recipe, Setup(data, tmp_path / "runs", "cpu"))
+    assert not (tmp_path / "runs").exists()

@@ -105,3 +105,11 @@ def test_a_command_sees_its_devices_and_its_lines_are_passed_on():
     assert not side_by_side._follow([sys.executable, "-c", program], "2,3", lines.append)
     assert lines == ["2,3", "it failed"]
     assert side_by_side._follow([sys.executable, "-c", "print(1)"], "", lines.append)
+
+
+def test_an_overlay_goes_to_every_process(calls, tmp_path):
+    overlay = SUBMISSIONS / "mini.toml"
+    setup = Setup(tmp_path / "data", tmp_path / "runs", "cpu", overlay=overlay)
+    run_side_by_side([SUBMISSIONS / "systems/beats_03.toml"], setup, Fleet(jobs=1), lambda _: None)
+    ((_, arguments),) = calls
+    assert arguments[arguments.index("--overlay") + 1] == str(overlay)

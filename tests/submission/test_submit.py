@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -467,3 +468,12 @@ def test_a_full_disk_is_one_line(make_entry, out, monkeypatch):
         with pytest.raises(ArtifactError, match="No space left on device"):
             submit(entry.run, "dcase2024", LABEL, out)
     assert submit(entry.run, "dcase2024", LABEL, out).changed
+
+
+def test_caveats_of_the_scores_are_said(make_entry, out):
+    entry = make_entry("dcase2025")
+    path = entry.run / "scores" / "dcase2025.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"caveats": ["fitted to itself"]}))
+    progress = Silent()
+    submit(entry.run, "dcase2025", LABEL, out, progress=progress)
+    assert progress.notes[0] == "fitted to itself"

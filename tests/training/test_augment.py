@@ -161,9 +161,9 @@ def test_the_same_generator_gives_the_same_masks():
 def test_mixup_mixes_each_clip_with_its_partner_by_beta_shares():
     mixup = draw_mixup(4000, 0.5, generator(), torch.device("cpu"))
     assert sorted(mixup.partner.tolist()) == list(range(4000))
-    assert float(mixup.share.mean()) == pytest.approx(0.5, abs=0.03)
-    assert float(mixup.share.var()) == pytest.approx(1 / 8, abs=0.01)  # of Beta(0.5, 0.5)
+    assert float(mixup.lambda_.mean()) == pytest.approx(0.5, abs=0.03)
+    assert float(mixup.lambda_.var()) == pytest.approx(1 / 8, abs=0.01)  # of Beta(0.5, 0.5)
     values = torch.randn(4000, 3)
     mixed = mixup.mix(values)
-    share = mixup.share[:, None]
-    torch.testing.assert_close(mixed, share * values + (1 - share) * values[mixup.partner])
+    lambda_ = mixup.lambda_[:, None]
+    torch.testing.assert_close(mixed, lambda_ * values + (1 - lambda_) * values[mixup.partner])

@@ -22,7 +22,7 @@ from dcase_asd.scores.score import score
 from dcase_asd.training import loop
 from dcase_asd.training.engine import Engine, make_accelerator
 from dcase_asd.training.finetune import finetune
-from dcase_asd.training.model import Trainee, choose_parameters
+from dcase_asd.training.model import TrainingModel, choose_parameters
 
 
 def tune(data, run, system, **options):
@@ -165,7 +165,7 @@ def test_the_scale_of_half_precision_gradients_is_resumed_where_it_was(data, mak
 
     def engine():
         made = Engine(
-            Trainee(load_backbone("tiny"), [1] * 6, settings), settings,
+            TrainingModel(load_backbone("tiny"), [1] * 6, settings), settings,
             make_accelerator(settings, "cpu"), cpu, 16000,
         )  # fmt: skip
         made.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
@@ -236,11 +236,11 @@ def test_training_leaves_torchs_global_state_alone(data, tmp_path, make_system):
 
 def test_the_center_loss_is_added_with_its_weight(make_system):
     settings = make_system(center_weight=0.5).train
-    trainee = Trainee(load_backbone("tiny"), [1, 2], settings)
+    model = TrainingModel(load_backbone("tiny"), [1, 2], settings)
     embeddings, targets = torch.randn(3, settings.embedding), torch.tensor([0, 1, 1])
-    together, _ = trainee._loss(embeddings, targets)
-    alone, _ = trainee.classifier(embeddings, targets)
-    torch.testing.assert_close(together, alone + 0.5 * trainee.centers(embeddings, targets))
+    together, _ = model._loss(embeddings, targets)
+    alone, _ = model.classifier(embeddings, targets)
+    torch.testing.assert_close(together, alone + 0.5 * model.centers(embeddings, targets))
 
 
 def test_the_aggregating_head_normalizes_and_has_two_layers(data, tmp_path, make_system):

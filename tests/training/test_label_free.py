@@ -2,18 +2,21 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from dcase_asd.cli.app import app
+from dcase_asd.clips.prepare import prepare
 from dcase_asd.embeddings.embed import embed
 from dcase_asd.embeddings.kept import read_kept
 from dcase_asd.errors import DcaseAsdError
 from dcase_asd.fusion.fuse import fuse
 from dcase_asd.fusion.label_free import is_chosen
 from dcase_asd.fusion.result import read_fusion
+from dcase_asd.progress import Silent
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import Fusion
 from dcase_asd.scores.score import score
@@ -90,3 +93,22 @@ def test_checkpoints_that_no_label_chose_are_no_reason_for_a_caveat(
 
     keep_recipe(tmp_path, make_system(**{"steps": 8, "eval_every": 2, "keep": 1} | settings))
     assert not is_chosen(tmp_path)
+
+
+def test_without_labels_the_last_checkpoints_serve_and_what_is_left_out_is_said(
+    data, make_system, tmp_path
+):
+    copy = shutil.copytree(data, tmp_path / "data")
+    raw = copy / "dcase2025t2/dev_data/raw"
+    for folder in raw.glob("*/test"):
+        shutil.rmtree(folder)
+    first = min((raw / "fan/train").iterdir())
+    shutil.copy(first, first.with_name(first.name.replace("_0000_", "_0099_")))
+    prepare(copy)
+    progress = Silent()
+    settings = {"steps": 4, "eval_every": 4, "save_every": 4, "warmup": 0, "noise_probability": 0}
+    system = make_system(ensemble="last", **settings)
+    done = finetune(copy, tmp_path / "run", system, device="cpu", workers=0, progress=progress)
+    assert [each.score for each in done.checkpoints] == [None]
+    assert "1 train clip(s) stand in several places and are used once" in progress.notes
+    assert not [note for note in progress.notes if "dev score" in note]

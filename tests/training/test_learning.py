@@ -23,8 +23,8 @@ def test_a_random_network_learns_the_classes_of_the_miniature(tmp_path, make_sys
         eval_every=0, save_every=0, keep=1,
     )  # fmt: skip
     finetune(data, tmp_path / "run", system, device="cpu", workers=0)
-    journal = (tmp_path / "run" / "train.jsonl").read_text()
-    lines = [json.loads(line) for line in journal.splitlines()]
+    history = (tmp_path / "run" / "train.jsonl").read_text()
+    lines = [json.loads(line) for line in history.splitlines()]
     loss = [line["loss"] for line in lines]
     accuracy = [line["accuracy"] for line in lines]
     assert sum(loss[-SHOWN:]) < 0.2 * sum(loss[:SHOWN])

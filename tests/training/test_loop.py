@@ -29,7 +29,7 @@ from dcase_asd.training.checkpoints import CheckpointFiles
 from dcase_asd.training.data import TrainingSet, read_training_set
 from dcase_asd.training.engine import Engine
 from dcase_asd.training.finetune import finetune
-from dcase_asd.training.model import Trainee
+from dcase_asd.training.model import TrainingModel
 
 
 def weights(run):
@@ -211,10 +211,10 @@ def test_a_run_that_was_stopped_anywhere_ends_as_an_undisturbed_one(
         assert one.read_bytes() == other.read_bytes()
     files = [path.name for path in sorted(checkpoints_folder(run).iterdir())]
     assert files == [path.name for path in sorted(checkpoints_folder(undisturbed).iterdir())]
-    journal = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
+    history = [json.loads(line) for line in (run / "train.jsonl").read_text().splitlines()]
     before = [json.loads(line) for line in (undisturbed / "train.jsonl").read_text().splitlines()]
     times = {"clips_per_second", "waited"}
-    for one, other in zip(journal, before, strict=True):
+    for one, other in zip(history, before, strict=True):
         assert {k: v for k, v in one.items() if k not in times} == {
             k: v for k, v in other.items() if k not in times
         }
@@ -242,8 +242,8 @@ def test_a_killed_process_is_gone_on_with_to_the_same_weights(data, tmp_path, ma
             [sys.executable, "-c", PROGRAM, str(data), str(run), str(recipe), "1"],
             start_new_session=True,
         )
-        journal, until = run / "train.jsonl", time.monotonic() + 120
-        while not (journal.exists() and journal.read_text().count("\n") >= lines):
+        history, until = run / "train.jsonl", time.monotonic() + 120
+        while not (history.exists() and history.read_text().count("\n") >= lines):
             assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.002)
@@ -399,7 +399,7 @@ def test_a_checkpoint_that_is_gone_is_told(data, tmp_path, make_system):
 def test_a_loss_that_is_not_finite_stops_with_the_batch_and_its_files(
     data, tmp_path, make_system, monkeypatch
 ):
-    forward = Trainee.forward
+    forward = TrainingModel.forward
     calls = []
 
     def broken(self, *arguments):
@@ -407,7 +407,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_and_its_files(
         calls.append(None)
         return (loss * float("nan") if len(calls) == 4 else loss), predicted
 
-    monkeypatch.setattr(Trainee, "forward", broken)
+    monkeypatch.setattr(TrainingModel, "forward", broken)
     with pytest.raises(TrainingError, match=r"the loss of batch 3 is nan.*train/section_00.*and 4"):
         tune(data, tmp_path / "run", make_system())
 
@@ -418,7 +418,7 @@ def test_too_little_memory_suggests_the_same_effective_batch(
     def broken(self, *arguments):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Trainee, "forward", broken)
+    monkeypatch.setattr(TrainingModel, "forward", broken)
     expected = r"--batch-size 4 --accumulation 4 --steps 32 --eval-every 16 --save-every 8"
     with pytest.raises(TrainingError, match=expected):
         tune(data, tmp_path / "run", make_system())
@@ -435,7 +435,7 @@ def test_too_little_memory_is_told_on_a_cpu_and_other_errors_stay_what_they_are(
             raise RuntimeError("shapes do not fit")
         torch.empty(2**60)  # 4 EiB
 
-    monkeypatch.setattr(Trainee, "forward", broken)
+    monkeypatch.setattr(TrainingModel, "forward", broken)
     kind, said = (
         (RuntimeError, "shapes do not fit")
         if memory == "all of it"

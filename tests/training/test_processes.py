@@ -20,7 +20,7 @@ from dcase_asd.registry import load_backbone
 from dcase_asd.training.data import read_training_set
 from dcase_asd.training.engine import names_lost_processes
 from dcase_asd.training.finetune import finetune
-from dcase_asd.training.model import Trainee
+from dcase_asd.training.model import TrainingModel
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,7 +111,7 @@ def test_two_processes_end_where_one_does_also_when_they_were_killed(data, tmp_p
 def make_trainee(data, system):
     """The model before its first update."""
     chosen = read_training_set(data, system.train)
-    return Trainee(load_backbone("tiny"), chosen.sub_centers(system.train), system.train)
+    return TrainingModel(load_backbone("tiny"), chosen.sub_centers(system.train), system.train)
 
 
 @pytest.mark.slow

@@ -42,12 +42,7 @@ class Standing:
     kind: str = "single"
 
 
-MARKS = {
-    "single": ("o", MUTED),
-    "mean": ("D", NORMAL),
-    "fitted": ("s", ANOMALY),
-    "out": ("v", INK),
-}
+MARKS = {"single": ("o", MUTED), "mean": ("D", NORMAL), "fitted": ("s", ANOMALY), "out": ("v", INK)}
 """Kind of a standing -> marker and color."""
 
 

@@ -74,15 +74,10 @@ def score_histogram(panels: Sequence[Panel], train: Floats, threshold: float | N
     bottom.set_xlabel(f"anomaly score{ends}")
     bottom.locator_params(axis="x", nbins=5)
     figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=-(-len(handles) // lines),
-        borderaxespad=0.2,
-        columnspacing=0.9,
-        handlelength=1.3,
+        handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1.0),
+        ncols=-(-len(handles) // lines), borderaxespad=0.2, columnspacing=0.9, handlelength=1.3,
         handletextpad=0.4,
-    )
+    )  # fmt: skip
     return figure
 
 

@@ -10,22 +10,11 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from dcase_asd.backbone import (
-    Backbone,
-    check_choice,
-    given_options,
-    masked_mean,
-    read_checkpoint,
-)
+from dcase_asd.backbone import Backbone, check_choice, given_options, masked_mean, read_checkpoint
 from dcase_asd.backbone.published import WeightsFile, check_source, fit_tensors, is_safetensors
 from dcase_asd.errors import BackboneError
 from dcase_asd.registry import find_checkpoint
-from dcase_asd_beats.checkpoint import (
-    Config,
-    draw_weights,
-    load_published,
-    read_published,
-)
+from dcase_asd_beats.checkpoint import Config, draw_weights, load_published, read_published
 from dcase_asd_beats.front_end import SAMPLE_RATE, FrontEnd
 from dcase_asd_beats.network import Network
 

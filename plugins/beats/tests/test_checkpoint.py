@@ -279,3 +279,8 @@ def test_an_ordered_dictionary_of_tensors_is_read_like_any_other(tmp_path):
         content["model"] = OrderedDict(content["model"])
 
     assert Beats.from_checkpoint(changed(tmp_path, order)).dimension == 48
+
+
+def test_a_whole_number_is_as_good_as_the_fraction_that_it_equals():
+    assert type(Config.released(dropout=0).dropout) is float
+    assert Config.released(dropout=0) == Config.released(dropout=0.0)

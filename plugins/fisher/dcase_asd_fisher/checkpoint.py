@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dcase_asd.backbone.family import (
-    IMAGE,
-    SIZES,
-    STEM,
-    TRANSFORMER,
-    Family,
-    fairseq_settings,
-)
+from dcase_asd.backbone.family import IMAGE, SIZES, STEM, TRANSFORMER, Family, fairseq_settings
 from dcase_asd.backbone.published import WeightsFile, present_values, require_values
 from dcase_asd.errors import BackboneError
 from dcase_asd.registry import find_checkpoint

@@ -88,11 +88,7 @@ class FisherNetwork(nn.Module):
         self.to_empty(device="cpu")
 
     def forward(
-        self,
-        spectrogram: Tensor,
-        mask: Tensor | None = None,
-        *,
-        cls_only: bool = False,
+        self, spectrogram: Tensor, mask: Tensor | None = None, *, cls_only: bool = False
     ) -> Tensor:
         """Encode all bands of all clips at once.
 

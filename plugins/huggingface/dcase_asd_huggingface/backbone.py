@@ -89,11 +89,7 @@ class HuggingFace(Backbone):
         }
 
     @classmethod
-    def from_checkpoint(
-        cls,
-        path: str | Path | None = None,
-        **options: Any,
-    ) -> Self:
+    def from_checkpoint(cls, path: str | Path | None = None, **options: Any) -> Self:
         """Make the backbone from a model of transformers, or from what `save` wrote.
 
         Args:

@@ -8,7 +8,7 @@ from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
 from dcase_asd.testing import check_backbone
 from dcase_asd.training.augment import mask_spectrogram
-from dcase_asd.training.model import Trainee, merged_state
+from dcase_asd.training.model import TrainingModel, merged_state
 
 MODELS = (
     "ast", "clap", "clap_fusion", "data2vec", "hubert", "sew", "wav2vec2", "wav2vec2_layer_norm",
@@ -104,7 +104,7 @@ def test_training_steps_change_it_and_what_is_saved_embeds_the_same(
     tmp_path, save_model, family, tune
 ):
     settings = Training(tune=tune, embedding=8, bottleneck=8, seconds=1.0)
-    trainee = Trainee(HuggingFace.from_checkpoint(save_model(family)), [1, 2, 1], settings)
+    trainee = TrainingModel(HuggingFace.from_checkpoint(save_model(family)), [1, 2, 1], settings)
     backbone = trainee.model.backbone
     waveforms = clips(backbone, 1.0, count=4)
     lengths = torch.full((4,), waveforms.shape[1])
@@ -239,9 +239,9 @@ def test_a_model_without_a_class_token_is_told_before_it_is_trained(save_model):
     backbone = HuggingFace.from_checkpoint(save_model("hubert"))
     for settings in (Training(pooling="cls"), Training(representation="cls")):
         with pytest.raises(BackboneError, match="'huggingface' has no class token"):
-            Trainee(backbone, [1, 1], settings)
+            TrainingModel(backbone, [1, 1], settings)
     ast = HuggingFace.from_checkpoint(save_model("ast"), representation="cls")
-    assert Trainee(ast, [1, 1], Training(representation="cls")).model.dimension == 32
+    assert TrainingModel(ast, [1, 1], Training(representation="cls")).model.dimension == 32
 
 
 def test_a_model_of_samples_without_convolutions_cannot_be_fine_tuned(save_model):

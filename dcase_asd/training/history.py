@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-class Journal:
+class History:
     """Appends lines to a run's `train.jsonl`; lines beyond a resumed update are taken back.
 
     Args:
@@ -46,7 +46,7 @@ class Journal:
             self._board.close()
 
 
-def read_journal(run: str | Path) -> tuple[dict[str, float], ...]:
+def read_history(run: str | Path) -> tuple[dict[str, float], ...]:
     """The values of each update of a run, in order; none where it was not fine-tuned.
 
     Raises:
