@@ -60,6 +60,8 @@ class Backbone(nn.Module):
             statistics of all tokens) or ``cls`` (what `cls_from_spectrogram` gives).
         token_dimension: Length of a token of `tokens_from_spectrogram`; None where it is
             `dimension`.
+        scoring: How its embeddings are best scored where it is not fine-tuned: values of `[score]`
+            of a recipe, which are written into the recipe of a run that says nothing else.
         passes_options: Whether the class takes the ``**options`` of its `from_checkpoint`, which
             are then checked by name; others may take any.
     """
@@ -71,6 +73,7 @@ class Backbone(nn.Module):
     pooling: ClassVar[Literal["attention", "cls"]] = "attention"
     token_dimension: int | None = None
     passes_options: ClassVar[bool] = False
+    scoring: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def from_checkpoint(cls, path: Path | None = None, *args: Any, **options: Any) -> Self:

@@ -5,18 +5,24 @@ Each takes a function that makes the detector inside, and is a detector itself.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.errors import ScoresError, nearest_name
+from dcase_asd import __version__
+from dcase_asd.errors import ScoresError
+from dcase_asd.recipe.toml import problems_of_values
+from dcase_asd.registry import Plugin, find_point, installed_plugins, load_point
+from dcase_asd.scores.density import NearestClips
 from dcase_asd.scores.detectors import (
+    GROUP,
     AnomalyDetector,
     ClusterMeans,
     Mahalanobis,
-    NearestClips,
     Subspace,
     Vectors,
 )
@@ -43,11 +49,17 @@ class Standardized(AnomalyDetector):
     def __init__(self, make: Make) -> None:
         self.make = make
 
-    def learn(self, train: Array) -> None:
+    def learn(self, train: Vectors) -> None:
         """Find mean and deviation; learn from the standardized clips."""
+        train = np.asarray(train, dtype=np.float64)
         self.mean, deviation = train.mean(axis=0), train.std(axis=0)
-        self.gain = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
-        self.inner = self.make().fit((train - self.mean) * self.gain, self.domains)
+        # Equal values have a deviation of 1e-17 by the rounding of their mean.
+        varies = (deviation > 0) & (np.ptp(train, axis=0) > 0)
+        self.gain = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+        if not varies.any():
+            self.mean, self.gain = np.zeros_like(deviation), np.ones_like(deviation)
+            self.note("train clips do not differ: their embeddings are not standardized")
+        self.inner = self.fit_inner(self.make, (train - self.mean) * self.gain, self.domains)
 
     def score(self, test: Vectors) -> Array:
         """Score clips, (q, d) -> (q,)."""
@@ -72,11 +84,13 @@ class ByDomain(AnomalyDetector):
     def __init__(self, make: Make, scale: DomainScale = "none") -> None:
         self.make, self.scale = make, scale
 
-    def learn(self, train: Array) -> None:
+    def learn(self, train: Vectors) -> None:
         """Learn from each domain by itself."""
         names = np.unique(self.domains)
         self.groups = [np.flatnonzero(self.domains == name) for name in names]
-        self.inner = [self.make().fit(train[group], self.domains[group]) for group in self.groups]
+        self.inner = [
+            self.fit_inner(self.make, train[group], self.domains[group]) for group in self.groups
+        ]
         if list(names) == ["source"]:
             self.note("no target-domain train clip: scored against the source domain alone")
         self.own = [each.leave_one_out() for each in self.inner]
@@ -92,10 +106,8 @@ class ByDomain(AnomalyDetector):
         """Score each train clip by the others of its domain, and by all of the other domains."""
         scores = np.full(len(self.train), np.inf)
         for number, (group, each) in enumerate(zip(self.groups, self.inner, strict=True)):
-            found = np.empty(len(self.train))
-            others = np.ones(len(self.train), dtype=bool)
-            others[group] = False
-            found[group], found[others] = self.own[number], each.score(self.train[others])
+            found = each.score(self.train) if len(self.groups) > 1 else np.empty(len(self.train))
+            found[group] = self.own[number]
             # fmin passes over the NaN of a clip that is its domain's only one.
             scores = np.fmin(scores, self._scaled(found, number))
         return np.where(np.isinf(scores), np.nan, scores)
@@ -108,7 +120,7 @@ class ByDomain(AnomalyDetector):
         """Middle and spread of each domain's leave-one-out scores."""
         whole = self._middle_and_spread(np.concatenate(self.own))
         if whole is None:
-            self.note("leave-one-out scores have no spread: not standardised")
+            self.note("leave-one-out scores have no spread: not standardized")
             return [(0.0, 1.0)] * len(self.own)
         scales = []
         for scores in self.own:
@@ -116,7 +128,7 @@ class ByDomain(AnomalyDetector):
             if found is None:
                 self.note(
                     f"a domain of {len(scores)} train clip(s) has no spread: "
-                    "standardised by that of all domains"
+                    "standardized by that of all domains"
                 )
             scales.append(found or whole)
         return scales
@@ -127,6 +139,11 @@ class ByDomain(AnomalyDetector):
             return None
         median = self.scale == "median"
         middle, spread = (0.0, float(np.median(known))) if median else (known.mean(), known.std())
+        if spread < 0:
+            raise ScoresError(
+                f"scores of this detector may be below 0 (the median is {spread:.3g}), so that no "
+                "scale comes of their median; take --normalize domain"
+            )
         return (float(middle), float(spread)) if spread > 0 else None
 
 
@@ -142,13 +159,12 @@ class PerBand(AnomalyDetector):
     def __init__(self, make: Make) -> None:
         self.make = make
 
-    def learn(self, train: Array) -> None:
+    def learn(self, train: Vectors) -> None:
         """Learn from each band, (n, f, d), by itself."""
         self.inner = [
-            self.make().fit(train[:, band], self.domains) for band in range(train.shape[1])
+            self.fit_inner(self.make, train[:, band], self.domains)
+            for band in range(train.shape[1])
         ]
-        for sentence in dict.fromkeys(said for each in self.inner for said in each.notes):
-            self.note(sentence)
 
     def score(self, test: Vectors) -> Array:
         """Score clips, (q, f, d) -> (q,)."""
@@ -181,12 +197,10 @@ class FewerReferences(AnomalyDetector):
     def __init__(self, make: Make, references: int) -> None:
         self.make, self.references = make, references
 
-    def learn(self, train: Array) -> None:
+    def learn(self, train: Vectors) -> None:
         """Choose the references and learn from them."""
         self.chosen = farthest_points(train, self.references)
-        self.inner = self.make().fit(train[self.chosen], self.domains[self.chosen])
-        for sentence in self.inner.notes:
-            self.note(sentence)
+        self.inner = self.fit_inner(self.make, train[self.chosen], self.domains[self.chosen])
 
     def score(self, test: Vectors) -> Array:
         """Score clips."""
@@ -233,46 +247,172 @@ class CalibratedMinimum(AnomalyDetector):
 
     Args:
         makes: Make the detectors.
+        mean: Whether the mean is taken in place of the minimum.
     """
 
-    def __init__(self, makes: Sequence[Make]) -> None:
-        self.makes = tuple(makes)
+    def __init__(self, makes: Sequence[Make], *, mean: bool = False) -> None:
+        self.makes, self.join = tuple(makes), np.mean if mean else np.min
 
-    def learn(self, train: Array) -> None:
+    def learn(self, train: Vectors) -> None:
         """Learn with each detector, and what its scores of normal clips are."""
-        self.inner = [make().fit(train, self.domains) for make in self.makes]
+        self.inner = [self.fit_inner(make, train, self.domains) for make in self.makes]
         self.own = [each.leave_one_out() for each in self.inner]
-        self.scales = [(float(np.nanmean(own)), float(np.nanstd(own)) or 1.0) for own in self.own]
+        known = [own[~np.isnan(own)] for own in self.own]
+        self.scales = [(own.mean(), own.std() or 1.0) if len(own) else (0.0, 1.0) for own in known]
 
     def score(self, test: Vectors) -> Array:
         """Score clips."""
-        return self._minimum([each.score(test) for each in self.inner])
+        return self._joined([each.score(test) for each in self.inner])
 
     def leave_one_out(self) -> Array:
         """The minimum of the standardized leave-one-out scores."""
-        return self._minimum(self.own)
+        return self._joined(self.own)
 
-    def _minimum(self, scores: Sequence[Array]) -> Array:
-        found: Array = np.min([(each - mean) / deviation for each, (mean, deviation)
-                               in zip(scores, self.scales, strict=True)], axis=0)  # fmt: skip
-        return found
+    def _joined(self, scores: Sequence[Array]) -> Array:
+        scaled = [
+            (each - middle) / spread
+            for each, (middle, spread) in zip(scores, self.scales, strict=True)
+        ]
+        joined: Array = self.join(scaled, axis=0)
+        return joined
+
+
+def _several(
+    of: Sequence[str] | str = ("nearest", "mahalanobis", "density", "subspace"), *, mean: bool
+) -> CalibratedMinimum:
+    """Several detectors by their names, in a list or in text with commas between them."""
+    names = [name.strip() for name in of.split(",")] if isinstance(of, str) else of
+    return CalibratedMinimum([find_detector(name) for name in names], mean=mean)
 
 
 DETECTORS: dict[str, Callable[..., AnomalyDetector]] = {
-    "nearest": NearestClips,
-    "density": lambda around=1, **options: NearestClips(form="ratio", around=around, **options),
-    "difference": lambda around=1, **options: NearestClips(
-        form="difference", around=around, **options
-    ),
-    "varmin": lambda around=4, **options: NearestClips(form="variance", around=around, **options),
-    "log-density": lambda around=1, **options: NearestClips(
-        form="log", around=around, **{"metric": "euclidean", **options}
-    ),
+    "nearest": partial(NearestClips, form="none"),
+    "density": partial(NearestClips, form="ratio"),
+    "difference": partial(NearestClips, form="difference"),
+    "varmin": partial(NearestClips, form="variance", around=4),
+    "log-density": partial(NearestClips, form="log", metric="euclidean"),
     "mahalanobis": Mahalanobis,
     "subspace": Subspace,
     "clusters": ClusterMeans,
+    "minimum": partial(_several, mean=False),
+    "mean": partial(_several, mean=True),
 }
 """Name -> detector of embeddings (n, d), with the published parameters by default."""
+VECTORS, BANDS = 2, 3
+"""Dimensions of embeddings (n, d), and of those of frequency bands (n, f, d)."""
+
+
+def installed_detectors(*, check: bool = False) -> list[dict[str, str]]:
+    """The detectors of the toolkit, then those that third parties have installed.
+
+    Args:
+        check: Import what third parties have installed, and say what fails in `state`.
+    """
+    ours = [
+        {"name": name, "package": "dcase-asd", "version": __version__, "options": _usage(kind)}
+        | ({"state": "works"} if check else {})
+        for name, kind in DETECTORS.items()
+    ]
+    return ours + [_installed(plugin, check) for plugin in installed_plugins(GROUP)]
+
+
+def _installed(plugin: Plugin, check: bool) -> dict[str, str]:
+    row = {"name": plugin.name, "package": plugin.package, "version": plugin.version, "options": ""}
+    if not check:
+        return row
+    try:
+        return row | {"options": _usage(kind_of(plugin.name)), "state": "works"}
+    except ScoresError as error:
+        return row | {"state": str(error)}
+
+
+def _usage(kind: Callable[..., AnomalyDetector]) -> str:
+    """The options of a detector with their defaults."""
+    usual = inspect.signature(kind).parameters
+    return " ".join(
+        name
+        if usual[name].default is usual[name].empty
+        else f"{name}={_shown(usual[name].default)}"
+        for name in option_types(kind)
+    )
+
+
+def _shown(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def find_detector(name: str, options: dict[str, Any] | None = None) -> Make:
+    """What makes a detector with some options, which are tried.
+
+    Args:
+        name: A row of `DETECTORS` or an entry point of the group `GROUP`.
+        options: Keyword arguments.
+
+    Raises:
+        ScoresError: There is no such detector, it cannot be imported, or it has no such options.
+    """
+    options, kind = options or {}, kind_of(name)
+    refused = f"the detector {name!r} refuses its options: "
+    if problems := problems_of_values(options, option_types(kind), ""):
+        raise ScoresError(refused + "; ".join(problems))
+    make = partial(kind, **options)
+    try:
+        make()
+    except (TypeError, ValueError) as error:
+        raise ScoresError(f"{refused}{error}") from error
+    return make
+
+
+def kind_of(name: str) -> Callable[..., AnomalyDetector]:
+    """The row of `DETECTORS`, or the class of a third party.
+
+    Raises:
+        ScoresError: There is none, or it cannot be imported.
+    """
+    if name in DETECTORS:
+        return DETECTORS[name]
+    point = find_point(name, GROUP, "detector", ScoresError, DETECTORS)
+    found = load_point(point, "detector", ScoresError)
+    if not (isinstance(found, type) and issubclass(found, AnomalyDetector)):
+        raise ScoresError(
+            f"the detector {name!r} ({point.value}) is no class derived from "
+            f"{AnomalyDetector.__module__}.{AnomalyDetector.__name__}"
+        )
+    return found
+
+
+def option_types(kind: Callable[..., AnomalyDetector]) -> dict[str, Any]:
+    """The options that a detector takes, each with the type that it is annotated with."""
+    function: Any = kind
+    fixed = {"form", "mean"}  # what a row of `DETECTORS` is, no option of it
+    if isinstance(kind, partial):
+        function = kind.func
+        if kind.keywords.get("form") == "none":
+            fixed |= {"around", "floor"}
+    hints = get_type_hints(function if inspect.isfunction(function) else function.__init__)
+    return {
+        each.name: hints.get(each.name, Any)
+        for each in inspect.signature(kind).parameters.values()
+        if each.name not in fixed and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    }
+
+
+def compose(
+    make: Make,
+    *,
+    standardize: bool = False,
+    bands: bool = False,
+    by_domain: DomainScale | None = None,
+    references: int = 0,
+) -> AnomalyDetector:
+    """Put detectors around one: standardized, per band, by domain, with fewer references."""
+    if standardize:
+        make = partial(Standardized, make)
+    if bands:
+        make = partial(PerBand, make)
+    if by_domain is not None:
+        make = partial(ByDomain, make, by_domain)
+    return FewerReferences(make, references) if references else make()
 
 
 def score_embeddings(
@@ -290,7 +430,7 @@ def score_embeddings(
         train: Embeddings of normal clips of one machine, (n, d), or (n, f, d) of f frequency bands,
             each of which is scored by itself before the mean is taken (`PerBand`).
         test: Embeddings to score, (m, d) or (m, f, d).
-        detector: One of `DETECTORS`.
+        detector: One of `DETECTORS`, or a third party's.
         standardize: Standardize each value by the train clips first (`Standardized`).
         references: Keep as many train clips, those farthest from each other; 0 keeps all.
         options: Of the detector.
@@ -302,26 +442,15 @@ def score_embeddings(
         ScoresError: No detector has this name, or it has no such option, or shapes do not fit.
         TooFewClipsError: There are too few train clips for it.
     """
-    if detector not in DETECTORS:
-        hint = nearest_name(detector, DETECTORS)
-        raise ScoresError(f"no detector is called {detector!r}; {hint}")
     train, test = np.asarray(train), np.asarray(test)
+    if references < 0:
+        raise ScoresError(f"references must be at least 0, not {references}")
     if train.ndim not in (VECTORS, BANDS) or train.shape[1:] != test.shape[1:]:
         raise ScoresError(
             f"train {train.shape} and test {test.shape} must both be (n, d), or both (n, f, d)"
         )
-
-    def make() -> AnomalyDetector:
-        inner: Make = lambda: DETECTORS[detector](**options)  # noqa: E731 - wrapped twice below
-        one = (lambda: Standardized(inner)) if standardize else inner
-        return PerBand(one) if train.ndim == BANDS else one()
-
-    try:
-        whole = FewerReferences(make, references) if references else make()
-        return whole.fit(train).score(test)
-    except TypeError as error:
-        raise ScoresError(f"the detector {detector!r} refuses its options: {error}") from error
-
-
-VECTORS, BANDS = 2, 3
-"""Dimensions of embeddings (n, d), and of those of frequency bands (n, f, d)."""
+    whole = compose(
+        find_detector(detector, options),
+        standardize=standardize, bands=train.ndim == BANDS, references=references,
+    )  # fmt: skip
+    return whole.fit(train).score(test)

@@ -161,7 +161,7 @@ def test_missing_and_damaged_embeddings_are_told(run):
     ("changes", "message"),
     [
         ({"domains": "pool"}, "--domains cannot be 'pool'; did you mean 'pooled'"),
-        ({"normalize": "x"}, "--normalize cannot be 'x'; choose from density, domain, none"),
+        ({"normalize": "x"}, "'x'; choose from density, domain, median, none"),
     ],
 )
 def test_wrong_values_of_the_detector_are_told(run, changes, message):
