@@ -47,7 +47,7 @@ class Standardized(AnomalyDetector):
     """
 
     def __init__(self, make: Make) -> None:
-        self.make = make
+        self.make, self.fewest = make, make().fewest
 
     def learn(self, train: Vectors) -> None:
         """Find mean and deviation; learn from the standardized clips."""
@@ -88,6 +88,13 @@ class ByDomain(AnomalyDetector):
         """Learn from each domain by itself."""
         names = np.unique(self.domains)
         self.groups = [np.flatnonzero(self.domains == name) for name in names]
+        smallest, fewest = min(map(len, self.groups)), self.make().fewest
+        if smallest < fewest and len(names) > 1:
+            self.note(
+                f"a domain of {smallest} train clip(s), and this detector needs {fewest}: all "
+                "domains are scored as one"
+            )
+            self.groups = [np.arange(len(train))]
         self.inner = [
             self.fit_inner(self.make, train[group], self.domains[group]) for group in self.groups
         ]
@@ -157,7 +164,7 @@ class PerBand(AnomalyDetector):
     """
 
     def __init__(self, make: Make) -> None:
-        self.make = make
+        self.make, self.fewest = make, make().fewest
 
     def learn(self, train: Vectors) -> None:
         """Learn from each band, (n, f, d), by itself."""
@@ -252,6 +259,7 @@ class CalibratedMinimum(AnomalyDetector):
 
     def __init__(self, makes: Sequence[Make], *, mean: bool = False) -> None:
         self.makes, self.join = tuple(makes), np.mean if mean else np.min
+        self.fewest = max(make().fewest for make in makes)
 
     def learn(self, train: Vectors) -> None:
         """Learn with each detector, and what its scores of normal clips are."""
@@ -278,7 +286,7 @@ class CalibratedMinimum(AnomalyDetector):
 
 
 def _several(
-    of: Sequence[str] | str = ("nearest", "mahalanobis", "density", "subspace"), *, mean: bool
+    of: tuple[str, ...] | str = ("nearest", "mahalanobis", "density", "subspace"), *, mean: bool
 ) -> CalibratedMinimum:
     """Several detectors by their names, in a list or in text with commas between them."""
     names = [name.strip() for name in of.split(",")] if isinstance(of, str) else of
@@ -353,7 +361,10 @@ def find_detector(name: str, options: dict[str, Any] | None = None) -> Make:
     """
     options, kind = options or {}, kind_of(name)
     refused = f"the detector {name!r} refuses its options: "
-    if problems := problems_of_values(options, option_types(kind), ""):
+    written = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in options.items()
+    }
+    if problems := problems_of_values(written, option_types(kind), ""):
         raise ScoresError(refused + "; ".join(problems))
     make = partial(kind, **options)
     try:

@@ -70,7 +70,7 @@ def make_detector(settings: Detector, bands: bool = False) -> AnomalyDetector:
     name, options, make = settings.detector, dict(settings.options), None
     by_domain, taken = _scale_of_domains(settings), {}
     problems = _of_nearest_alone(settings)
-    if settings.normalize == "density":
+    if settings.normalize == "density" and name == NEAREST:
         name = "density"
         around = {"around": settings.density_neighbors, "floor": SMALLEST_SCALE}
         options = around | options

@@ -31,6 +31,7 @@ from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe.detector import NEAREST, Detector, Domains, Normalization
 from dcase_asd.recipe.system import read_system, recipe_path
 from dcase_asd.scores.detector import make_detector, score_section
+from dcase_asd.scores.kept import KeptNeighborhoods
 from dcase_asd.scores.standardize import mean_and_deviation
 from dcase_asd.scores.table import scores_path, write_scores
 
@@ -277,8 +278,8 @@ def changed_detector(
         if progress is not None:
             flags = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(of_nearest))
             progress.note(
-                f"{flags} belong to the nearest train clips: scored by these, not by "
-                f"{before.detector} as {recipe_path(run)} says; name it with --detector to keep it"
+                f"{flags}: scored by the nearest train clips, not by {before.detector} as "
+                f"{recipe_path(run)} says; name it with --detector to keep it"
             )
     elif changes.get("detector", before.detector) != before.detector:
         values |= {name: asdict(Detector())[name] for name in ("options", *OF_NEAREST)}
@@ -296,7 +297,7 @@ def changed_detector(
 def _score_machine(
     machine: MachineEmbeddings, detector: Detector, caveats: list[str], progress: Progress
 ) -> list[pd.DataFrame]:
-    tables = []
+    tables, kept = [], KeptNeighborhoods(machine.marker, machine.provenance["fingerprint"])
     for section in sorted(machine.clips["section"].unique()):
         where = f"{machine.stage} {machine.machine} section {section}"
         train = rows_of(machine.clips, section, "train")
@@ -310,7 +311,7 @@ def _score_machine(
             _check_finite(vectors, of_vectors, where, machine.marker)
         domains = machine.clips["domain"].to_numpy(dtype=str)[train]
         try:
-            found = score_section(bank, domains, queries, detector)
+            found = score_section(bank, domains, queries, detector, kept.find)
         except TooFewClipsError as error:
             raise TooFewClipsError(f"{where}: {error}") from error
         for note in found.notes:
@@ -329,6 +330,7 @@ def _score_machine(
                 stage=machine.stage, machine=machine.machine, section=section, split=split
             )
             tables.append(table)
+    kept.save()
     return tables
 
 
