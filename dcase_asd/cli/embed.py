@@ -33,7 +33,7 @@ def plugins(
     Example: dcase-asd plugins --check
     """
     from dcase_asd.registry import import_problem, installed_plugins
-    from dcase_asd.scores.composed import installed_detectors
+    from dcase_asd.scores.named import installed_detectors
 
     rows = [
         {"name": each.name, "package": each.package, "version": each.version, "class": each.target}

@@ -5,8 +5,8 @@ import pytest
 
 from dcase_asd.errors import ScoresError, TooFewClipsError
 from dcase_asd.recipe.detector import Detector
-from dcase_asd.scores.composed import DETECTORS, installed_detectors, score_embeddings
 from dcase_asd.scores.detector import domain_shift, make_detector, score_section
+from dcase_asd.scores.named import DETECTORS, installed_detectors, score_embeddings
 from dcase_asd.scores.neighbors import leave_one_out, nearest
 
 

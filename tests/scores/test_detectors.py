@@ -15,10 +15,10 @@ from dcase_asd.scores.composed import (
     PerBand,
     Standardized,
     farthest_points,
-    score_embeddings,
 )
 from dcase_asd.scores.density import NearestClips
 from dcase_asd.scores.detectors import ClusterMeans, Mahalanobis, Subspace
+from dcase_asd.scores.named import score_embeddings
 
 GOLDEN = np.load(Path(__file__).parents[1] / "data" / "detectors" / "seed_0.npz")
 TRAIN, TEST = GOLDEN["train"], GOLDEN["test"]
