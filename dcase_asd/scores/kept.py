@@ -89,7 +89,7 @@ def _fits(found: Neighborhood, clips: int, count: int) -> bool:
 
 
 def _hash(bank: NDArray[np.floating]) -> str:
-    digest = hashlib.blake2b(f"{bank.dtype} {bank.shape}".encode(), digest_size=16)
+    digest = hashlib.sha256(f"{bank.dtype} {bank.shape}".encode())
     for start in range(0, len(bank), BANK_BLOCK):
         digest.update(np.ascontiguousarray(bank[start : start + BANK_BLOCK]).data)
     return digest.hexdigest()

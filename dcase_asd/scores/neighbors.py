@@ -151,9 +151,10 @@ def find_neighborhood(
 
 def unit_vectors(embeddings: NDArray[np.floating]) -> Array:
     """Embeddings (n, d) scaled to length 1; a zero embedding stays zero (distance 1 to all)."""
-    vectors = np.asarray(embeddings, dtype=np.float64)
+    vectors = np.array(embeddings, dtype=np.float64)
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    return vectors / np.where(norms > 0, norms, 1.0)
+    vectors /= np.where(norms > 0, norms, 1.0)
+    return vectors
 
 
 def _blocks(
