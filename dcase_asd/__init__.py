@@ -31,7 +31,7 @@ _HOMES = {
     "read_embeddings": "embeddings.store",
     "score": "scores.score",
     "read_scores": "scores.table",
-    "score_embeddings": "scores.composed",
+    "score_embeddings": "scores.named",
     "fuse": "fusion.fuse",
     "evaluate": "metrics.evaluate",
     "report": "reports.report",

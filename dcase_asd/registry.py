@@ -22,6 +22,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -47,8 +48,8 @@ class Plugin:
     target: str
 
 
-def installed_plugins() -> list[Plugin]:
-    """The installed plugins by name, read from metadata only."""
+def installed_plugins(group: str = GROUP) -> list[Plugin]:
+    """The installed plugins of an entry-point group by name, read from metadata only."""
     plugins = {
         Plugin(
             name=point.name,
@@ -56,13 +57,13 @@ def installed_plugins() -> list[Plugin]:
             version=point.dist.version if point.dist else "unknown",
             target=point.value,
         )
-        for point in entry_points(group=GROUP)
+        for point in entry_points(group=group)
     }
     return sorted(plugins, key=lambda plugin: (plugin.name, plugin.package))
 
 
 def import_problem(name: str) -> str | None:
-    """Why a plugin cannot be used, or None when it imports and is a backbone."""
+    """Why a backbone plugin cannot be used, or None when it imports and is a backbone."""
     try:
         load_class(name)
     except DcaseAsdError as error:
@@ -71,32 +72,14 @@ def import_problem(name: str) -> str | None:
 
 
 def load_class(name: str) -> type[Backbone]:
-    """Import a plugin's class.
+    """Import a backbone plugin's class.
 
     Raises:
         BackboneError: No plugin or several have this name, it does not import, or it is no
             backbone or an unfinished one.
     """
-    found: dict[str, EntryPoint] = {
-        point.value: point for point in entry_points(group=GROUP) if point.name == name
-    }
-    if not found:
-        names = [plugin.name for plugin in installed_plugins()]
-        raise BackboneError(f"no backbone plugin is called {name!r}; {nearest_name(name, names)}")
-    if len(found) > 1:
-        raise BackboneError(
-            f"several plugins are called {name!r} ({', '.join(sorted(found))}); "
-            "uninstall all but one"
-        )
-    (point,) = found.values()
-    try:
-        target = point.load()
-    except Exception as error:  # a third party's module may fail in any way
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BackboneError(
-            f"the plugin {name!r} ({point.value}) cannot be imported: "
-            f"{type(error).__name__}: {reason}"
-        ) from error
+    point = find_point(name, GROUP, "backbone plugin", BackboneError)
+    target = load_point(point, "plugin", BackboneError)
     from dcase_asd.backbone import TO_EMBED, Backbone
 
     if not (isinstance(target, type) and issubclass(target, Backbone)):
@@ -110,6 +93,52 @@ def load_class(name: str) -> type[Backbone]:
             f"{' and no '.join(missing)}"
         )
     return target
+
+
+def find_point(
+    name: str, group: str, what: str, kind: type[DcaseAsdError], others: Iterable[str] = ()
+) -> EntryPoint:
+    """The entry point of a name.
+
+    Args:
+        name: The plugin's name.
+        group: Its group.
+        what: What it is, for messages.
+        kind: Of the error.
+        others: Valid names beside those of the group.
+
+    Raises:
+        DcaseAsdError: Of this kind: no plugin or several have this name.
+    """
+    found: dict[str, EntryPoint] = {
+        point.value: point for point in entry_points(group=group) if point.name == name
+    }
+    if not found:
+        names = [*others, *(plugin.name for plugin in installed_plugins(group))]
+        raise kind(f"no {what} is called {name!r}; {nearest_name(name, names)}")
+    if len(found) > 1:
+        raise kind(
+            f"several {what.rpartition(' ')[2]}s are called {name!r} ({', '.join(sorted(found))}); "
+            "uninstall all but one"
+        )
+    (point,) = found.values()
+    return point
+
+
+def load_point(point: EntryPoint, what: str, kind: type[DcaseAsdError]) -> Any:
+    """Import what an entry point names.
+
+    Raises:
+        DcaseAsdError: Of this kind: it cannot be imported.
+    """
+    try:
+        return point.load()
+    except Exception as error:  # a third party's module may fail in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise kind(
+            f"the {what} {point.name!r} ({point.value}) cannot be imported: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
 
 
 def load_backbone(name: str, checkpoint: str | Path | None = None, **options: Any) -> Backbone:

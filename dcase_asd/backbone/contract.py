@@ -51,6 +51,8 @@ class Backbone(nn.Module):
             `dimension`.
         token_bands: Frequency bands of a moment that follow each other in the tokens, for
             `token_grid`.
+        scoring: How its embeddings are best scored where it is not fine-tuned: values of `[score]`
+            of a recipe, which are written into the recipe of a run that says nothing else.
         passes_options: Whether the class takes the ``**options`` of its `from_checkpoint`, which
             are then checked by name; others may take any.
     """
@@ -63,6 +65,7 @@ class Backbone(nn.Module):
     token_dimension: int | None = None
     token_bands: int = 1
     passes_options: ClassVar[bool] = False
+    scoring: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def from_checkpoint(cls, path: Path | None = None, *args: Any, **options: Any) -> Self:

@@ -31,8 +31,8 @@ __all__ = [
 ]  # fmt: skip
 
 PIPELINE = (
-    "demo", "run", "presets", "download", "weights", "prepare", "labels", "plugins", "finetune", "embed",
-    "score", "fuse", "evaluate", "report", "submit", "validate",
+    "demo", "run", "presets", "download", "weights", "prepare", "labels", "plugins", "finetune",
+    "embed", "score", "fuse", "evaluate", "report", "submit", "validate",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(

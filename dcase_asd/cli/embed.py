@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +11,15 @@ import typer
 from dcase_asd.cli.app import AsJson, Data, Device, EditionName, Run, RunToWrite, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.cli.flags import Flags
-from dcase_asd.recipe.detector import Detector
+from dcase_asd.recipe.detector import NEAREST, Detector
 from dcase_asd.recipe.fusion import is_fused
+from dcase_asd.recipe.setting import as_typed, flag_of
 from dcase_asd.recipe.system import Embedding, System, read_system, recipe_path
 from dcase_asd.recipe.toml import recipe_from
 from dcase_asd.recipe.training import Training
+
+NEAREST_VALUES = ("neighbors", "domains", "normalize")
+"""Values of a recipe that are told of the nearest train clips in any case."""
 
 
 @app.command()
@@ -25,23 +29,30 @@ def plugins(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the installed backbone plugins.
+    """List the installed backbone plugins and detectors.
 
     Example: dcase-asd plugins --check
     """
     from dcase_asd.registry import import_problem, installed_plugins
+    from dcase_asd.scores.named import installed_detectors
 
     rows = [
         {"name": each.name, "package": each.package, "version": each.version, "class": each.target}
         | ({"state": import_problem(each.name) or "works"} if check else {})
         for each in installed_plugins()
     ]
+    detectors = installed_detectors(check=check)
     if as_json:
-        show_json(rows)
-    if rows:
-        show_table(list(rows[0]), [list(row.values()) for row in rows])
-    else:
+        show_json([
+            row | {"kind": kind}
+            for kind, of in (("backbone", rows), ("detector", detectors))
+            for row in of
+        ])  # fmt: skip
+    if not rows:
         say("no backbone plugin is installed; install dcase-asd again")
+    for of in (rows, detectors):
+        if of:
+            show_table(list(of[0]), [list(row.values()) for row in of])
 
 
 @app.command()
@@ -103,7 +114,7 @@ def score(
     detector: Annotated[dict[str, Any], Flags(Detector)],
     as_json: AsJson = False,
 ) -> None:
-    """Score an edition's clips by their distance to the nearest train clips.
+    """Score an edition's clips by their distance to the nearest train clips, or another detector.
 
     Without options it scores as the run's recipe says; options are kept in the recipe. A fusion is
     applied to the scores of its systems again.
@@ -118,7 +129,8 @@ def score(
     from dcase_asd.scores.score import changed_detector
     from dcase_asd.scores.score import score as run_step
 
-    done = run_step(run, edition, changed_detector(run, detector), Display())
+    display = Display()
+    done = run_step(run, edition, changed_detector(run, detector, display), display)
     if as_json:
         show_json({"scores": str(done.path), "train": done.train, "test": done.test,
                    "changed": done.changed, "detector": asdict(done.detector)})  # fmt: skip
@@ -129,13 +141,18 @@ def score(
 
 def _in_force(run: Path, detector: Detector, given: dict[str, Any]) -> str:
     """The options that scores were made with, and which of them an earlier call has left."""
-    options, usual = asdict(detector), asdict(Detector())
-    if detector.normalize != "density":
-        del options["density_neighbors"]
-    told = ", ".join(f"{_flag(name)} {value}" for name, value in options.items())
-    kept = [name for name in options if name not in given and options[name] != usual[name]]
-    names = " and ".join(map(_flag, kept))
-    return f"scored with {told}" + (f"; {names} as {recipe_path(run)} says" if kept else "")
+    usual, values = asdict(Detector()), asdict(detector)
+    if detector.normalize == "density":
+        always = {*NEAREST_VALUES, "density_neighbors"}
+    else:
+        always = set(NEAREST_VALUES) if detector.detector == NEAREST else set()
+        del values["density_neighbors"]
+    own = {name for name, value in values.items() if value != usual[name]}
+    told = [each for each in fields(Detector) if each.name in always | own]
+    words = ", ".join(" ".join(as_typed(each, values[each.name])) for each in told)
+    kept = [each for each in told if each.name in own and each.name not in given]
+    names = " and ".join(map(flag_of, kept))
+    return f"scored with {words}" + (f"; {names} as {recipe_path(run)} says" if kept else "")
 
 
 def _fuse_again(run: Path, edition: str, given: dict[str, Any], as_json: bool) -> None:
@@ -145,10 +162,6 @@ def _fuse_again(run: Path, edition: str, given: dict[str, Any], as_json: bool) -
     if given:
         raise typer.BadParameter(
             f"{run} is a fusion, which has no distances to score; score its systems so",
-            param_hint=_flag(next(iter(given))),
+            param_hint=flag_of(Detector.__dataclass_fields__[next(iter(given))]),
         )
     show_fused(fuse_again(run, edition, Display()), as_json)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from dcase_asd.errors import RecipeError
-from dcase_asd.recipe.setting import out_of_range
+from dcase_asd.recipe.setting import flag_of, out_of_range
 from dcase_asd.recipe.toml import read_assignments
 
 
@@ -43,14 +43,14 @@ class Flags:
             if not self._has(each.name):
                 continue
             kind = hints[each.name]
-            flag, text, shown = each.name, each.metadata["help"], shown_default(each)
+            text, shown = each.metadata["help"], shown_default(each)
             if typing.get_origin(kind) is dict:
-                flag, kind, text = flag.removesuffix("s"), list[str], f"{text} May be repeated."
+                kind, text = list[str], f"{text} May be repeated."
             elif typing.get_origin(kind) is tuple:
                 item = typing.get_args(kind)[0]
                 kind = types.GenericAlias(list, (item,))
             option = typer.Option(
-                *([] if kind is bool else [f"--{flag.replace('_', '-')}"]),
+                *([] if kind is bool else [flag_of(each)]),
                 help=f"{text} ({shown})" if shown else text,
                 rich_help_panel=(not self.only and group) or None,
                 show_default=False,
@@ -73,7 +73,9 @@ class Flags:
             RecipeError: Numbers are out of their ranges.
         """
         found: dict[str, Any] = {}
-        for name, kind in typing.get_type_hints(self.kind).items():
+        hints = typing.get_type_hints(self.kind)
+        for each in dataclasses.fields(self.kind):
+            name, kind = each.name, hints[each.name]
             value = values.pop(name, None) if self._has(name) else None
             if value is None:
                 continue
@@ -81,8 +83,7 @@ class Flags:
                 try:
                     value = read_assignments(value)
                 except RecipeError as error:
-                    hint = f"--{name.removesuffix('s')}"
-                    raise typer.BadParameter(str(error), param_hint=hint) from error
+                    raise typer.BadParameter(str(error), param_hint=flag_of(each)) from error
             elif isinstance(value, list):  # an empty text makes a list empty
                 value = tuple(each for each in value if each != "")
             found[name] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,10 @@ from dcase_asd.embeddings.store import MEMBERS
 from dcase_asd.errors import ArtifactError, command
 from dcase_asd.files import read_json, write_json, write_text
 from dcase_asd.folders import PLAN, editions_below
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.system import ADDED, System, read_system, recipe_path
-from dcase_asd.recipe.toml import recipe_text
+from dcase_asd.recipe.toml import recipe_from, recipe_text
+from dcase_asd.registry import load_class
 
 AVERAGE = "average.safetensors"
 """The mean of the best checkpoints' weights."""
@@ -166,7 +168,30 @@ def keep_recipe(run: str | Path, system: System) -> None:
             raise ArtifactError(
                 f"{run}: made with other settings ({', '.join(changes)}); {way_out}"
             )
-    write_text(path, recipe_text(system))
+    write_text(path, recipe_text(replace(system, score=detector_of(run, system))))
+
+
+def detector_of(run: str | Path, system: System) -> Detector:
+    """How a system is scored: as its recipe says, else as the run was, else as its plugin proposes.
+
+    What its plugin proposes is for its own representation: a backbone that is fine-tuned, now or
+    before, is scored as the report does.
+
+    Raises:
+        BackboneError: The plugin cannot be imported.
+        RecipeError: What it proposes is wrong.
+    """
+    if system.score is not None:
+        return system.score
+    path, embed = recipe_path(run), system.embed
+    if path.is_file() and _holds_results(Path(run)):
+        before = read_system(path)
+        if before.score is not None and before.embed.plugin == embed.plugin:
+            return before.score
+    checkpoint = Path(embed.checkpoint or "").expanduser()
+    if system.train is not None or "classes" in checkpoint_metadata(checkpoint):
+        return Detector()
+    return recipe_from(load_class(embed.plugin).scoring, Detector, f"plugin {embed.plugin!r}")
 
 
 def _holds_results(run: Path) -> bool:

@@ -16,6 +16,7 @@ from dcase_asd.fusion.search import fit_all
 from dcase_asd.progress import Progress
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import Fusion, is_fused, member_runs, read_fused_system
+from dcase_asd.recipe.setting import as_typed
 from dcase_asd.recipe.system import Embedding, read_system, recipe_path
 from dcase_asd.scores.table import scores_path
 
@@ -96,7 +97,9 @@ def _note(runs: Sequence[Path], names: Sequence[str], edition: str, estimate: fl
         "embed", "--plugin", system.embed.plugin, "--checkpoint", checkpoints_folder(run) / file,
         *_flags(system.embed), "--data", "data", "--edition", edition, "--run", run / LAST,
     )  # fmt: skip
-    score = command("score", run / LAST, *_flags(system.score), "--edition", edition)
+    score = command(
+        "score", run / LAST, *_flags(system.score or Detector()), "--edition", edition
+    )  # fmt: skip
     return (
         f"{what}for an estimate with their last checkpoints, which no label chose, embed and score "
         f"each below its run, {embed} and {score}, then fuse again"
@@ -105,10 +108,10 @@ def _note(runs: Sequence[Path], names: Sequence[str], edition: str, estimate: fl
 
 def _flags(values: Embedding | Detector) -> list[str]:
     """What differs from the defaults, as it is typed; not what a checkpoint brings."""
-    told = ((each.name, getattr(values, each.name), each.default) for each in fields(values))
+    brought = {"plugin", "checkpoint", "options"} if isinstance(values, Embedding) else set()
     return [
         word
-        for name, value, default in told
-        if value != default and name not in {"plugin", "checkpoint", "options"}
-        for word in (f"--{name.replace('_', '-')}", str(value))
+        for each, value in ((each, getattr(values, each.name)) for each in fields(values))
+        if each.name not in brought and value not in (each.default, {})
+        for word in as_typed(each, value)
     ]

@@ -1,25 +1,38 @@
-"""How distances between embeddings become anomaly scores: `[score]` of a recipe."""
+"""How embeddings become anomaly scores: `[score]` of a recipe."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from dcase_asd.recipe.setting import out_of_range, refuse, setting
 
 Domains = Literal["pooled", "minimum"]
-Normalization = Literal["none", "domain", "density"]
+Normalization = Literal["none", "domain", "median", "density"]
+
+NEAREST = "nearest"
+"""The detector that ``normalize = "density"`` and `density_neighbors` belong to."""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """How distances become anomaly scores; the defaults are the report's (section 2.1).
+    """How embeddings become anomaly scores; the defaults are the report's (section 2.1).
 
-    ``domain`` standardizes the distance to each domain by the mean and standard deviation of that
-    domain's leave-one-out scores, then takes the minimum; ``density`` divides by each reference's
-    local density (see `scores.density`).
+    ``domain`` and ``median`` put the scores of each domain on a scale of its own, that of its
+    leave-one-out scores, then take the minimum; ``density`` divides the distance to each train
+    clip by its local density (see `scores.density`).
     """
 
+    detector: str = setting(NEAREST, "Detector (see `dcase-asd plugins`).")
+    options: dict[str, Any] = setting(
+        {}, "Options of the detector, each as name=value.", flag="detector-option"
+    )
+    standardize: bool = setting(
+        False, "Standardize each value of an embedding by the train clips first."
+    )
+    references: int = setting(
+        0, "Train clips to compare with, those farthest from each other; 0 takes all."
+    )
     neighbors: int = setting(1, "Nearest train clips whose distances are averaged.", least=1)
     domains: Domains = setting(
         "pooled",
@@ -28,8 +41,8 @@ class Detector:
     )
     normalize: Normalization = setting(
         "none",
-        "domain standardizes the distance to each domain by its leave-one-out scores; density "
-        "divides by each train clip's local density.",
+        "domain standardizes the scores by each domain by its leave-one-out scores, median divides "
+        "by their median; density divides by each train clip's local density.",
     )
     density_neighbors: int = setting(
         16, "K of the local density: train clips that a train clip is compared with.", least=1

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
+from dcase_asd.recipe.toml import assignments
+
 
 def setting(
     default: Any = dataclasses.MISSING,
@@ -16,6 +18,7 @@ def setting(
     most: float | None = None,
     unit: str = "",
     group: str = "",
+    flag: str = "",
 ) -> Any:
     """A field of a recipe's dataclass.
 
@@ -27,12 +30,27 @@ def setting(
         most: Largest number: beyond, a value is of another unit or of no use.
         unit: Unit of `most`, for messages.
         group: Heading of the flags from here on in ``--help``.
+        flag: What its flag is called where that is not its name.
     """
     metadata = {"help": text, "least": least, "above": above, "most": most, "unit": unit,
-                "group": group}  # fmt: skip
+                "group": group, "flag": flag}  # fmt: skip
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def flag_of(of: dataclasses.Field[Any]) -> str:
+    """The flag of a field, with its dashes; that of a table gives one value of it."""
+    one = of.name if of.default_factory is dataclasses.MISSING else of.name.removesuffix("s")
+    return f"--{of.metadata['flag'] or one.replace('_', '-')}"
+
+
+def as_typed(of: dataclasses.Field[Any], value: Any) -> list[str]:
+    """A value as it is typed on the command line, in words."""
+    if isinstance(value, bool):
+        return [flag_of(of) if value else flag_of(of).replace("--", "--no-", 1)]
+    texts = assignments(value) if isinstance(value, dict) else [str(value)]
+    return [word for text in texts for word in (flag_of(of), text)]
 
 
 def out_of_range(recipe: Any, values: dict[str, Any] | None = None) -> list[str]:

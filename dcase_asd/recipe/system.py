@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -90,8 +90,10 @@ class System:
 
     name: str = setting(text="Name of the system and of its run folder.")
     embed: Embedding = setting(text="How clips become embeddings.")
-    score: Detector = field(
-        default_factory=Detector, metadata={"help": "How embeddings become anomaly scores."}
+    score: Detector | None = setting(
+        None,
+        "How embeddings become anomaly scores; default: as the run was scored before, else as the "
+        "plugin proposes, and as the defaults are where it proposes nothing or is fine-tuned.",
     )
     editions: tuple[str, ...] = setting(
         (), "Editions to run on; default: all that the data folder holds."

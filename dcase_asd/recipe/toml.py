@@ -69,6 +69,12 @@ def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def assignments(values: dict[str, Any]) -> list[str]:
+    """Values by name as `read_assignments` reads them back."""
+    return [f"{name}={value if isinstance(value, str) else _toml(value)}"
+            for name, value in values.items()]  # fmt: skip
+
+
 def lay_over(content: dict[str, Any], changes: dict[str, Any]) -> None:
     """Replace values of a recipe's content by others, also those in tables within tables."""
     for name, value in changes.items():
@@ -104,12 +110,23 @@ def problems_of_part(content: dict[str, Any], kind: type, where: str) -> list[st
     """
     hints = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind) if field.init]
+    return problems_of_values(content, {name: hints[name] for name in names}, where)
+
+
+def problems_of_values(content: dict[str, Any], types: dict[str, Any], where: str) -> list[str]:
+    """What is wrong with values by name, of which each may be there or not.
+
+    Args:
+        content: The values.
+        types: Name -> type, as a field of a dataclass may have it; another type takes any value.
+        where: What to put before the names.
+    """
     problems: list[str] = []
     for name, value in content.items():
-        if name in names:
-            _read_value(value, hints[name], where + name, problems)
+        if name in types:
+            _read_value(value, types[name], where + name, problems)
         else:
-            problems.append(f"unknown name {where + name!r} ({nearest_name(name, names)})")
+            problems.append(f"unknown name {where + name!r} ({nearest_name(name, types)})")
     return problems
 
 

@@ -23,6 +23,7 @@ from dcase_asd.registry import (
     named_checkpoints,
 )
 from dcase_asd.runs.recipes import Node
+from dcase_asd.scores.detector import make_detector
 from dcase_asd.training.data import read_training_set
 
 RANDOM = "random_weights"
@@ -63,6 +64,7 @@ def missing(
     clips = read_manifest(data)
     problems = [
         *missing_weights(systems.values(), runs),
+        *_wrong_detectors(systems.values()),
         *_missing_training_data(systems.values(), data, runs),
         *missing_clips(systems.values(), clips, data, editions, packaged),
         *(forbidden_training(systems.values(), data, runs, editions) if packaged else ()),
@@ -90,6 +92,16 @@ def missing_weights(nodes: Iterable[Node], runs: Path) -> Iterator[str]:
                 find_checkpoint(plugin)
             except DcaseAsdError as error:
                 yield str(error)
+
+
+def _wrong_detectors(nodes: Iterable[Node]) -> Iterator[str]:
+    """What is wrong with how systems are to be scored."""
+    for node in nodes:
+        if not isinstance(node.recipe, FusedSystem) and node.recipe.score is not None:
+            try:
+                make_detector(node.recipe.score)
+            except DcaseAsdError as error:
+                yield f"{node.path}: score: {error}"
 
 
 def _missing_training_data(nodes: Iterable[Node], data: Path, runs: Path) -> Iterator[str]:

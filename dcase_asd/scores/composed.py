@@ -6,20 +6,13 @@ Each takes a function that makes the detector inside, and is a detector itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.errors import ScoresError, nearest_name
-from dcase_asd.scores.detectors import (
-    AnomalyDetector,
-    ClusterMeans,
-    Mahalanobis,
-    NearestClips,
-    Subspace,
-    Vectors,
-)
+from dcase_asd.errors import ScoresError
+from dcase_asd.scores.detectors import AnomalyDetector, Vectors
 from dcase_asd.scores.neighbors import Array, unit_vectors
 
 Make = Callable[[], AnomalyDetector]
@@ -41,13 +34,19 @@ class Standardized(AnomalyDetector):
     """
 
     def __init__(self, make: Make) -> None:
-        self.make = make
+        self.make, self.fewest = make, make().fewest
 
-    def learn(self, train: Array) -> None:
+    def learn(self, train: Vectors) -> None:
         """Find mean and deviation; learn from the standardized clips."""
+        train = np.asarray(train, dtype=np.float64)
         self.mean, deviation = train.mean(axis=0), train.std(axis=0)
-        self.gain = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
-        self.inner = self.make().fit((train - self.mean) * self.gain, self.domains)
+        # Equal values have a deviation of 1e-17 by the rounding of their mean.
+        varies = (deviation > 0) & (np.ptp(train, axis=0) > 0)
+        self.gain = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+        if not varies.any():
+            self.mean, self.gain = np.zeros_like(deviation), np.ones_like(deviation)
+            self.note("train clips do not differ: their embeddings are not standardized")
+        self.inner = self.fit_inner(self.make, (train - self.mean) * self.gain, self.domains)
 
     def score(self, test: Vectors) -> Array:
         """Score clips, (q, d) -> (q,)."""
@@ -72,11 +71,20 @@ class ByDomain(AnomalyDetector):
     def __init__(self, make: Make, scale: DomainScale = "none") -> None:
         self.make, self.scale = make, scale
 
-    def learn(self, train: Array) -> None:
+    def learn(self, train: Vectors) -> None:
         """Learn from each domain by itself."""
         names = np.unique(self.domains)
         self.groups = [np.flatnonzero(self.domains == name) for name in names]
-        self.inner = [self.make().fit(train[group], self.domains[group]) for group in self.groups]
+        smallest, fewest = min(map(len, self.groups)), self.make().fewest
+        if smallest < fewest and len(names) > 1:
+            self.note(
+                f"a domain of {smallest} train clip(s), and this detector needs {fewest}: all "
+                "domains are scored as one"
+            )
+            self.groups = [np.arange(len(train))]
+        self.inner = [
+            self.fit_inner(self.make, train[group], self.domains[group]) for group in self.groups
+        ]
         if list(names) == ["source"]:
             self.note("no target-domain train clip: scored against the source domain alone")
         self.own = [each.leave_one_out() for each in self.inner]
@@ -92,10 +100,8 @@ class ByDomain(AnomalyDetector):
         """Score each train clip by the others of its domain, and by all of the other domains."""
         scores = np.full(len(self.train), np.inf)
         for number, (group, each) in enumerate(zip(self.groups, self.inner, strict=True)):
-            found = np.empty(len(self.train))
-            others = np.ones(len(self.train), dtype=bool)
-            others[group] = False
-            found[group], found[others] = self.own[number], each.score(self.train[others])
+            found = each.score(self.train) if len(self.groups) > 1 else np.empty(len(self.train))
+            found[group] = self.own[number]
             # fmin passes over the NaN of a clip that is its domain's only one.
             scores = np.fmin(scores, self._scaled(found, number))
         return np.where(np.isinf(scores), np.nan, scores)
@@ -108,7 +114,7 @@ class ByDomain(AnomalyDetector):
         """Middle and spread of each domain's leave-one-out scores."""
         whole = self._middle_and_spread(np.concatenate(self.own))
         if whole is None:
-            self.note("leave-one-out scores have no spread: not standardised")
+            self.note("leave-one-out scores have no spread: not standardized")
             return [(0.0, 1.0)] * len(self.own)
         scales = []
         for scores in self.own:
@@ -116,7 +122,7 @@ class ByDomain(AnomalyDetector):
             if found is None:
                 self.note(
                     f"a domain of {len(scores)} train clip(s) has no spread: "
-                    "standardised by that of all domains"
+                    "standardized by that of all domains"
                 )
             scales.append(found or whole)
         return scales
@@ -127,6 +133,11 @@ class ByDomain(AnomalyDetector):
             return None
         median = self.scale == "median"
         middle, spread = (0.0, float(np.median(known))) if median else (known.mean(), known.std())
+        if spread < 0:
+            raise ScoresError(
+                f"scores of this detector may be below 0 (the median is {spread:.3g}), so that no "
+                "scale comes of their median; take --normalize domain"
+            )
         return (float(middle), float(spread)) if spread > 0 else None
 
 
@@ -140,15 +151,14 @@ class PerBand(AnomalyDetector):
     """
 
     def __init__(self, make: Make) -> None:
-        self.make = make
+        self.make, self.fewest = make, make().fewest
 
-    def learn(self, train: Array) -> None:
+    def learn(self, train: Vectors) -> None:
         """Learn from each band, (n, f, d), by itself."""
         self.inner = [
-            self.make().fit(train[:, band], self.domains) for band in range(train.shape[1])
+            self.fit_inner(self.make, train[:, band], self.domains)
+            for band in range(train.shape[1])
         ]
-        for sentence in dict.fromkeys(said for each in self.inner for said in each.notes):
-            self.note(sentence)
 
     def score(self, test: Vectors) -> Array:
         """Score clips, (q, f, d) -> (q,)."""
@@ -181,12 +191,10 @@ class FewerReferences(AnomalyDetector):
     def __init__(self, make: Make, references: int) -> None:
         self.make, self.references = make, references
 
-    def learn(self, train: Array) -> None:
+    def learn(self, train: Vectors) -> None:
         """Choose the references and learn from them."""
         self.chosen = farthest_points(train, self.references)
-        self.inner = self.make().fit(train[self.chosen], self.domains[self.chosen])
-        for sentence in self.inner.notes:
-            self.note(sentence)
+        self.inner = self.fit_inner(self.make, train[self.chosen], self.domains[self.chosen])
 
     def score(self, test: Vectors) -> Array:
         """Score clips."""
@@ -233,95 +241,32 @@ class CalibratedMinimum(AnomalyDetector):
 
     Args:
         makes: Make the detectors.
+        mean: Whether the mean is taken in place of the minimum.
     """
 
-    def __init__(self, makes: Sequence[Make]) -> None:
-        self.makes = tuple(makes)
+    def __init__(self, makes: Sequence[Make], *, mean: bool = False) -> None:
+        self.makes, self.join = tuple(makes), np.mean if mean else np.min
+        self.fewest = max(make().fewest for make in makes)
 
-    def learn(self, train: Array) -> None:
+    def learn(self, train: Vectors) -> None:
         """Learn with each detector, and what its scores of normal clips are."""
-        self.inner = [make().fit(train, self.domains) for make in self.makes]
+        self.inner = [self.fit_inner(make, train, self.domains) for make in self.makes]
         self.own = [each.leave_one_out() for each in self.inner]
-        self.scales = [(float(np.nanmean(own)), float(np.nanstd(own)) or 1.0) for own in self.own]
+        known = [own[~np.isnan(own)] for own in self.own]
+        self.scales = [(own.mean(), own.std() or 1.0) if len(own) else (0.0, 1.0) for own in known]
 
     def score(self, test: Vectors) -> Array:
         """Score clips."""
-        return self._minimum([each.score(test) for each in self.inner])
+        return self._joined([each.score(test) for each in self.inner])
 
     def leave_one_out(self) -> Array:
         """The minimum of the standardized leave-one-out scores."""
-        return self._minimum(self.own)
+        return self._joined(self.own)
 
-    def _minimum(self, scores: Sequence[Array]) -> Array:
-        found: Array = np.min([(each - mean) / deviation for each, (mean, deviation)
-                               in zip(scores, self.scales, strict=True)], axis=0)  # fmt: skip
-        return found
-
-
-DETECTORS: dict[str, Callable[..., AnomalyDetector]] = {
-    "nearest": NearestClips,
-    "density": lambda around=1, **options: NearestClips(form="ratio", around=around, **options),
-    "difference": lambda around=1, **options: NearestClips(
-        form="difference", around=around, **options
-    ),
-    "varmin": lambda around=4, **options: NearestClips(form="variance", around=around, **options),
-    "log-density": lambda around=1, **options: NearestClips(
-        form="log", around=around, **{"metric": "euclidean", **options}
-    ),
-    "mahalanobis": Mahalanobis,
-    "subspace": Subspace,
-    "clusters": ClusterMeans,
-}
-"""Name -> detector of embeddings (n, d), with the published parameters by default."""
-
-
-def score_embeddings(
-    train: Vectors,
-    test: Vectors,
-    detector: str = "nearest",
-    *,
-    standardize: bool = False,
-    references: int = 0,
-    **options: Any,
-) -> Array:
-    """Score clips by the embeddings of normal ones.
-
-    Args:
-        train: Embeddings of normal clips of one machine, (n, d), or (n, f, d) of f frequency bands,
-            each of which is scored by itself before the mean is taken (`PerBand`).
-        test: Embeddings to score, (m, d) or (m, f, d).
-        detector: One of `DETECTORS`.
-        standardize: Standardize each value by the train clips first (`Standardized`).
-        references: Keep as many train clips, those farthest from each other; 0 keeps all.
-        options: Of the detector.
-
-    Returns:
-        Anomaly scores, (m,); larger is more anomalous. Cosine distances are 1 - cos.
-
-    Raises:
-        ScoresError: No detector has this name, or it has no such option, or shapes do not fit.
-        TooFewClipsError: There are too few train clips for it.
-    """
-    if detector not in DETECTORS:
-        hint = nearest_name(detector, DETECTORS)
-        raise ScoresError(f"no detector is called {detector!r}; {hint}")
-    train, test = np.asarray(train), np.asarray(test)
-    if train.ndim not in (VECTORS, BANDS) or train.shape[1:] != test.shape[1:]:
-        raise ScoresError(
-            f"train {train.shape} and test {test.shape} must both be (n, d), or both (n, f, d)"
-        )
-
-    def make() -> AnomalyDetector:
-        inner: Make = lambda: DETECTORS[detector](**options)  # noqa: E731 - wrapped twice below
-        one = (lambda: Standardized(inner)) if standardize else inner
-        return PerBand(one) if train.ndim == BANDS else one()
-
-    try:
-        whole = FewerReferences(make, references) if references else make()
-        return whole.fit(train).score(test)
-    except TypeError as error:
-        raise ScoresError(f"the detector {detector!r} refuses its options: {error}") from error
-
-
-VECTORS, BANDS = 2, 3
-"""Dimensions of embeddings (n, d), and of those of frequency bands (n, f, d)."""
+    def _joined(self, scores: Sequence[Array]) -> Array:
+        scaled = [
+            (each - middle) / spread
+            for each, (middle, spread) in zip(scores, self.scales, strict=True)
+        ]
+        joined: Array = self.join(scaled, axis=0)
+        return joined

@@ -18,8 +18,26 @@ BANK_BLOCK = 2048
 """Rows taken at once; a block of distances is 16 MiB, of embeddings (768 values) 12 MiB."""
 
 
+Metric = Literal["cosine", "euclidean"]
+"""``cosine`` is 1 - cos, in [0, 2]; ``euclidean`` is of embeddings as they are."""
+COPY = 1e-14
+"""Squared Euclidean distances below this share of the squared lengths are rounding: copies."""
+
 Adjust = Callable[[Array, slice, slice], None]
 """Changes a block of distances in place, given its queries (rows) and clips (columns)."""
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """The nearest other clips of each clip of a bank, nearest first; of equal ones the first.
+
+    Attributes:
+        distances: (n, k).
+        indices: Which clips these are, (n, k).
+    """
+
+    distances: Array
+    indices: NDArray[np.intp]
 
 
 def nearest(
@@ -69,10 +87,11 @@ def smallest_distances(
     bank: NDArray[np.floating],
     count: int,
     *,
+    metric: Metric = "cosine",
     among_themselves: bool = False,
     adjust: Adjust | None = None,
 ) -> Array:
-    """The smallest cosine distances from each query to the bank, ascending.
+    """The smallest distances from each query to the bank, ascending.
 
     Memory is that of two blocks, whatever the size of the bank, which may be mapped from disk.
 
@@ -80,6 +99,7 @@ def smallest_distances(
         queries: Embeddings, (q, d).
         bank: Embeddings, (n, d).
         count: How many distances to return, 1 <= count <= n (n - 1 among themselves).
+        metric: Of the distances.
         among_themselves: The queries are the bank: none is its own neighbor.
         adjust: Changes each block of distances before the smallest are chosen.
 
@@ -89,32 +109,85 @@ def smallest_distances(
     Raises:
         TooFewClipsError: The bank holds too few clips.
     """
-    available = len(bank) - among_themselves
+    check_bank(count, len(bank) - among_themselves)
+    best = np.full((len(queries), count), np.inf)
+    for rows, columns, distances in _blocks(queries, bank, metric, among_themselves):
+        if adjust is not None:
+            adjust(distances, rows, columns)
+        best[rows] = _smallest_columns(best[rows], distances, count)
+    return best
+
+
+def check_bank(count: int, available: int) -> None:
+    """Refuse to look for more nearest clips than there are.
+
+    Raises:
+        TooFewClipsError: There are too few.
+    """
     if not 1 <= count <= available:
         raise TooFewClipsError(
             f"{count} nearest clips were asked for, but only {available} normal clip(s) are there; "
             "lower the number of neighbors or add normal clips"
         )
-    best = np.full((len(queries), count), np.inf)
-    for first in range(0, len(queries), QUERY_BLOCK):
-        rows = slice(first, min(first + QUERY_BLOCK, len(queries)))
-        unit = unit_vectors(queries[rows])
-        for start in range(0, len(bank), BANK_BLOCK):
-            columns = slice(start, min(start + BANK_BLOCK, len(bank)))
-            distances = _cosine_distances(unit, unit_vectors(bank[columns]))
-            if adjust is not None:
-                adjust(distances, rows, columns)
-            if among_themselves:
-                _forget_diagonal(distances, first - start)
-            best[rows] = _smallest_columns(best[rows], distances, count)
-    return best
+
+
+def find_neighborhood(
+    bank: NDArray[np.floating], count: int, metric: Metric = "cosine"
+) -> Neighborhood:
+    """The `count` nearest others of each clip of a bank, 1 <= count <= n - 1."""
+    distances = np.full((len(bank), count), np.inf)
+    indices = np.zeros((len(bank), count), dtype=np.intp)
+    for rows, columns, block in _blocks(bank, bank, metric, True, halves=True):
+        # Candidates in the order of their index, so that a stable sort keeps the first of equals.
+        width = min(count, block.shape[1])
+        near = np.sort(np.argpartition(block, width - 1, axis=1)[:, :width], axis=1)
+        values = np.hstack([distances[rows], np.take_along_axis(block, near, axis=1)])
+        places = np.hstack([indices[rows], near + columns.start])
+        order = np.argsort(values, axis=1, kind="stable")[:, :count]
+        distances[rows] = np.take_along_axis(values, order, axis=1)
+        indices[rows] = np.take_along_axis(places, order, axis=1)
+    return Neighborhood(distances, indices)
 
 
 def unit_vectors(embeddings: NDArray[np.floating]) -> Array:
     """Embeddings (n, d) scaled to length 1; a zero embedding stays zero (distance 1 to all)."""
-    vectors = np.asarray(embeddings, dtype=np.float64)
+    vectors = np.array(embeddings, dtype=np.float64)
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    return vectors / np.where(norms > 0, norms, 1.0)
+    vectors /= np.where(norms > 0, norms, 1.0)
+    return vectors
+
+
+def _blocks(
+    queries: NDArray[np.floating],
+    bank: NDArray[np.floating],
+    metric: Metric,
+    among_themselves: bool,
+    *,
+    halves: bool = False,
+) -> Iterator[tuple[slice, slice, Array]]:
+    """Distances in blocks: which queries, which clips of the bank, (rows, columns).
+
+    With `halves` a block among themselves is the product of one array with itself, of which BLAS
+    computes one half; it rounds otherwise than the product of two arrays.
+    """
+    measure = _cosine_distances if metric == "cosine" else _euclidean_distances
+    # Centered by the bank's mean, so that small distances are not differences of large numbers.
+    middle = 0.0 if metric == "cosine" else np.mean(bank, axis=0, dtype=np.float64)
+
+    def prepare(vectors: NDArray[np.floating]) -> Array:
+        if metric == "cosine":
+            return unit_vectors(vectors)
+        return np.asarray(vectors, dtype=np.float64) - middle
+
+    for first in range(0, len(queries), QUERY_BLOCK):
+        rows = slice(first, min(first + QUERY_BLOCK, len(queries)))
+        own = prepare(queries[rows])
+        for start in range(0, len(bank), BANK_BLOCK):
+            columns = slice(start, min(start + BANK_BLOCK, len(bank)))
+            distances = measure(own, own if halves and rows == columns else prepare(bank[columns]))
+            if among_themselves:
+                _forget_diagonal(distances, first - start)
+            yield rows, columns, distances
 
 
 def _cosine_distances(queries: Array, bank: Array) -> Array:
@@ -122,6 +195,15 @@ def _cosine_distances(queries: Array, bank: Array) -> Array:
     np.subtract(1.0, distances, out=distances)
     # Rounding may leave -1e-16 between equal clips; a distance is never negative.
     return np.maximum(distances, 0.0, out=distances)
+
+
+def _euclidean_distances(queries: Array, bank: Array) -> Array:
+    lengths = [np.einsum("nd,nd->n", each, each) for each in (queries, bank)]
+    sums = lengths[0][:, None] + lengths[1]
+    squares = sums - 2 * (queries @ bank.T)
+    squares[squares < COPY * sums] = 0.0
+    distances: Array = np.sqrt(squares, out=squares)
+    return distances
 
 
 def _forget_diagonal(distances: Array, offset: int) -> None:
@@ -140,68 +222,3 @@ def _smallest_columns(smallest: Array, distances: Array, count: int) -> Array:
         together.partition(count - 1, axis=1)
         best = np.sort(together[:, :count], axis=1)
     return best
-
-
-Metric = Literal["cosine", "euclidean"]
-"""``cosine`` is 1 - cos, in [0, 2]; ``euclidean`` is of embeddings as they are."""
-
-BLOCK = 1 << 21
-"""Distances computed at once by `distance_blocks`: 16 MiB."""
-COPY = 1e-14
-"""Squared Euclidean distances below this share of the squared lengths are rounding: copies."""
-
-
-@dataclass(frozen=True)
-class Neighborhood:
-    """The nearest other clips of each clip of a bank, nearest first; of equal ones the first.
-
-    Attributes:
-        distances: (n, k).
-        indices: Which clips these are, (n, k).
-    """
-
-    distances: Array
-    indices: NDArray[np.intp]
-
-
-def distance_blocks(
-    queries: NDArray[np.floating], bank: NDArray[np.floating], metric: Metric = "cosine"
-) -> Iterator[tuple[slice, Array]]:
-    """Distances of all queries (q, d) to all of a bank (n, d), some queries at a time.
-
-    Yields:
-        Which queries, and their distances (rows, n); about `BLOCK` numbers each time.
-    """
-    middle = 0.0 if metric == "cosine" else np.mean(bank, axis=0, dtype=np.float64)
-    # Centered by the bank's mean, so that small distances are not differences of large numbers.
-    own = np.asarray(bank, dtype=np.float64)
-    prepared: Array = unit_vectors(own) if metric == "cosine" else own - middle
-    lengths = np.einsum("nd,nd->n", prepared, prepared)
-    rows = max(1, BLOCK // max(1, len(bank)))
-    for first in range(0, len(queries), rows):
-        chosen = slice(first, min(first + rows, len(queries)))
-        if metric == "cosine":
-            yield chosen, _cosine_distances(unit_vectors(queries[chosen]), prepared)
-            continue
-        block = queries[chosen] - middle
-        sums = np.einsum("nd,nd->n", block, block)[:, None] + lengths
-        squares = sums - 2 * (block @ prepared.T)
-        squares[squares < COPY * sums] = 0.0
-        yield chosen, np.sqrt(squares)
-
-
-def find_neighborhood(
-    bank: NDArray[np.floating], count: int, metric: Metric = "cosine"
-) -> Neighborhood:
-    """The `count` nearest others of each clip of a bank, 1 <= count <= n - 1."""
-    distances = np.empty((len(bank), count))
-    indices = np.empty((len(bank), count), dtype=np.intp)
-    for rows, block in distance_blocks(bank, bank, metric):
-        block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = np.inf
-        # Candidates in the order of their index, so that a stable sort keeps the first of equals.
-        near = np.sort(np.argpartition(block, count - 1, axis=1)[:, :count], axis=1)
-        values = np.take_along_axis(block, near, axis=1)
-        order = np.argsort(values, axis=1, kind="stable")
-        distances[rows] = np.take_along_axis(values, order, axis=1)
-        indices[rows] = np.take_along_axis(near, order, axis=1)
-    return Neighborhood(distances, indices)

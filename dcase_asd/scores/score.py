@@ -14,7 +14,7 @@ from dcase_asd.clips.cache import content_hashes, read_cache
 from dcase_asd.clips.manifest import read_manifest
 from dcase_asd.clips.prepare import Changes, is_as_prepared, survey
 from dcase_asd.editions.edition import load_edition
-from dcase_asd.embeddings.kept import embedding_folders, keep_recipe
+from dcase_asd.embeddings.kept import detector_of, embedding_folders, keep_recipe
 from dcase_asd.embeddings.store import MachineEmbeddings, planned_data, read_embeddings, rows_of
 from dcase_asd.errors import (
     ArtifactError,
@@ -28,14 +28,19 @@ from dcase_asd.errors import (
 from dcase_asd.files import fingerprint, only_writer, read_json
 from dcase_asd.folders import check_run
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.recipe.detector import Detector, Domains, Normalization
-from dcase_asd.recipe.system import read_system
-from dcase_asd.scores.detector import score_section
+from dcase_asd.recipe.detector import NEAREST, Detector, Domains, Normalization
+from dcase_asd.recipe.system import read_system, recipe_path
+from dcase_asd.scores.detector import make_detector, score_section
+from dcase_asd.scores.kept import KeptNeighborhoods
 from dcase_asd.scores.standardize import mean_and_deviation
 from dcase_asd.scores.table import scores_path, write_scores
 
 ROWS_CHECKED = 4096
 """Embeddings looked at at once, so that a large bank is never copied as a whole."""
+OF_NEAREST = ("neighbors", "density_neighbors")
+"""Values of a recipe that stay with the detector that they were given of."""
+SCORES_ABOVE_0 = ("nearest", "density", "mahalanobis", "subspace", "clusters")
+"""Detectors whose scores of a domain may be divided by their median."""
 SAME = 1e-6
 """Relative difference of float32 embeddings of equal clips that came in other batches."""
 
@@ -82,7 +87,9 @@ def score(
     run, progress = check_run(run), progress or Silent()
     name = load_edition(edition).name
     system = read_system(run)
-    system = replace(system, score=detector or system.score)
+    detector = detector or detector_of(run, system)
+    system = replace(system, score=detector)
+    make_detector(detector)  # what is wrong with it is told before anything is read
     with only_writer(run):
         parts = [read_embeddings(folder, name) for folder in embedding_folders(run)]
         machines = [machine for part in parts for machine in part]
@@ -94,20 +101,21 @@ def score(
         ):
             progress.note(note)
         made_of = fingerprint(
-            [machine.provenance["fingerprint"] for machine in machines], asdict(system.score)
+            [machine.provenance["fingerprint"] for machine in machines], _values(detector)
         )
         path = scores_path(run, name)
         before = read_json(path.with_suffix(".json"))
         keep_recipe(run, system)
         if before is not None and before.get("fingerprint") == made_of and path.exists():
-            return Scored(
-                path, before["train"], before["test"], changed=False, detector=system.score
-            )
+            for caveat in before.get("caveats", []):
+                progress.note(caveat)
+            return Scored(path, before["train"], before["test"], changed=False, detector=detector)
+        caveats: list[str] = []
         tables: list[list[pd.DataFrame]] = [[] for _ in parts]
         with progress.bar("Scoring", len(machines), "machines") as advance:
             for part, of_part in zip(parts, tables, strict=True):
                 for machine in part:
-                    of_part.extend(_score_machine(machine, system.score, progress))
+                    of_part.extend(_score_machine(machine, detector, caveats, progress))
                     advance(1)
         if not tables[0]:
             raise ScoresError(f"{run}: no section of {name} has both train and test clips to score")
@@ -121,8 +129,32 @@ def score(
             "fingerprint": made_of,
             **counts,
         }
+        if caveats:
+            provenance["caveats"] = _with_way_out(caveats, run, name, detector)
+            for caveat in provenance["caveats"]:
+                progress.note(caveat)
         write_scores(run, name, scores, provenance)
-    return Scored(path, **counts, changed=True, detector=system.score)
+    return Scored(path, **counts, changed=True, detector=detector)
+
+
+def _values(detector: Detector) -> dict[str, Any]:
+    """What scores are made with; what was not known before counts where it is used."""
+    new, usual = ("detector", "options", "standardize", "references"), asdict(Detector())
+    return {
+        name: value
+        for name, value in asdict(detector).items()
+        if name not in new or value != usual[name]
+    }
+
+
+def _with_way_out(caveats: list[str], run: Path, edition: str, detector: Detector) -> list[str]:
+    """Caveats of machines, and after the last what helps where it is not done yet."""
+    if detector.normalize in ("domain", "median"):
+        return caveats
+    scale = ("--normalize", "median" if detector.detector in SCORES_ABOVE_0 else "domain")
+    again = command("score", run, "--edition", edition, "--domains", "minimum", *scale)
+    *first, last = caveats
+    return [*first, f"{last}; {again} puts each domain on a scale of its own"]
 
 
 def _check_representation(
@@ -215,24 +247,57 @@ def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.Dat
     return first.assign(score=standard.mean(axis=0))
 
 
-def changed_detector(run: str | Path, changes: dict[str, Any]) -> Detector:
+def changed_detector(
+    run: str | Path, changes: dict[str, Any], progress: Progress | None = None
+) -> Detector:
     """The detector of a run's recipe with some of its values replaced.
 
+    What belongs to the nearest train clips alone, given of a run that another detector scores,
+    takes the place of that detector, which is told.
+
+    Args:
+        run: Run folder.
+        changes: Values of `Detector`; options are put into those of the same detector.
+        progress: Where to tell.
+
     Raises:
-        RecipeError: A value is not one of those that the detector knows.
+        RecipeError: Values are not those that a detector knows; all are told.
+        ScoresError: There is no such detector, or it does not take what is set; all mistakes.
     """
-    values = asdict(read_system(run).score) | changes
+    before = detector_of(run, read_system(run))
+    values = asdict(before)
     for name, kind in (("domains", Domains), ("normalize", Normalization)):
-        if values[name] not in get_args(kind):
-            hint = nearest_name(str(values[name]), get_args(kind))
-            raise RecipeError(f"--{name} cannot be {values[name]!r}; {hint}")
-    return Detector(**values)
+        if changes.get(name, values[name]) not in get_args(kind):
+            hint = nearest_name(str(changes[name]), get_args(kind))
+            raise RecipeError(f"--{name} cannot be {changes[name]!r}; {hint}")
+    of_nearest = {"neighbors", "density_neighbors"} & changes.keys()
+    if changes.get("normalize") == "density":
+        of_nearest.add("normalize")
+    if of_nearest and "detector" not in changes and before.detector != NEAREST:
+        values = asdict(Detector())
+        if progress is not None:
+            flags = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(of_nearest))
+            progress.note(
+                f"{flags}: scored by the nearest train clips, not by {before.detector} as "
+                f"{recipe_path(run)} says; name it with --detector to keep it"
+            )
+    elif changes.get("detector", before.detector) != before.detector:
+        values |= {name: asdict(Detector())[name] for name in ("options", *OF_NEAREST)}
+        if before.normalize == "density":
+            values["normalize"] = "none"
+    options = values["options"] | changes.get("options", {})
+    try:
+        detector = Detector(**values | changes | {"options": options})
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    make_detector(detector)
+    return detector
 
 
 def _score_machine(
-    machine: MachineEmbeddings, detector: Detector, progress: Progress
+    machine: MachineEmbeddings, detector: Detector, caveats: list[str], progress: Progress
 ) -> list[pd.DataFrame]:
-    tables = []
+    tables, kept = [], KeptNeighborhoods(machine.marker, machine.provenance["fingerprint"])
     for section in sorted(machine.clips["section"].unique()):
         where = f"{machine.stage} {machine.machine} section {section}"
         train = rows_of(machine.clips, section, "train")
@@ -246,11 +311,13 @@ def _score_machine(
             _check_finite(vectors, of_vectors, where, machine.marker)
         domains = machine.clips["domain"].to_numpy(dtype=str)[train]
         try:
-            found = score_section(bank, domains, queries, detector)
+            found = score_section(bank, domains, queries, detector, kept.find)
         except TooFewClipsError as error:
             raise TooFewClipsError(f"{where}: {error}") from error
         for note in found.notes:
             progress.note(f"{where}: {note}")
+        if found.shifted:
+            caveats.append(f"{where}: {found.shifted}")
         if _all_same(bank, queries):
             progress.note(f"{where}: all embeddings are the same, so that its scores say nothing")
         known = ~np.isnan(found.train)
@@ -263,6 +330,7 @@ def _score_machine(
                 stage=machine.stage, machine=machine.machine, section=section, split=split
             )
             tables.append(table)
+    kept.save()
     return tables
 
 

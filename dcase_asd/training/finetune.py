@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 from dcase_asd.clips.cache import content_hashes
 from dcase_asd.clips.prepare import up_to_date_manifest
 from dcase_asd.editions.edition import load_edition
-from dcase_asd.embeddings.kept import KeptCheckpoint, checkpoints_folder, keep_recipe, read_kept
+from dcase_asd.embeddings.kept import (
+    KeptCheckpoint,
+    checkpoints_folder,
+    detector_of,
+    keep_recipe,
+    read_kept,
+)
 from dcase_asd.embeddings.rules import Uses, objections, uses_of
 from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.files import fingerprint, only_writer
@@ -259,7 +265,7 @@ def _loop(
         ) from error
     return Loop(
         engine=engine, batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
-        dev=dev, detector=system.score,
+        dev=dev, detector=detector_of(run, system),
         files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses),
         history=None, settings=settings, progress=progress, workers=workers,
     )  # fmt: skip

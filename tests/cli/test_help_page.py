@@ -35,7 +35,7 @@ def test_the_page_names_every_command_flag_and_value():
     assert "| `learning_rate` | number | 5e-05 | > 0, <= 1 | Largest" in text
     assert "| `plugin` | text | required | | Backbone plugin" in text
     assert "| `noise_snrs` | list of numbers | 5, 10, 15, 20 | -100 to 100 |" in text
-    assert "| `normalize` | text | none | none, domain, density |" in text
+    assert "| `normalize` | text | none | none, domain, median, density |" in text
 
 
 def test_the_page_is_written_where_it_is_told(tmp_path):

@@ -7,7 +7,9 @@ import pytest
 
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.kept import keep_recipe
+from dcase_asd.fusion.label_free import _flags
 from dcase_asd.progress import Silent
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.system import Embedding, System
 from dcase_asd.recipe.training import Training
 from dcase_asd.scores.table import write_scores
@@ -125,3 +127,12 @@ def test_systems_whose_weights_were_fitted_are_told_too(systems):
     assert result.leave_one_machine_out.chosen == ("inner",)
     assert result.notes[-1].endswith("for an estimate without that, fuse the systems that they are "
                                      "made of")  # fmt: skip
+
+
+def test_what_a_system_is_scored_with_is_proposed_as_it_is_typed():
+    detector = Detector("varmin", {"around": 2, "metric": "cosine"}, standardize=True, references=9)
+    assert _flags(detector) == [
+        *("--detector", "varmin", "--detector-option", "around=2"),
+        *("--detector-option", "metric=cosine", "--standardize", "--references", "9"),
+    ]
+    assert _flags(Detector()) == []

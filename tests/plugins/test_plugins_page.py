@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,3 +80,10 @@ def test_modules_that_it_offers_are_those_that_plugins_may_import():
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", PAGE):
         assert (ROOT / "docs" / target).exists(), target
+
+
+def test_the_detector_scores_and_is_scored_without_each_train_clip(page):
+    train = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]])
+    detector = page["Middle"](power=2).fit(train)
+    assert detector.score(np.array([[2.0, 3.0]])).tolist() == [9.0]
+    assert detector.leave_one_out().tolist() == [9.0, 0.0, 9.0]

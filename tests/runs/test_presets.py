@@ -41,7 +41,7 @@ def test_published_figures_name_their_year_and_their_source():
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest():
-    with pytest.raises(RecipeError, match="'training-fre'.*training-free"):
+    with pytest.raises(RecipeError, match=r"'training-fre'.*training-free"):
         recipe_file("preset:training-fre")
 
 

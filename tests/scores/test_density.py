@@ -2,8 +2,14 @@ import numpy as np
 import pytest
 
 from dcase_asd.scores import neighbors
-from dcase_asd.scores.density import density_scores
+from dcase_asd.scores.density import NearestClips
 from dcase_asd.scores.neighbors import unit_vectors
+
+
+def density_scores(train, test, count, around):
+    """Leave-one-out scores of train clips, and scores of test clips."""
+    fitted = NearestClips(count, "ratio", around).fit(train)
+    return fitted.leave_one_out(), fitted.score(test)
 
 
 def direct(train, test, count, density_count):

@@ -15,14 +15,14 @@ from dcase_asd.embeddings.store import (
     writing_vectors,
 )
 from dcase_asd.errors import ArtifactError, DataError, RecipeError, ScoresError, TooFewClipsError
-from dcase_asd.files import write_text
+from dcase_asd.files import fingerprint, write_text
 from dcase_asd.progress import Silent
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.system import Embedding, System, read_system
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.scores.neighbors import leave_one_out, nearest
 from dcase_asd.scores.score import _average, changed_detector, score
-from dcase_asd.scores.table import read_provenance, read_scores
+from dcase_asd.scores.table import read_caveats, read_provenance, read_scores
 
 
 def write_machine(run, machine, sections, stage="dev", seed=0):
@@ -161,7 +161,7 @@ def test_missing_and_damaged_embeddings_are_told(run):
     ("changes", "message"),
     [
         ({"domains": "pool"}, "--domains cannot be 'pool'; did you mean 'pooled'"),
-        ({"normalize": "x"}, "--normalize cannot be 'x'; choose from density, domain, none"),
+        ({"normalize": "x"}, "'x'; choose from density, domain, median, none"),
     ],
 )
 def test_wrong_values_of_the_detector_are_told(run, changes, message):
@@ -335,3 +335,96 @@ def test_a_checkpoint_that_is_not_embedded_is_made_with_its_run(run):
     with pytest.raises(ArtifactError, match="no embeddings of dcase2025") as raised:
         read_embeddings(member, "dcase2025")
     assert f"`dcase-asd embed --data data --edition dcase2025 --run {run}`" in str(raised.value)
+
+
+def test_a_neighborhood_is_kept_beside_the_embeddings_for_another_form(run, monkeypatch):
+    write_machine(run, "fan", {"00": (9, 3)})
+    score(run, "dcase2025")
+    kept = machine_marker(run, "dcase2025", "dev", "fan").with_suffix(".neighbors.npz")
+    assert not kept.exists()  # the nearest clip asks for none
+    score(run, "dcase2025", Detector("varmin"))
+    assert kept.exists()
+    monkeypatch.setattr("dcase_asd.scores.kept.find_neighborhood", None)
+    again = score(run, "dcase2025", Detector("density", {"around": 3}))
+    kept.unlink()
+    monkeypatch.undo()
+    before = again.path.read_bytes()
+    again.path.unlink()
+    score(run, "dcase2025")
+    assert again.path.read_bytes() == before
+
+
+def test_bands_are_scored_each_by_itself(run):
+    write_machine(run, "fan", {"00": (9, 3)})
+    path = machine_marker(run, "dcase2025", "dev", "fan").with_suffix(".npy")
+    vectors = np.load(path).reshape(12, 3, 2)
+    np.save(path, vectors)
+    score(run, "dcase2025")
+    scores = read_scores(run, "dcase2025").set_index(["split", "file"])["score"]
+    expected = np.mean([nearest(vectors[:3, band], vectors[3:, band]) for band in range(3)], axis=0)
+    files = [f"section_00_test_{number:04d}.wav" for number in (2, 1, 0)]
+    np.testing.assert_allclose([scores["test", file] for file in files], expected)
+
+
+def test_a_target_domain_far_above_is_told_kept_and_shown_by_evaluate(run):
+    write_machine(run, "fan", {"00": (60, 3)})
+    marker = machine_marker(run, "dcase2025", "dev", "fan")
+    vectors = np.load(marker.with_suffix(".npy"))
+    vectors[3:53] = vectors[3:53] * 0.1 + 4
+    np.save(marker.with_suffix(".npy"), vectors)
+    clips = pd.read_csv(marker.with_suffix(".csv"), dtype=str)
+    clips.loc[53:, "domain"] = "target"
+    clips.to_csv(marker.with_suffix(".csv"), index=False)
+    progress = Silent()
+    score(run, "dcase2025", progress=progress)
+    (told,) = progress.notes
+    assert told.startswith("dev fan section 00: normal clips of the target domain score far higher")
+    assert told.endswith(
+        f"`dcase-asd score {run} --edition dcase2025 --domains minimum --normalize median` puts "
+        "each domain on a scale of its own"
+    )
+    assert read_caveats(run, "dcase2025") == [told]
+    again = Silent()
+    assert not score(run, "dcase2025", progress=again).changed
+    assert again.notes == [told]
+    scaled = Silent()
+    score(run, "dcase2025", Detector(domains="minimum", normalize="median"), scaled)
+    assert scaled.notes == []
+    assert read_caveats(run, "dcase2025") == []
+
+
+def test_scores_of_a_run_made_before_are_left_as_they_are(run):
+    """Its recipe names four values, and their fingerprint is of these alone."""
+    write_machine(run, "fan", {"00": (5, 3)})
+    table = (
+        '[score]\nneighbors = 1\ndomains = "pooled"\nnormalize = "none"\ndensity_neighbors = 16\n'
+    )
+    text = (run / "recipe.toml").read_text() + table
+    (run / "recipe.toml").write_text(text)
+    done = score(run, "dcase2025")
+    four = {"neighbors": 1, "domains": "pooled", "normalize": "none", "density_neighbors": 16}
+    provenance = read_provenance(run, "dcase2025")
+    assert provenance["fingerprint"] == fingerprint(["0"], four)
+    assert done.detector == Detector()
+
+
+def test_flags_of_the_nearest_clips_take_the_place_of_another_detector(run):
+    write_machine(run, "fan", {"00": (9, 3)})
+    score(run, "dcase2025", Detector("varmin", {"around": 2}, standardize=True))
+    for changes in ({"neighbors": 2}, {"normalize": "density"}, {"density_neighbors": 3}):
+        progress = Silent()
+        assert changed_detector(run, changes, progress) == Detector(**changes)
+        (flag,) = changes
+        assert progress.notes == [
+            f"--{flag.replace('_', '-')}: scored by the nearest train clips, not by varmin as "
+            f"{run}/recipe.toml says; name it with --detector to keep it"
+        ]
+    kept = Silent()
+    wanted = Detector("varmin", {"around": 3}, standardize=True, domains="minimum")
+    assert changed_detector(run, {"options": {"around": 3}, "domains": "minimum"}, kept) == wanted
+    assert changed_detector(run, {"detector": "mahalanobis"}, kept) == Detector(
+        "mahalanobis", standardize=True
+    )
+    assert kept.notes == []
+    score(run, "dcase2025", Detector(normalize="density", neighbors=3, density_neighbors=2))
+    assert changed_detector(run, {"detector": "subspace"}) == Detector("subspace")
