@@ -144,6 +144,7 @@ def test_shifts_show_quantiles_of_train_and_test_scores():
     np.testing.assert_allclose(axes.collections[0].get_segments()[0][:, 0], [low, high])
     assert axes.lines[0].get_xdata()[0] == pytest.approx(middle)
     assert axes.lines[1].get_xdata()[0] == FARTHEST
+    assert axes.get_xlim() == pytest.approx((-FARTHEST / 4 - 0.3, FARTHEST + 0.3))
     assert words(figure.legends[0].get_texts()) == ["train, leave-one-out", "test"]
 
 

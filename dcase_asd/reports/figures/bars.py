@@ -183,7 +183,12 @@ def shift_figure(names: Sequence[str], train: Sequence[Floats], test: Sequence[F
             axes.plot(at[2], y, "|", color=INK, markersize=7, markeredgewidth=1.6)
             reach.extend(at.tolist())
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=0)
-    axes.set_xlim(min(-2.5, min(reach) - 0.3), max(2.5, max(reach) + 0.3))
+    # Few different ranges, so that pictures of several stages and systems can be compared.
+    low, high = (
+        next(end for end in (FARTHEST / 4, FARTHEST / 2, FARTHEST) if end >= far)
+        for far in (-min(reach), max(reach))
+    )
+    axes.set_xlim(-low - 0.3, high + 0.3)
     axes.set_xlabel("score, standard deviations of train clips", loc="right")
     figure.legend(
         handles=[
