@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dcase_asd
-from dcase_asd.errors import ArtifactError
+from dcase_asd.errors import ArtifactError, DataError
 from dcase_asd.files import replacing
 from dcase_asd.metrics.ranking import Floats
 from dcase_asd.progress import Progress, Silent
@@ -52,9 +52,12 @@ def write_check_page(
         The file. The same inputs give the same bytes.
 
     Raises:
+        DataError: There is no clip.
         ArtifactError: A file that was not made here is in the way, or it cannot be written.
     """
     path, progress = Path(path), progress or Silent()
+    if not rows:
+        raise DataError(f"{path}: there is no clip to show; check at least one recording")
     _check_way(path)
     rows = in_order(rows)
     shown = rows[: most or None]
@@ -104,7 +107,8 @@ def _distribution(rows: Sequence[ClipRow], train: Floats) -> tuple[Figure, str, 
     figure = score_histogram([Panel(f"{len(rows)} clips", {"": scores})], train, limit)
     alt = (
         f"Histogram of anomaly scores: {len(rows)} clips, median {np.median(scores):.4g}; "
-        f"{len(train)} normal clips, each scored by the others, median {np.median(train):.4g}"
+        f"{len(train)} normal clips, each scored by the others"
+        f"{f', median {np.median(train):.4g}' if len(train) else ''}"
         f"{'' if limit is None else f'; threshold {limit:.4g}'}."
     )
     caption = "Train: normal clips that the detector rests on, each scored by the others."

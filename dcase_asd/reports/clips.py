@@ -195,7 +195,7 @@ def _sounds(
             notes.append(f"Not shown: {error}")
             break
         players.append((name, player(samples, rate)))
-        panels.append((title, spectrogram(samples.astype(np.float64), rate)))
+        panels.append((title, spectrogram(samples, rate)))
         notes += [lacking] * bool(lacking)
     return players, panels, notes
 

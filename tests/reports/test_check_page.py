@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from html import escape
 from html.parser import HTMLParser
+from importlib import resources
 
 import numpy as np
 import pytest
 
-from dcase_asd.errors import ArtifactError
+from dcase_asd.errors import ArtifactError, DataError
 from dcase_asd.reports.check import write_check_page
 from dcase_asd.reports.clips import ClipRow, Sound
 from dcase_asd.reports.figures.spectrogram import Map
@@ -101,6 +102,21 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path):
     assert path.read_text() == "mine"
     with pytest.raises(ArtifactError, match="is a folder; give a file"):
         check_page(tmp_path, [a_row()])
+
+
+def test_without_a_clip_there_is_no_page_and_without_normal_ones_no_median(tmp_path):
+    with pytest.raises(DataError, match=r"x\.html: there is no clip to show; check at least one"):
+        check_page(tmp_path / "x.html", [])
+    assert not (tmp_path / "x.html").exists()
+    path = write_check_page(tmp_path / "x.html", [a_row()], np.array([]), title="x")
+    assert "; 0 normal clips, each scored by the others; threshold 0.8." in path.read_text()
+
+
+def test_no_part_of_a_page_has_a_width_of_its_own():
+    css = resources.files("dcase_asd.reports").joinpath("page.css").read_text()
+    assert not re.search(r"(?<![-\w])width:\s*[\d.]+(?:px|r?em|ch)", css)
+    # Columns are as many as there is room for, and never wider than the screen.
+    assert len(re.findall(r"minmax\(min\(100%, [\d.]+rem\), 1fr\)", css)) == css.count("minmax(")
 
 
 def test_clips_of_different_thresholds_are_shown_without_a_line(tmp_path):

@@ -227,7 +227,7 @@ def checked(tmp_path_factory):
     rows = []
     for number, score in enumerate((0.2, 0.9, 1.4)):
         samples, other = random.normal(0, 0.1, (2, 16000)).astype(np.float32)
-        difference = spectrogram(np.abs(samples - other).astype(np.float64), 16000)
+        difference = spectrogram(np.abs(samples - other), 16000)
         rows.append(
             ClipRow(
                 f"{'a_name_without_any_space_' * 4}{number}.wav", "anomalous", score, 0.01, 0.5,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from dcase_asd.audio import Waveform
 from dcase_asd.metrics.ranking import Floats
 from dcase_asd.reports.figures.style import new_figure
 
@@ -39,28 +40,28 @@ class Map:
     values: Floats
 
 
-def spectrogram(samples: Floats, sample_rate: int) -> Map:
+def spectrogram(samples: Waveform, sample_rate: int) -> Map:
     """Mean level of each piece of time and band of equal width, in decibels of full scale.
 
     Hann windows of `FRAME_SECONDS` that overlap by half; a full-scale sine has 0 dB in the band
     that holds it.
 
     Args:
-        samples: (n,), n >= 1, in [-1, 1].
+        samples: (n,), in [-1, 1].
         sample_rate: In Hz.
     """
     frame = 2 ** max(5, round(np.log2(FRAME_SECONDS * sample_rate)))
     hop = frame // 2
-    padded = np.pad(np.asarray(samples, dtype=np.float64), (0, max(0, frame - len(samples))))
+    padded = np.pad(samples, (0, max(0, frame - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop]
-    window = np.hanning(frame + 1)[:-1]
+    window = np.hanning(frame + 1)[:-1].astype(np.float32)
     power = np.abs(np.fft.rfft(frames * window)[:, 1:]) ** 2 * (32 / 3 / frame**2)
     columns = np.unique(np.linspace(0, len(power), min(COLUMNS, len(power)) + 1).astype(int))
     rows = np.unique(np.linspace(0, power.shape[1], min(BANDS, power.shape[1]) + 1).astype(int))
     pooled = np.add.reduceat(power, columns[:-1], axis=0) / np.diff(columns)[:, None]
     pooled = np.add.reduceat(pooled, rows[:-1], axis=1)
     times = columns * (len(padded) / len(power) / sample_rate)
-    levels = 10 * np.log10(np.maximum(pooled, FAINTEST))
+    levels = 10 * np.log10(np.maximum(pooled.astype(np.float64), FAINTEST))
     return Map(times, rows * (sample_rate / frame), levels)
 
 
