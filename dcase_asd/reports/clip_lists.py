@@ -58,10 +58,12 @@ def find_recordings(
 
 def _embedded_data(run: Path, edition: str) -> Path | None:
     """The data folder that a run, one of its checkpoints or a member of a fusion embedded."""
-    parts = [run, *sorted((run / MEMBERS).glob("*"))]
-    if is_fused(run):
-        parts += member_runs(run, read_fused_system(run).fusion)
-    return next((found for part in parts if (found := planned_data(part, edition))), None)
+    found = (planned_data(part, edition) for part in (run, *sorted((run / MEMBERS).glob("*"))))
+    known = next(filter(None, found), None)
+    if known is None and is_fused(run):
+        members = member_runs(run, read_fused_system(run).fusion)
+        known = next(filter(None, (_embedded_data(each, edition) for each in members)), None)
+    return known
 
 
 def clip_lists(

@@ -103,8 +103,9 @@ def test_several_systems_are_listed_by_their_mean_p_value(entry, tmp_path):
         assert f'<th scope="col" class="number">{head}</th>' in shown
 
 
-def test_the_recordings_are_those_that_were_embedded(entry, tmp_path, monkeypatch):
-    write_plan(entry.run, "dcase2025", [("dev", "ToyCar")], entry.data)
+@pytest.mark.parametrize("part", ["", "members/step_1"])
+def test_the_recordings_are_those_that_were_embedded(entry, tmp_path, monkeypatch, part):
+    write_plan(entry.run / part, "dcase2025", [("dev", "ToyCar")], entry.data)
     assert report(entry.run, "2025", out=tmp_path / "a", clips=True, most=1).page.is_file()
     fused = make_fusion(entry)
     assert "<audio" in words(report(fused, "2025", out=tmp_path / "b", clips=True, most=1).page)
