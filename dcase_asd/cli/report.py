@@ -42,6 +42,33 @@ def report(
     quantile: Quantile = 0.9,
     rule: ThresholdRule = "empirical",
     resamples: Resamples = 1000,
+    details: Annotated[
+        bool,
+        typer.Option(
+            "--details",
+            help="Show each machine of each system even where these are more than four.",
+        ),
+    ] = False,
+    clips: Annotated[
+        bool,
+        typer.Option(
+            "--clips", help="Begin with the clips, the most anomalous first, to be listened to."
+        ),
+    ] = False,
+    most: Annotated[
+        int,
+        typer.Option(
+            "--most",
+            min=0,
+            help="Clips of each machine section with a player and a picture, for --clips; 0: all.",
+        ),
+    ] = 5,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="Data folder with the clips, for --clips; default: that was embedded."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show scores, results, fusion and training as pictures and one page.
@@ -55,7 +82,8 @@ def report(
 
     done = step(
         runs, edition, ground_truth, out, picture_format=picture_format, machines=machine or (),
-        quantile=quantile, rule=rule, resamples=resamples, progress=Display(),
+        quantile=quantile, rule=rule, resamples=resamples, details=details, clips=clips, data=data,
+        most=most, progress=Display(),
     )  # fmt: skip
     if as_json:
         show_json(done)

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 
 import dcase_asd
 from dcase_asd.editions.edition import Edition, load_edition
-from dcase_asd.errors import ArtifactError, DataError, DcaseAsdError, ScoresError
+from dcase_asd.errors import ArtifactError, DataError, DcaseAsdError, ScoresError, command
 from dcase_asd.files import only_writer, read_json, replacing, write_json
 from dcase_asd.folders import check_runs
 from dcase_asd.metrics.labels import find_ground_truth
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.recipe.fusion import is_fused, member_runs, read_fused_system
 from dcase_asd.reports import comparison
+from dcase_asd.reports.clip_lists import clip_lists, find_recordings
 from dcase_asd.reports.figures.style import PICTURES, Gallery, PictureFormat, drawing
 from dcase_asd.reports.fusion import fusion_parts
 from dcase_asd.reports.machines import Decisions, machine_cards
+from dcase_asd.reports.page import render_page
 from dcase_asd.reports.read import STAGES, ReportedSystem, names_of, read_reported_system
 from dcase_asd.reports.results import ranking, score_title, stage_results, stage_scores
 from dcase_asd.scores.table import read_scores
@@ -32,6 +32,9 @@ from dcase_asd.scores.threshold import ThresholdRule
 PAGE = "report.html"
 MARKER = "report.json"
 """Names the files that a report has made; the next one replaces these and no others."""
+FEW_SYSTEMS = 4
+"""Have room beside each other. Of more, each machine of each system is shown on request only: of
+14 systems of the miniature these are 446 pictures and 10 MB."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ def report(
     quantile: float = 0.9,
     rule: ThresholdRule = "empirical",
     resamples: int = 1000,
+    details: bool = False,
+    clips: bool = False,
+    data: str | Path | None = None,
+    most: int = 5,
     progress: Progress | None = None,
 ) -> Reported:
     """Show one system, or several beside each other, on a page that needs nothing else.
@@ -70,13 +77,17 @@ def report(
         quantile: Share of new normal clips that the thresholds let pass, as for `submit`.
         rule: How thresholds are set, as for `submit`.
         resamples: Of the confidence intervals; 0 leaves them out.
+        details: Show each machine of each of more than `FEW_SYSTEMS` systems, too.
+        clips: Begin with the clips of each machine, the most anomalous first, with players.
+        data: Data folder with their recordings; by default the one that was embedded.
+        most: How many clips of each machine section have a player and a picture; 0 for all.
         progress: Where to tell how far it is.
 
     Returns:
         Where the page is. The same inputs give the same bytes.
 
     Raises:
-        DataError: A run folder is missing or given twice.
+        DataError: A run folder is missing or given twice, or the recordings' folder is none.
         ScoresError: A run has no scores of the edition, or none of a machine.
         GroundTruthError: The ground truth is missing, or of other clips.
         ArtifactError: A file is damaged, or somebody else's file is in the way.
@@ -98,12 +109,23 @@ def report(
                 )
             )
             advance(1)
+    recordings = find_recordings(systems, rules, data) if clips else None
     default = (folders[0] if len(folders) == 1 else Path()) / "report" / rules.name
     out = default if out is None else Path(out)
     gallery = Gallery(picture_format)
+    decisions = Decisions(rule, quantile)
+    again = list[object]()
+    if not details and len(systems) > FEW_SYSTEMS:
+        again = ["--edition", rules.name]
+        again += [] if ground_truth is None else ["--ground-truth", ground_truth]
     total = sum(len(stage.sections) for system in systems for stage in system.stages)
-    with progress.bar("Drawing", total, "machine sections") as advance, drawing():
-        page = render_page(_page(systems, rules, Decisions(rule, quantile), gallery, advance))
+    with progress.bar("Drawing", 0 if again else total, "machine sections") as advance, drawing():
+        values = _page(systems, rules, decisions, gallery, advance, again)
+    values["clips"] = []
+    if recordings is not None:
+        with drawing():
+            values["clips"] = clip_lists(systems, decisions, recordings, most, gallery, progress)
+    page = render_page(values)
     files = {PAGE: page.encode(), **gallery.files}
     changed = write_report_folder(out, files)
     return Reported(out / PAGE, tuple(out / name for name in gallery.files), changed)
@@ -115,8 +137,12 @@ def _page(
     decisions: Decisions,
     gallery: Gallery,
     advance: Advance,
+    again: Sequence[object],
 ) -> dict[str, Any]:
-    """The values that the page shows."""
+    """The values that the page shows, but for its clips.
+
+    With arguments of `again`, systems are shown by these, each alone, and here in short.
+    """
     tests = {system.name: system.tests for system in systems}
     return {
         "version": dcase_asd.__version__,
@@ -132,9 +158,10 @@ def _page(
             "agreement": comparison.agreement(tests, gallery),
             "robustness": comparison.robustness(systems, gallery),
         },
+        "many": len(systems) > FEW_SYSTEMS,
         "systems": [
-            _system(system, edition, decisions, gallery.below(f"{number}_{system.name}"), advance)
-            for number, system in enumerate(systems, start=1)
+            _system(system, edition, decisions, gallery.below(f"{i}_{system.name}"), advance, again)
+            for i, system in enumerate(systems, start=1)
         ],
     }
 
@@ -160,6 +187,7 @@ def _system(
     decisions: Decisions,
     gallery: Gallery,
     advance: Advance,
+    again: Sequence[object],
 ) -> dict[str, Any]:
     fusion = None
     if system.fusion is not None:
@@ -168,8 +196,11 @@ def _system(
             "agreement": comparison.agreement(tests, gallery),
             "lacking": lacking,
         }
-    stages = []
+    stages = list[dict[str, Any]]()
     for stage in system.stages:
+        if again:
+            stages.append({"title": stage.title, "notes": stage.notes, "cards": [], "shift": None})
+            continue
         cards, notes = machine_cards(stage, edition.metric, decisions, gallery, advance)
         shift, lacking = comparison.shift(stage, gallery)
         notes = [*stage.notes, *notes, *lacking]
@@ -179,9 +210,10 @@ def _system(
         "scores": stage_scores(system),
         "facts": _facts(system),
         "fusion": fusion,
-        "training": comparison.training(system, gallery),
+        "training": [] if again else comparison.training(system, gallery),
         "stages": stages,
         "recipe": system.recipe,
+        "command": command("report", system.run, *again).strip("`") if again else "",
     }
 
 
@@ -213,26 +245,6 @@ def _members(system: ReportedSystem, edition: Edition) -> tuple[dict[str, pd.Dat
                 continue
             tests[name] = scores[scores["split"] == "test"]
     return tests, lacking
-
-
-def render_page(values: Mapping[str, Any]) -> str:
-    """The page of these values; see ``report.html.jinja`` for what they are.
-
-    Every text is escaped, and a value that is missing is an error.
-    """
-    here = resources.files("dcase_asd.reports")
-    template, css = (
-        here.joinpath(name).read_text(encoding="utf-8")
-        for name in ("report.html.jinja", "page.css")
-    )
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.from_string(template).render(**values, css=css)
 
 
 def write_report_folder(folder: str | Path, files: Mapping[str, bytes]) -> bool:

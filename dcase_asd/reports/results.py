@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from dcase_asd.editions.edition import Edition, Metric
 from dcase_asd.metrics.official import Evaluation, score_word
 from dcase_asd.metrics.result import METRICS, table_rows
-from dcase_asd.reports.figures.bars import results_figure
+from dcase_asd.reports.figures.bars import (
+    Standing,
+    axis_begin,
+    results_figure,
+    standings_figure,
+)
 from dcase_asd.reports.figures.heat_map import NONE, heat_map
 from dcase_asd.reports.figures.style import Gallery, Picture
 from dcase_asd.reports.read import STAGES, ReportedSystem, Stage
@@ -70,19 +75,31 @@ def score_title(metric: Metric) -> str:
 
 
 def ranking(systems: Sequence[ReportedSystem], edition: Edition) -> Table | None:
-    """The scores that several systems are ranked by; None where no labels are known."""
-    scores = np.array([[_score(system.stage(name)) for name in STAGES] for system in systems])
-    known = ~np.isnan(scores).all(axis=0)
-    if not known.any():
+    """The scores that several systems are ranked by, best first, with their intervals.
+
+    The last stage with labels counts, as the challenge ranks by the evaluation set; None where no
+    labels are known.
+    """
+    stages = [[system.stage(name) for name in STAGES] for system in systems]
+    scores = np.array([[_score(stage) for stage in row] for row in stages])
+    known = np.flatnonzero(~np.isnan(scores).all(axis=0))
+    if not len(known):
         return None
-    scores = scores[:, known]
-    best = scores == np.nanmax(scores, axis=0)
+    best = scores[:, known] == np.nanmax(scores[:, known], axis=0)
     lines = [
-        Line((system.name,), list(map(_percent, row)), _places(marks))
-        for system, row, marks in zip(systems, scores, best, strict=True)
+        Line((systems[place].name,), [_cell(stages[place][k]) for k in known], _places(best[place]))
+        for place in np.argsort(-scores[:, known[-1]], kind="stable")  # NaN comes last
     ]
-    titles = [title for title, there in zip(STAGES.values(), known, strict=True) if there]
+    titles = [list(STAGES.values())[k] for k in known]
     caption = f"{score_title(edition.metric)}, percent; the best in bold"
+    if len(titles) > 1:
+        caption += f"; in the order of the {titles[-1].lower()}"
+    found = next((each.interval for row in stages for each in row if each and each.interval), None)
+    if found is not None:
+        caption += (
+            f"; in brackets the {100 * found.level:.0f} % interval when clips are drawn again: "
+            "systems whose intervals overlap much may owe their order to the choice of clips"
+        )
     return Table(["System", *titles], lines, caption)
 
 
@@ -99,13 +116,17 @@ def stage_results(
     if not stages:
         return None
     shown: dict[str, Any] = {"title": STAGES[name], "notes": [], "table": None, "picture": None}
+    shown["standings"] = None
     found = {
         system: stage.evaluation for system, stage in stages.items() if stage.evaluation is not None
     }
     if found:
         labels = next(stage.labels for stage in stages.values() if stage.evaluation is not None)
         shown["table"] = _table(found, labels)
-        shown["picture"] = _picture(found, name, gallery)
+        span = _span(systems)
+        shown["picture"] = _picture(found, name, gallery, span)
+        if len(found) > 1:
+            shown["standings"] = _standings(stages, name, gallery, axis_begin(span[0]))
     else:
         shown["notes"] = [note for stage in stages.values() for note in stage.notes]
     return shown
@@ -113,6 +134,39 @@ def stage_results(
 
 def _score(stage: Stage | None) -> float:
     return np.nan if stage is None or stage.evaluation is None else stage.evaluation.score
+
+
+def _cell(stage: Stage | None) -> str:
+    """A stage's score with its interval."""
+    interval = None if stage is None or stage.evaluation is None else stage.interval
+    return _percent(_score(stage)) + (f" ({interval.percent})" if interval else "")
+
+
+def _span(systems: Sequence[ReportedSystem]) -> tuple[float, float]:
+    """The smallest and largest value of both stages, by which their pictures have equal axes."""
+    stages = [stage for each in systems for stage in each.stages if stage.evaluation is not None]
+    values = [stage.interval.lower for stage in stages if stage.interval is not None]
+    for stage in stages:
+        if stage.evaluation is not None:
+            values += [row.value for row in table_rows(stage.evaluation)]
+    return float(np.nanmin(values)), float(np.nanmax(values))
+
+
+def _standings(stages: Mapping[str, Stage], name: str, gallery: Gallery, begin: float) -> Picture:
+    """Scores with their intervals, best first."""
+    standings = [
+        Standing(system, of.evaluation.score, interval=None if at is None else (at.lower, at.upper))
+        for system, of in stages.items()
+        if of.evaluation is not None
+        for at in (of.interval,)
+    ]
+    standings.sort(key=lambda each: -each.score)
+    word = score_word(next(of.evaluation for of in stages.values() if of.evaluation).metric)
+    listed = ", ".join(f"{each.name} {100 * each.score:.2f}" for each in standings)
+    figure = standings_figure(standings, word, begin)
+    alt = f"{word[0].upper()}{word[1:]} of each system in percent, best first: {listed}."
+    lines = " Lines: intervals of the table above." if standings[0].interval else ""
+    return gallery.show(figure, f"{name}_standings", alt, f"Dotted: chance.{lines}")
 
 
 def _percent(value: float) -> str:
@@ -147,7 +201,9 @@ def _table(found: Mapping[str, Evaluation], labels: str) -> Table:
     return Table(["Machine", "Metric", *found], lines, f"Percent; labels from {labels}{bold}")
 
 
-def _picture(found: Mapping[str, Evaluation], name: str, gallery: Gallery) -> Picture:
+def _picture(
+    found: Mapping[str, Evaluation], name: str, gallery: Gallery, span: tuple[float, float]
+) -> Picture:
     """Every value of a single system, or of several the summary of each machine type."""
     machines = _machines(found)
     metrics = _metrics(found)
@@ -159,7 +215,7 @@ def _picture(found: Mapping[str, Evaluation], name: str, gallery: Gallery) -> Pi
             if any(key in evaluation.machines[each] for each in machines)
         }
         alt = f"Results of {system} for each machine type, as in the table beside."
-        figure = results_figure(machines, values)
+        figure = results_figure(machines, values, axis_begin(span[0]))
         return gallery.show(figure, f"{name}_results", alt, "Dotted: chance.")
     *_, (key, word) = metrics.items()
     table = np.array(
@@ -168,13 +224,13 @@ def _picture(found: Mapping[str, Evaluation], name: str, gallery: Gallery) -> Pi
             for of in found.values()
         ]
     )
-    spread = (CHANCE, max(CHANCE + 0.1, float(np.nanmax(table))))
+    spread = (CHANCE, max(CHANCE + 0.1, span[1]))
     figure = heat_map(
         [*found], [*machines, "all"], table, lambda value: f"{100 * value:.1f}", spread
     )
     listed = ", ".join(f"{system} {100 * of.score:.2f}" for system, of in found.items())
     alt = f"{word} of each system and machine type in percent; over all: {listed}."
-    caption = f"{word} of each machine type, percent; no color at chance."
+    caption = f"{word} of each machine type, percent; no color at chance and below."
     return gallery.show(figure, f"{name}_results", alt, caption)
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -44,6 +45,29 @@ def test_json_names_every_file_and_options_reach_the_step(dcase_asd, make_entry,
     assert result["changed"] is True
     assert len(result["pictures"]) == 4
     assert all((tmp_path / path).read_bytes().startswith(b"\x89PNG") for path in result["pictures"])
+
+
+def test_clips_and_details_are_shown_where_they_are_asked_for(
+    dcase_asd, make_entry, write_clip, tmp_path
+):
+    entry = make_entry("dcase2025")
+    for path in entry.clips[entry.clips["split"] == "test"]["path"]:
+        write_clip(entry.data / path, seconds=0.1)
+    run = ("report", entry.run, "--edition", "2025", "--out", "out", "--resamples", "0")
+    done = dcase_asd(*run, "--clips", "--most", "2", "--data", entry.data)
+    assert (done.returncode, done.stderr) == (0, "")
+    text = (tmp_path / "out/report.html").read_text()
+    assert text.count("<audio ") == 4 * 2
+    missing = dcase_asd(*run, "--clips", "--data", "nowhere")
+    assert missing.returncode == 1
+    assert missing.stderr == "error: nowhere: no such data folder; say which with --data\n"
+    assert dcase_asd(*run, "--clips", "--most", "-1").returncode == 2
+    several = [entry.run.with_name(f"copy_{number}") for number in range(5)]
+    for copy in several:
+        shutil.copytree(entry.run, copy)
+    many = ("report", *several, *run[2:])
+    assert "with 4 SVG pictures beside it" in dcase_asd(*many).stdout
+    assert "with 44 SVG pictures beside it" in dcase_asd(*many, "--details").stdout
 
 
 def test_wrong_input_ends_in_one_line_and_status_1(dcase_asd, make_entry, tmp_path):

@@ -9,6 +9,7 @@ from dcase_asd.reports.figures.bars import (
     FARTHEST,
     QUANTILES,
     Standing,
+    axis_begin,
     results_figure,
     shift_figure,
     standings_figure,
@@ -96,9 +97,32 @@ def test_weights_are_bars_with_their_spread():
 def test_standings_are_points_with_a_marker_for_each_kind():
     standings = [Standing("fused", 0.7, "fitted"), Standing("out", 0.6, "out"), Standing("a", 0.5)]
     axes = standings_figure(standings).axes[0]
-    assert [line.get_xdata()[0] for line in axes.lines] == pytest.approx([70, 60, 50])
-    assert len({line.get_marker() for line in axes.lines}) == 3
+    chance, *points = axes.lines
+    assert list(chance.get_xdata()) == [50, 50]
+    assert [line.get_xdata()[0] for line in points] == pytest.approx([70, 60, 50])
+    assert len({line.get_marker() for line in points}) == 3
+    assert words(axes.texts) == ["70.0", "60.0", "50.0"]
     assert axes.get_xlabel() == "official score, %"
+
+
+def test_intervals_are_lines_through_the_points():
+    figure = standings_figure([Standing("a", 0.7, interval=(0.62, 0.75))])
+    _, line, point = figure.axes[0].lines
+    assert list(line.get_xdata()) == pytest.approx([62, 75])
+    assert list(point.get_xdata()) == pytest.approx([70])
+
+
+def test_axes_of_scores_begin_at_chance_or_below_all_values_and_end_at_100():
+    for lowest, begin in ((0.9, 50), (0.5, 50), (0.499, 40), (0.31, 30), (0.0, 0)):
+        assert axis_begin(lowest) == begin
+        high = [Standing("a", 0.95, interval=(lowest, 1.0)), Standing("b", 0.96)]
+        points = results_figure(["fan", "valve"], {"AUC": np.array([lowest, np.nan])})
+        for figure in (standings_figure(high), points):
+            left, right = figure.axes[0].get_xlim()
+            assert begin - 1 == pytest.approx(left)
+            assert right == 101
+    left, right = results_figure(["fan"], {"AUC": np.array([0.9])}, 20).axes[0].get_xlim()
+    assert (left, right) == (19, 101)
 
 
 def test_results_are_points_with_a_marker_for_each_metric():
@@ -120,6 +144,7 @@ def test_shifts_show_quantiles_of_train_and_test_scores():
     np.testing.assert_allclose(axes.collections[0].get_segments()[0][:, 0], [low, high])
     assert axes.lines[0].get_xdata()[0] == pytest.approx(middle)
     assert axes.lines[1].get_xdata()[0] == FARTHEST
+    assert axes.get_xlim() == pytest.approx((-FARTHEST / 4 - 0.3, FARTHEST + 0.3))
     assert words(figure.legends[0].get_texts()) == ["train, leave-one-out", "test"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from dcase_asd.reports.figures.style import Picture
-from dcase_asd.reports.report import render_page
+from dcase_asd.reports.page import render_page
 from dcase_asd.reports.results import Line, Table
 
 VOID = {"meta", "link"}
@@ -52,6 +52,8 @@ def values(text=lambda: "text", count=1, **changes):
 
     result = {"title": text(), "notes": [], "table": table(), "picture": picture(900)}
     without = {"title": text(), "notes": [text()], "table": None, "picture": None}
+    several = {"standings": None if count == 1 else picture()}
+    clips = {"title": text(), "caption": text(), "cards": [card(text)], "table": table()}
     fusion = {
         "facts": [(text(), text())], "notes": [text()], "pictures": [picture()],
         "systems": table(), "left_out": table(), "robustness": picture(),
@@ -61,21 +63,30 @@ def values(text=lambda: "text", count=1, **changes):
     stage = {"title": text(), "notes": [text()], "cards": cards, "shift": picture()}
     system = {
         "scores": [(text(), text())], "facts": [(text(), text())], "fusion": fusion,
-        "training": [picture()], "stages": [stage], "recipe": text(),
+        "training": [picture()], "stages": [stage], "recipe": text(), "command": text(),
     }  # fmt: skip
     return {
         "version": text(), "edition": text(), "official": True, "lede": text(),
         "score_title": text(),
         "ranking": None if count == 1 else table(),
-        "results": [result, without],
+        "results": [result | several, without | {"standings": None}],
+        "clips": [clips], "many": False,
         "comparison": {"agreement": agreement(), "robustness": picture()},
         "systems": [{"name": text(), **system} for _ in range(count)],
     } | changes  # fmt: skip
 
 
+def card(text):
+    return {
+        "file": text(), "verdict": text(), "kind": "anomalous", "facts": [(text(), text())],
+        "sentence": text(), "notes": [text()], "players": [(text(), text()), (text(), text())],
+        "picture": Picture(text(), '<svg viewBox="0 0 1 1"></svg>', 326, b""),
+    }  # fmt: skip
+
+
 def results(table, picture=None):
     picture = picture or Picture("A line.", "<svg></svg>", 326, b"")
-    return [{"title": "Set", "notes": [], "table": table, "picture": picture}]
+    return [{"title": "Set", "notes": [], "table": table, "picture": picture, "standings": None}]
 
 
 def test_a_page_is_whole_and_needs_nothing_from_outside():
@@ -88,6 +99,7 @@ def test_a_page_is_whole_and_needs_nothing_from_outside():
     assert [attrs["href"] for tag, attrs in reader.tags if "href" in attrs] == [
         "data:,",
         "#main",
+        "#clips",
         "#results",
         "#comparison",
         "#system-1",
@@ -127,7 +139,7 @@ def test_a_table_joins_the_lines_of_a_group_and_stresses_the_best():
         Line(("valve", "AUC_s"), ("5", "6"), kind="first"),
     ]
     table = Table(["Machine", "Metric", "a", "b"], lines, "Percent")
-    text = render_page(values(results=results(table), systems=[]))
+    text = render_page(values(results=results(table), systems=[], clips=[]))
     reader = Reader(text)
     assert '<th scope="row" rowspan="2">fan</th>' in text
     assert '<th scope="row">valve</th>' in text
@@ -158,7 +170,9 @@ def test_pictures_have_their_words_and_wide_ones_scroll_by_themselves():
     ]
     narrow, wide = (
         text[text.index("<figure>", text.index('class="split"')) : text.index("</figure>")]
-        for text in (render_page(values(results=results(table, each))) for each in pictures)
+        for text in (
+            render_page(values(results=results(table, each), clips=[])) for each in pictures
+        )
     )
     assert 'role="img" aria-label="A line."' in narrow
     assert "max-width:375px" in narrow
@@ -171,9 +185,11 @@ def test_pictures_have_their_words_and_wide_ones_scroll_by_themselves():
 
 def test_nothing_to_say_is_no_empty_list():
     system = values()["systems"][0] | {"fusion": None, "training": [], "stages": [], "recipe": ""}
+    system |= {"command": ""}
     bare = values(
         comparison={"agreement": None, "robustness": None}, systems=[system | {"scores": []}],
-        results=[{"title": "Set", "notes": [], "table": None, "picture": None}],
+        results=[{"title": "Set", "notes": [], "table": None, "picture": None,
+                  "standings": None}], clips=[],
     )  # fmt: skip
     text = render_page(bare)
     kinds = {attrs.get("class") for _, attrs in Reader(text).tags}
@@ -184,4 +200,5 @@ def test_nothing_to_say_is_no_empty_list():
 
 def test_template_and_style_are_in_the_package():
     files = {path.name for path in resources.files("dcase_asd.reports").iterdir()}
-    assert {"report.html.jinja", "page.css"} <= files
+    assert {f"{name}.html.jinja" for name in ("page", "parts", "report", "check")} < files
+    assert "page.css" in files

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
+from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ground_truth_files import evaluation_clips, write_ground_truth
 from report_pages import report, words
 from report_runs import PROVENANCE, another_run
 from scipy.stats import spearmanr
@@ -59,6 +62,78 @@ def test_several_systems_are_ranked_by_the_score_of_their_year(make_entry, tmp_p
         best = " best" if mean == max(means) else ""
         assert f'{run.name}</th> <td class="number{best}">{100 * mean:.2f}</td>' in lines
         assert f"<dt>Mean of AUC and pAUC</dt><dd>{100 * mean:.2f} %, dev" in text
+
+
+def test_the_leader_table_has_intervals_and_the_best_comes_first(make_entry, tmp_path):
+    entry = make_entry("dcase2025")
+    runs = [another_run(entry, name, noise) for name, noise in (("far", 2.0), ("near", 0.2))]
+    done = report([*runs, entry.run], "2025", out=tmp_path / "out", resamples=50)
+    text = words(done.page)
+    table = re.search(r"<tbody>(.*?)</tbody>", text)[1]
+    results = {
+        run.name: evaluate_run_or_folder(run, "2025", resamples=50) for run in (*runs, entry.run)
+    }
+    order = sorted(results, key=lambda name: -results[name].evaluation.official_score)
+    assert re.findall(r'<th scope="row">(\w+)</th>', table) == order
+    assert re.findall(r'<td class="number(?: best)?">(.*?)</td>', table) == [
+        f"{100 * each.evaluation.official_score:.2f} "
+        f"({100 * each.interval.lower:.2f} to {100 * each.interval.upper:.2f})"
+        for each in map(results.get, order)
+    ]
+    assert "in brackets the 95 % interval when clips are drawn again" in text
+    listed = ", ".join(f"{n} {100 * results[n].evaluation.official_score:.2f}" for n in order)
+    assert f"Official score of each system in percent, best first: {listed}." in text
+    assert "Dotted: chance. Lines: intervals of the table above." in text
+
+
+def test_the_evaluation_set_gives_the_order_of_the_leaders(make_entry, tmp_path):
+    entry = make_entry("dcase2025")
+    truth = write_ground_truth(tmp_path / "truth", evaluation_clips(entry.scores))
+    runs = [entry.run, *(another_run(entry, f"noise_{i}", 0.5 * i) for i in range(1, 4))]
+    text = words(report(runs, "2025", truth, tmp_path / "out").page)
+    scores = {
+        run.name: [
+            evaluate_run_or_folder(run, "2025", of, resamples=0).evaluation.official_score
+            for of in (None, truth)
+        ]
+        for run in runs
+    }
+    order = sorted(scores, key=lambda name: -scores[name][1])
+    assert order != sorted(scores, key=lambda name: -scores[name][0])
+    table = re.search(r"<tbody>(.*?)</tbody>", text)[1]
+    assert re.findall(r'<th scope="row">(\w+)</th>', table) == order
+    assert "; in the order of the evaluation set" in text
+
+
+def test_of_many_systems_only_what_compares_them_is_shown_unless_asked(make_entry, tmp_path):
+    entry = make_entry("dcase2025")
+    runs = [entry.run, *(another_run(entry, f"system_{i}", 0.1 * i) for i in range(1, 4))]
+    four = report(runs, "2025", out=tmp_path / "four")
+    assert any(path.name.endswith("_roc.svg") for path in four.pictures)
+    runs.append(another_run(entry, "the fifth", 0.5))
+    done = report(runs, "2025", out=tmp_path / "five")
+    names = sorted(path.name for path in done.pictures)
+    assert names == ["correlation.svg", "dev_results.svg", "dev_standings.svg", "robustness.svg"]
+    assert len(done.page.read_bytes()) < len(four.page.read_bytes()) / 3
+    text = words(done.page)
+    for run in runs:
+        assert f'<h2 id="system-{runs.index(run) + 1}-title">{run.name}</h2>' in text
+        alone = shlex.join(["dcase-asd", "report", str(run), "--edition", "dcase2025"])
+        assert f"Machine by machine: <code>{alone}</code>" in unescape(text)
+    assert text.count("only 2 of 7 machine types") + text.count("machine sections of the dev") >= 5
+    full = report(runs, "2025", out=tmp_path / "full", details=True)
+    assert len(full.pictures) > 4 + 5 * 7
+    folded = words(full.page)
+    assert folded.count("<summary>2 machine sections</summary>") == 10
+    assert "<code>" not in folded
+
+
+def test_the_command_for_one_of_many_systems_names_the_ground_truth(make_entry, tmp_path):
+    entry = make_entry("dcase2025")
+    truth = write_ground_truth(tmp_path / "truth", evaluation_clips(entry.scores))
+    runs = [entry.run, *(another_run(entry, f"system_{i}", 0.1 * i) for i in range(1, 5))]
+    text = words(report(runs, "2025", truth, tmp_path / "out").page)
+    assert f"--edition dcase2025 --ground-truth {truth}</code>" in text
 
 
 def test_rank_correlations_are_the_means_of_spearman_s_over_sections(make_entry):

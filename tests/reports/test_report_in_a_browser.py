@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dcase_asd.reports.check import write_check_page
+from dcase_asd.reports.clips import ClipRow, Sound, spectrogram
 from dcase_asd.reports.report import report
 from dcase_asd.scores.table import write_scores
 
@@ -56,6 +58,9 @@ addEventListener("load", () => {
     loaded: performance.getEntriesByType("resource").map((entry) => entry.name),
     ground: getComputedStyle(document.body).backgroundColor,
     ink: getComputedStyle(document.body).color,
+    sounds: [...document.querySelectorAll("audio")].map(
+      (each) => [each.getBoundingClientRect().width, each.duration]),
+    cards: [...document.querySelectorAll(".card")].map((each) => seen(each).right),
     scrolling: [...document.querySelectorAll(".scroll")].map((each) => each.tabIndex),
   };
   parent.postMessage(JSON.stringify(findings), "*");
@@ -212,3 +217,46 @@ def test_a_single_picture_is_shown_by_itself(browser, page, tmp_path):
     picture = tmp_path / "shot.png"
     browser(file, f"--screenshot={picture}", "--virtual-time-budget=3000", size=(340, 320))
     assert picture.stat().st_size > 3_000
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    """The page of three clips with all their parts, one of a name that is too long."""
+    random = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("checked")
+    rows = []
+    for number, score in enumerate((0.2, 0.9, 1.4)):
+        samples, other = random.normal(0, 0.1, (2, 16000)).astype(np.float32)
+        difference = spectrogram(np.abs(samples - other), 16000)
+        rows.append(
+            ClipRow(
+                f"{'a_name_without_any_space_' * 4}{number}.wav", "anomalous", score, 0.01, 0.5,
+                sentence="0.2 to 0.5 s, 2.8 to 3.4 kHz, 14 dB above the nearest normal clip.",
+                notes=("Louder than all normal clips.",), sound=Sound(samples, 16000),
+                nearest="normal.wav", nearest_sound=Sound(other, 16000), difference=difference,
+            )
+        )  # fmt: skip
+    train = random.gamma(4, 0.1, 60)
+    return write_check_page(folder / "check.html", rows, train, title="fan.asd")
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=str)
+def test_clips_fit_the_screen_fill_it_and_can_be_heard(browser, checked, size):
+    page = checked.with_name("heard.html")
+    # So that the browser reads the sounds without a click.
+    text = checked.read_text(encoding="utf-8").replace('preload="none"', 'preload="metadata"')
+    page.write_text(text, encoding="utf-8")
+    seen = findings(browser, page, size=size)
+    assert seen["width"] <= seen["inner"]
+    assert len(seen["pictures"]) == 4
+    for picture in seen["pictures"]:
+        assert picture["crossing"] == [], picture["name"]
+        assert all(text["size"] >= SMALLEST_TEXT - 0.01 for text in picture["texts"])
+    assert len(seen["sounds"]) == 6
+    for width, seconds in seen["sounds"]:
+        assert width > 300
+        assert seconds == pytest.approx(1, abs=0.1)
+    assert max(seen["cards"]) > size[0] - 45  # the last column ends at the margin
+    assert min(size for _, size in seen["texts"]) >= SMALLEST_TEXT
+    done = browser(page, "--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom")
+    assert "Content Security Policy" not in done.stderr

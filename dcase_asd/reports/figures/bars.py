@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,11 +36,19 @@ FARTHEST = 12.0
 
 @dataclass(frozen=True)
 class Standing:
-    """One line of a comparison: a name, its official score in [0, 1], and how it is marked."""
+    """One line of a comparison.
+
+    Attributes:
+        name: Whose score.
+        score: In [0, 1].
+        kind: How it is marked, one of `MARKS`.
+        interval: Both ends of the score's interval; None where it is not known.
+    """
 
     name: str
     score: float
     kind: str = "single"
+    interval: tuple[float, float] | None = None
 
 
 MARKS = {"single": ("o", MUTED), "mean": ("D", NORMAL), "fitted": ("s", ANOMALY), "out": ("v", INK)}
@@ -68,29 +77,61 @@ def weights_figure(
     return figure
 
 
-def standings_figure(standings: Sequence[Standing], word: str = "official score") -> Figure:
-    """Points for scores, called by a word, of single systems and of what they make together."""
+def standings_figure(
+    standings: Sequence[Standing], word: str = "official score", begin: float | None = None
+) -> Figure:
+    """Points for scores, called by a word, of single systems and of what they make together.
+
+    The score is written beside each point and its interval; the axis begins as `axis_begin` says.
+    """
     figure, axes = _lines([each.name for each in standings])
-    scores = np.array([100 * each.score for each in standings])
-    for number, (each, score) in enumerate(zip(standings, scores, strict=True)):
+    reach = [each.interval or (each.score, each.score) for each in standings]
+    _score_axis(axes, axis_begin(min(map(min, reach))) if begin is None else begin)
+    middle = sum(axes.get_xlim()) / 2
+    for number, (each, ends) in enumerate(zip(standings, reach, strict=True)):
         marker, color = MARKS[each.kind]
-        axes.plot(score, number, marker, color=color, markersize=6)
-    room = max(1.0, 0.12 * float(np.ptp(scores)))
-    axes.set_xlim(scores.min() - room, scores.max() + room)
+        if each.interval is not None:
+            axes.plot([100 * end for end in ends], [number] * 2, color=INK, linewidth=1.2)
+        axes.plot(100 * each.score, number, marker, color=color, markersize=6)
+        left = 100 * each.score > middle
+        beside, at = ("right", 100 * ends[0]) if left else ("left", 100 * ends[1])
+        axes.annotate(
+            f"{100 * each.score:.1f}", (at, number), xytext=(-6 if left else 6, 0), ha=beside,
+            textcoords="offset points", va="center_baseline",
+        )  # fmt: skip
     axes.set_xlabel(f"{word}, %")
     return figure
 
 
-def results_figure(machines: Sequence[str], results: Mapping[str, Floats]) -> Figure:
+def axis_begin(lowest: float) -> float:
+    """Where axes of scores begin, in percent, so that pictures of a page can be compared.
+
+    At chance, or at the full ten below the lowest value in [0, 1]; all of them end at 100.
+    """
+    return min(50.0, 10.0 * math.floor(10.0 * lowest))
+
+
+def _score_axis(axes: Axes, begin: float) -> None:
+    """A horizontal axis of percent, with a line at chance."""
+    axes.set_xlim(begin - 1, 101)
+    axes.axvline(50, color=MUTED, linewidth=0.9, linestyle=":")
+
+
+def results_figure(
+    machines: Sequence[str], results: Mapping[str, Floats], begin: float | None = None
+) -> Figure:
     """Points for the official values of machine types.
 
     Args:
         machines: Machine types.
         results: Name of a metric as the table calls it -> values in [0, 1], (machines,); NaN where
             one is not defined.
+        begin: Where the axis begins, in percent; None leaves that to `axis_begin`.
     """
     figure, axes = _lines(machines, line=0.3, top=0.32)
-    axes.axvline(50, color=MUTED, linewidth=0.9, linestyle=":")
+    if begin is None:
+        begin = axis_begin(min(float(np.nanmin(values)) for values in results.values()))
+    _score_axis(axes, begin)
     for metric, values in results.items():
         marker, color, size = METRIC_MARKS[metric]
         axes.plot(
@@ -137,7 +178,12 @@ def shift_figure(names: Sequence[str], train: Sequence[Floats], test: Sequence[F
             axes.plot(at[2], y, "|", color=INK, markersize=7, markeredgewidth=1.6)
             reach.extend(at.tolist())
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=0)
-    axes.set_xlim(min(-2.5, min(reach) - 0.3), max(2.5, max(reach) + 0.3))
+    # Few different ranges, so that pictures of several stages and systems can be compared.
+    low, high = (
+        next(end for end in (FARTHEST / 4, FARTHEST / 2, FARTHEST) if end >= far)
+        for far in (-min(reach), max(reach))
+    )
+    axes.set_xlim(-low - 0.3, high + 0.3)
     axes.set_xlabel("score, standard deviations of train clips", loc="right")
     figure.legend(
         handles=[

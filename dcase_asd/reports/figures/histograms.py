@@ -63,7 +63,7 @@ def score_histogram(panels: Sequence[Panel], train: Floats, threshold: float | N
     height = top + 0.45 + 1.12 * len(panels)
     figure = new_figure(height, left=0.56, top=top, bottom=0.46)
     figure.subplots_adjust(hspace=0.32)
-    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
+    grid = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)
     for axes, panel in zip(grid[:, 0], panels, strict=True):
         _draw(axes, panel, train, edges)
         if threshold is not None:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, Literal
 from unicodedata import east_asian_width
 
@@ -195,7 +196,7 @@ def finish(
 ) -> Picture:
     """Save a figure; to be called within `drawing`. The same figure gives the same bytes.
 
-    The ids in it begin with `name`, so that pictures on one page never share any.
+    The ids in it begin with a hash of `name`, so that pictures on one page never share any.
     """
     plain = _saved(figure, "svg")
     file = plain if picture_format == "svg" else _saved(figure, "png")
@@ -253,10 +254,14 @@ def _for_page(svg: str, name: str) -> str:
     for variable, color in COLORS.items():
         svg = svg.replace(color, f"var(--{variable})")
     svg = re.sub(r"(font[^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1var(--sans)", svg)
-    prefix = re.sub(r"\W", "_", name)
+    prefix = f"p{blake2b(name.encode(), digest_size=6).hexdigest()}"
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', svg))
     svg = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", svg)
     svg = re.sub(r'(id="|href="#|url\(#)([\w-]+)', rf"\g<1>{prefix}-\2", svg)
+    # A hundredth of a point is less than any screen shows; a matrix has factors, too.
+    points = r' (?:d="|x="|y="|transform="rotate)[^"]*'
+    svg = re.sub(points, lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg).replace("<defs> </defs> ", "")
     box = re.search(r'viewBox="[^"]*"', svg)
     opening = f"<svg {box[0] if box else ''}"
     return re.sub(r"^<svg[^>]*", opening, svg, count=1).replace("xlink:href", "href")

@@ -35,6 +35,8 @@ def test_each_panel_shows_its_kinds_of_clips_in_percent():
         assert len(drawn) == 6
         assert all(len(values) == BARS and values.sum() == pytest.approx(100) for values in drawn)
     assert figure.axes[-1].get_xlabel() == "anomaly score"
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    assert figure.axes[0].get_ylim()[0] == 0
 
 
 def test_bars_count_the_clips_between_their_edges():

@@ -90,7 +90,7 @@ def test_on_a_page_colours_and_fonts_are_the_page_s_and_ids_the_picture_s_own():
     assert re.search(r"font(-family)?: [^;\"]*var\(--sans\)", picture.svg)
     ids = re.findall(r' id="([^"]+)"', picture.svg)
     assert ids
-    assert all(each.startswith("pictures_a_b-") for each in ids)
+    assert all(re.fullmatch(r"p[0-9a-f]{12}-\w+", each) for each in ids)
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', picture.svg))
     assert used == set(ids)
 
