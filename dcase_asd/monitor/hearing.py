@@ -47,12 +47,14 @@ class Sound:
         rate: In Hz.
         frames: Its length in samples.
         blocks: Goes through the samples from the start.
+        start: When it begins, in seconds, where it is a part of something longer.
     """
 
     name: str
     rate: int
     frames: int
     blocks: Callable[[], Iterable[Waveform]]
+    start: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -71,13 +73,16 @@ def open_sound(path: str | Path, channel: int = 0, name: str = "") -> Sound:
     return Sound(name or str(path), header.sample_rate, header.frames, blocks)
 
 
-def sound_of(samples: NDArray[np.floating], rate: int, name: str = "array") -> Sound:
+def sound_of(
+    samples: NDArray[np.floating], rate: int, name: str = "array", start: float = 0.0
+) -> Sound:
     """A recording in memory.
 
     Args:
         samples: Of one channel, (n,), in [-1, 1].
         rate: In Hz.
         name: What it is called in a verdict.
+        start: When it begins, in seconds.
 
     Raises:
         AudioError: It is of another shape, holds no sample or one that is no number.
@@ -91,9 +96,8 @@ def sound_of(samples: NDArray[np.floating], rate: int, name: str = "array") -> S
         raise AudioError(f"{name}: sample {where} is {samples[where]}, not a finite number")
     waveform = np.asarray(samples, dtype=np.float32)
     starts = range(0, len(waveform), BLOCK_FRAMES)
-    return Sound(
-        name, rate, len(waveform), lambda: (waveform[at : at + BLOCK_FRAMES] for at in starts)
-    )
+    blocks = lambda: (waveform[at : at + BLOCK_FRAMES] for at in starts)  # noqa: E731 - has them
+    return Sound(name, rate, len(waveform), blocks, start)
 
 
 @dataclass(frozen=True)
@@ -272,8 +276,9 @@ class _Cutter:
 
     def _close(self, parts: list[Frames], end: int | None) -> None:
         frames = np.concatenate(parts)
-        start = self.done[-1].end if self.done else 0.0
-        until = self.sound.seconds if end is None else end * SHIFT_SECONDS
+        begin = self.sound.start
+        start = self.done[-1].end if self.done else begin
+        until = begin + (self.sound.seconds if end is None else end * SHIFT_SECONDS)
         vector = np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
         self.done.append(WindowHeard(start, until, vector, _grid(frames, self.front)))
 

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd import __version__
-from dcase_asd.errors import ArtifactError
+from dcase_asd.errors import ArtifactError, command
 from dcase_asd.files import replacing, stays_inside
 
 FORMAT, VERSION = "dcase-asd monitor", 1
 TABLE, ARRAYS, WEIGHTS = "model.json", "arrays.safetensors", "weights/"
 LARGEST_TABLE = 1 << 26
 """Bytes of the table that are read: 64 MiB, some 200,000 recordings."""
-AGAIN = "give a file that `dcase-asd fit` has written"
+AGAIN = f"make one with {command('fit', 'recordings/normal', '--out', 'fan.asd')}"
 
 Arrays = Mapping[str, NDArray[Any]]
 
