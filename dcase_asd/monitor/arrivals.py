@@ -95,6 +95,7 @@ def watch(
     every: float = 1.0,
     idle: float = 0.0,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Verdict | str]:
     """Judge recordings as they arrive; a recording that the log holds is not judged again.
 
@@ -108,6 +109,7 @@ def watch(
         every: Seconds between two looks.
         idle: Ends after so many seconds without a new recording; 0 never.
         sleep: Waits.
+        clock: Seconds that only grow.
 
     Yields:
         A verdict, or a line that says what is wrong with a file.
@@ -117,7 +119,7 @@ def watch(
         ArtifactError: The log cannot be written.
     """
     folder, log = Path(folder), Path(log)
-    arrivals = Arrivals(folder, _logged(log))
+    arrivals = Arrivals(folder, _logged(log), clock)
     quiet = 0.0
     while True:
         arrived = arrivals.look()
@@ -134,7 +136,7 @@ def watch(
             arrivals.done[name] = state
             _append(log, name, state, found)
             yield found
-        quiet = 0.0 if arrived else quiet + every
+        quiet = 0.0 if arrived or arrivals.waiting else quiet + every
         if idle and quiet >= idle:
             return
         sleep(every)

@@ -137,6 +137,8 @@ class Judge:
         found = heard_bins(
             spectra[:, :count].mean(axis=0), self.normals.spectra[:, :count].astype(np.float64)
         )
+        if found < count:  # the slope of a filter is no sound either
+            found = int((self.front.tops <= PASSBAND * self.front.tops[found - 1]).sum()) or found
         reached = int((self.front.tops <= PASSBAND * heard.properties.rate / 2).sum())
         return min(found, reached or count)
 

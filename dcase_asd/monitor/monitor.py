@@ -266,11 +266,13 @@ class Monitor:
             raise ValueError("its parts do not fit each other")
         grids = tuple(np.split(arrays["grids"], np.cumsum(cells)[:-1]))
         backbone = table["backbone"] and BackboneChoice(**table["backbone"])
+        choice = DetectorChoice(**table["detector"])
+        choice.make()
         saved = {name: arrays[name] for name in ("left_out", "usual", "noticed")}
         return cls(
             front,
             Normals(recordings, owners, spectra, vectors, grids),
-            DetectorChoice(**table["detector"]),
+            choice,
             Embedder(backbone, path) if backbone else None,
             check_share(float(table["false_alarms"])),
             saved=saved,

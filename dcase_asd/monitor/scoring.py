@@ -36,7 +36,8 @@ class DetectorChoice:
 
     def make(self) -> AnomalyDetector:
         """The detector, not fitted yet."""
-        return Standardized(self._inner) if self.standardize else self._inner()
+        inner = self._inner()
+        return Standardized(self._inner) if self.standardize else inner
 
     def _inner(self) -> AnomalyDetector:
         return DETECTORS[self.name](**self.options)

@@ -46,7 +46,9 @@ class Machine:
         """
         sound = self.normal().astype(np.float64)
         seconds = self.frames / RATE
-        length = {"knock": 0.05, "dropout": 0.3}.get(kind, self.random.uniform(1, 3))
+        length = {"knock": 0.05, "dropout": 0.3}.get(
+            kind, self.random.uniform(1, min(3, seconds - 1.2))
+        )
         start = self.random.uniform(0.5, seconds - 0.5 - length)
         end = start + length
         inside = (self.time >= start) & (self.time < end)
@@ -85,3 +87,9 @@ class Machine:
 def _band(sound, low, high):
     hertz = np.fft.rfftfreq(len(sound), 1 / RATE)
     return np.fft.irfft(np.fft.rfft(sound) * ((hertz >= low) & (hertz < high)), len(sound))
+
+
+def overlaps(fault: Located, span) -> bool:
+    """Whether a span and the true one have some time and some band in common."""
+    in_time = span.start < fault.end and span.end > fault.start
+    return in_time and span.low < fault.high and span.high > fault.low
