@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from dcase_asd.monitor.monitor import Monitor
     from dcase_asd.monitor.verdict import Rule, Verdict
 
-ANOMALY = 3
-"""Exit status where something is anomalous and --fail-on-anomaly was given."""
+FAILED, ANOMALY = 1, 3
+"""Exit status where a recording could not be checked; where something is anomalous and
+--fail-on-anomaly was given, which says more."""
 
 
 @app.command()
@@ -127,11 +128,11 @@ def check(
                          false_alarms=share, rule=parsed, idle=idle)  # fmt: skip
     else:
         found = _each(monitor, paths, share, parsed)
-    status = _shown(found, as_json, lines=stream or watch)
-    if status == ANOMALY and not fail_on_anomaly:
-        status = 0
-    if status:
-        raise typer.Exit(status)
+    failed, anomalous = _shown(found, as_json, lines=stream or watch)
+    if anomalous and fail_on_anomaly:
+        raise typer.Exit(ANOMALY)
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 def _each(
@@ -158,17 +159,16 @@ def _each(
             advance(1)
 
 
-def _shown(found: Iterator[Verdict | str], as_json: bool, *, lines: bool) -> int:
-    """Print verdicts as they come, errors on standard error; returns the exit status."""
+def _shown(found: Iterator[Verdict | str], as_json: bool, *, lines: bool) -> tuple[bool, bool]:
+    """Print verdicts as they come, and errors; returns whether there was one, and an anomaly."""
     told: set[str] = set()
-    values, status = [], 0
+    values, failed, anomalous = [], False, False
     for each in found:
         if isinstance(each, str):
             print(f"error: {each}", file=sys.stderr)
-            status = status or 1
+            failed = True
             continue
-        if each.verdict == "anomalous":
-            status = ANOMALY
+        anomalous |= each.verdict == "anomalous"
         if as_json and lines:
             print(json.dumps(each.as_json(), allow_nan=False), flush=True)
         elif as_json:
@@ -177,7 +177,7 @@ def _shown(found: Iterator[Verdict | str], as_json: bool, *, lines: bool) -> int
             told |= _say(each, told)
     if as_json and not lines:
         show_json(values)
-    return status
+    return failed, anomalous
 
 
 def _say(verdict: Verdict, told: set[str]) -> set[str]:

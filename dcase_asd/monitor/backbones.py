@@ -18,9 +18,9 @@ from dcase_asd.files import find_below
 from dcase_asd.monitor.hearing import FrontEnd, Sound, waveforms
 from dcase_asd.monitor.model_file import unpack_weights
 from dcase_asd.registry import (
-    find_checkpoint,
     installed_plugins,
     load_backbone,
+    load_class,
     locate_checkpoint,
     named_checkpoints,
 )
@@ -80,7 +80,7 @@ class BackboneChoice:
         if self.checkpoint is None:
             return None
         found = locate_checkpoint(self.plugin, self.checkpoint)
-        return found or find_checkpoint(self.plugin, self.checkpoint)
+        return found or load_class(self.plugin).locate(Path(self.checkpoint))
 
 
 @dataclass(frozen=True)

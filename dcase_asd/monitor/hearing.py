@@ -30,6 +30,8 @@ BAND_BINS = 2
 """Mel bins of a grid's band."""
 DECIBELS = 10 / np.log(10)
 """Of a neper of energy."""
+LIMITS = ((1000, 384_000), (8, 1024), (0.5, 3600))
+"""Of a front end's sample rate in Hz, mel bins, and window in seconds."""
 SHORTEST = 0.5
 """Seconds below which statistics over time mean nothing."""
 QUIET_SHARE = 0.05
@@ -116,6 +118,12 @@ class FrontEnd:
     window: float = 10.0
     channel: int = 0
 
+    def __post_init__(self) -> None:
+        numbers = (self.sample_rate, self.mel_bins, self.window)
+        for value, (low, high) in zip(numbers, LIMITS, strict=True):
+            if not low <= value <= high:
+                raise ValueError(f"{value:g} is not within {low:g} and {high:g}")
+
     @cached_property
     def log_mel(self) -> LogMel:
         """The spectrum, made once."""
@@ -158,7 +166,7 @@ class Properties:
     `frozen` the longest time in seconds in which no sample differs from the one before.
     """
 
-    rate: int
+    rate: float
     seconds: float
     level: float
     noise_floor: float

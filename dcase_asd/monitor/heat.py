@@ -119,7 +119,8 @@ def deviations(grid: Frames, usual: Array) -> tuple[Array, NDArray[np.intp]]:
     for (value, cells), (low, middle, high) in zip(VIEWS, usual, strict=True):
         away = _looked_at(grid, value, cells, spread=True) - middle
         up, down = np.maximum(high - middle, LEAST_SPREAD), np.maximum(middle - low, LEAST_SPREAD)
-        seen.append(np.where(away >= 0, away / up, away / down))
+        deviation = np.where(away >= 0, away / up, away / down)
+        seen.append(deviation if cells else deviation * _presence(grid, middle, deviation))
     stacked = np.array(seen)
     best = np.abs(stacked).argmax(axis=0)
     return np.take_along_axis(stacked, best[None], axis=0)[0], best
@@ -158,6 +159,13 @@ def find_spans(
         )  # fmt: skip
         left[times, bands] = 0.0
     return spans
+
+
+def _presence(grid: Frames, middle: Array, deviation: Array) -> Array:
+    """At which times that is so by which a whole window deviates, (t, f) in [0, 1]."""
+    away = (_looked_at(grid, MEAN, 4, spread=True) - middle) * np.sign(deviation)
+    present: Array = np.clip(away / np.maximum(away.max(axis=0), 1e-3), 0.0, 1.0)
+    return present
 
 
 def _looked_at(grid: Frames, value: int, cells: int, *, spread: bool) -> Array:

@@ -59,8 +59,8 @@ def recording_notes(own: Properties, normal: Sequence[Properties]) -> list[str]:
     notes = []
     rates = sorted({each.rate for each in normal})
     if own.rate not in rates:
-        theirs = " or ".join(f"{rate}" for rate in rates[:3])
-        notes.append(f"recorded at {own.rate} Hz, the normal recordings at {theirs} Hz")
+        theirs = " or ".join(f"{rate:.0f}" for rate in rates[:3])
+        notes.append(f"recorded at {own.rate:.0f} Hz, the normal recordings at {theirs} Hz")
     if beyond := level_beyond(own, normal):
         side = "louder" if beyond > 0 else "quieter"
         notes.append(

@@ -40,6 +40,8 @@ ENOUGH = 8
 """Windows that the way out of too few aims at."""
 BACKBONE_DETECTOR = DetectorChoice("nearest", standardize=False)
 """Detector of a backbone's embeddings, where the field compares directions."""
+REASONS_TOLD = 8
+"""Reasons for leaving recordings out that are told, each with the first of them."""
 KEPT = np.float16
 """Of the grids: 0.06 dB fine at 100 dB."""
 
@@ -248,7 +250,11 @@ class Monitor:
         cls, table: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path
     ) -> Self:
         front, recordings = FrontEnd(**table["front"]), tuple(
-            Recording(each["name"], each["key"], Properties(**each["properties"]))
+            Recording(
+                str(each["name"]),
+                str(each["key"]),
+                Properties(**{name: float(value) for name, value in each["properties"].items()}),
+            )
             for each in table["recordings"]
         )  # fmt: skip
         owners, spectra, cells = arrays["owners"], arrays["spectra"], arrays["cells"]
@@ -260,6 +266,9 @@ class Monitor:
             and arrays["grids"].shape == (cells.sum(), bands, 2)
             and arrays["usual"].shape[1:] == (3, bands)
             and len(owners) >= FEWEST_WINDOWS
+            and owners.dtype == cells.dtype == np.int64
+            and cells.min() > 0
+            and 0 < table["false_alarms"] < 1
             and 0 <= owners.min() <= owners.max() < len(recordings)
         )
         if not whole or not all(np.isfinite(each).all() for each in arrays.values()):
@@ -274,7 +283,7 @@ class Monitor:
             Normals(recordings, owners, spectra, vectors, grids),
             choice,
             Embedder(backbone, path) if backbone else None,
-            check_share(float(table["false_alarms"])),
+            table["false_alarms"],
             saved=saved,
         )
 
@@ -320,6 +329,8 @@ def _tell(skipped: Sequence[Skipped], others: int, progress: Progress) -> None:
     reasons: dict[str, list[str]] = {}
     for each in skipped:
         reasons.setdefault(each.reason, []).append(each.name)
-    for reason, names in reasons.items():
+    for reason, names in list(reasons.items())[:REASONS_TOLD]:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         progress.note(f"left out {names[0]}{more}: {reason}")
+    if (rest := len(reasons) - REASONS_TOLD) > 0:
+        progress.note(f"left out others for {rest} more reason(s): --json lists them all")

@@ -222,7 +222,7 @@ def gather(
         for name, found in zip(sounds, pool.map(one, sounds.values()), strict=True):
             advance(1)
             if isinstance(found, str):
-                skipped.append(Skipped(name, found.removeprefix(f"{name}: ")))
+                skipped.append(Skipped(name, found.partition(f"{name}: ")[2] or found))
             elif found[0].is_silent:
                 skipped.append(Skipped(name, "silence: all samples are equal"))
             elif found[0].key in keys:

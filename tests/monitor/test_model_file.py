@@ -71,8 +71,14 @@ def test_a_newer_version_is_named(saved):
         ("recordings", [{"name": "x"}]),
         ("front", {"sample_rate": 8000}),
         ("front", {"code": "x"}),
+        ("front", {"mel_bins": 10**9}),
+        ("front", {"window": -1}),
+        ("front", {"sample_rate": "x"}),
+        ("front", None),
         ("detector", {"name": "none such", "standardize": True, "options": {}}),
+        ("detector", {"name": "nearest", "standardize": True, "options": {"neighbor": 1}}),
         ("false_alarms", "x"),
+        ("false_alarms", 1.5),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(saved, name, change):
