@@ -8,6 +8,7 @@ from dcase_asd.audio import (
     AudioHeader,
     content_hash,
     inspect_recording,
+    read_blocks,
     read_clip,
     read_header,
     read_span,
@@ -289,3 +290,32 @@ def test_a_flac_that_was_cut_or_does_not_say_its_length_is_refused(tmp_path, wri
     path.write_bytes(whole[:21] + bytes([whole[21] & 0xF0]) + bytes(4) + whole[26:])
     with pytest.raises(AudioError, match="does not say its length, as FLAC that was written into"):
         inspect_recording(path)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
+def test_blocks_are_the_recording(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("dcase_asd.audio.BLOCK_FRAMES", 777)
+    sound = np.sin(np.arange(4000) / 20)[:, None] * [0.5, 0.2]
+    soundfile.write(tmp_path / name, sound, 16000)
+    blocks = list(read_blocks(tmp_path / name, channel=1))
+    assert [len(block) for block in blocks[:2]] == [777, 777]
+    np.testing.assert_array_equal(np.concatenate(blocks), read_waveform(tmp_path / name, 1))
+
+
+def test_blocks_in_the_unit_of_integers_are_scaled_and_broken_ones_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("dcase_asd.audio.BLOCK_FRAMES", 100)
+    path = tmp_path / "a.wav"
+    sound = np.arange(-500, 500, dtype=np.float32)
+    soundfile.write(path, sound, 16000, subtype="FLOAT")
+    np.testing.assert_allclose(np.concatenate(list(read_blocks(path))), sound / 32768)
+    two = np.stack([sound, sound], axis=1)
+    two[450, 0] = np.inf
+    soundfile.write(path, two, 16000, subtype="FLOAT")
+    assert len(list(read_blocks(path, 1))) == 10
+    with pytest.raises(AudioError, match="sample 450 is no finite number"):
+        list(read_blocks(path))
+    soundfile.write(path, sound * np.nan, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="not finite numbers"):
+        list(read_blocks(path))
+    with pytest.raises(AudioError, match="no channel 1"):
+        list(read_blocks(path, 1))

@@ -36,6 +36,9 @@ from dcase_asd.monitor.normals import Normals
 from dcase_asd.monitor.scoring import DetectorChoice, Scorer
 from dcase_asd.monitor.verdict import Array, Calibration, Decision, Rule, Verdict, Word
 
+EVENT = 2.0
+"""How many times what few normal recordings reach a single event has to deviate, so that a
+recording which is normal as a whole is suspicious."""
 SHORT = 0.5
 """Share of the usual length below which a recording is called short."""
 
@@ -126,6 +129,9 @@ class Judge:
                              f"{matched.score:.3g})")  # fmt: skip
         nearest = scorer.nearest(vectors[found.window])
         heat, spans = self._explain(heard.windows[found.window], nearest, word)
+        if word == "normal" and spans and abs(spans[0].deviation) > EVENT * self.noticed:
+            word = "suspicious"
+            notes.append("as a whole it is normal, but for what is marked")
         return Verdict(
             sound.name, found.score, found.threshold, found.p_value, word, tuple(spans),
             self.normals.name(nearest), tuple(notes), heat,

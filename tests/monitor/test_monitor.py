@@ -44,8 +44,21 @@ def test_the_span_of_a_fault_is_where_the_fault_is(kind):
         for fault, each in zip(faults, found, strict=True)
     ]
     assert sum(hits) >= 9
+    ends = [
+        abs(span.start - fault.start) + abs(span.end - fault.end)
+        for fault, each in zip(faults, found, strict=True)
+        for span in each.spans[:1]
+    ]
+    assert np.median(ends) / 2 <= 0.3
     signs = {each.spans[0].decibels > 0 for each in found if each.spans}
     assert signs == {kind not in ("missing", "dropout")}
+
+
+def test_a_single_knock_makes_a_recording_suspicious(monitor, machine):
+    found = [monitor.check(machine.faulty("knock", 25).samples) for _ in range(5)]
+    assert sum(each.verdict != "normal" for each in found) >= 4
+    noted = [each for each in found if "normal, but for what is marked" in words(each)]
+    assert all(each.verdict == "suspicious" and each.spans for each in noted)
 
 
 def test_the_heat_map_has_axes_in_seconds_and_hertz(monitor, machine):
