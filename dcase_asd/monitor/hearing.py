@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dcase_asd.audio import BLOCK_FRAMES, Waveform, read_blocks, read_header
 from dcase_asd.errors import AudioError
-from dcase_asd.monitor.log_mel import SHIFT_SECONDS, Frames, LogMel
+from dcase_asd.monitor.log_mel import LOWEST_FREQUENCY, Frames, LogMel
 
 PASSBAND = 0.9
 """Share of half the rate up to which mel bins are used: above it resamplers differ."""
@@ -108,7 +108,7 @@ class FrontEnd:
 
     Attributes:
         sample_rate: That recordings are resampled to, in Hz.
-        mel_bins: Mel filters up to half of it; those above `PASSBAND` are left out.
+        mel_bins: Mel filters up to half of it; see `used`.
         window: Usual length in seconds of what is judged at once.
         channel: Which one, from 0.
     """
@@ -129,16 +129,29 @@ class FrontEnd:
         """The spectrum, made once."""
         return LogMel(self.sample_rate, self.mel_bins)
 
+    @property
+    def shift(self) -> float:
+        """Seconds from one frame to the next: 10 ms, or a little less at 11,025 Hz and the like."""
+        return self.log_mel.frame_shift / self.sample_rate
+
     @cached_property
-    def tops(self) -> NDArray[np.float64]:
-        """Where the used mel bins end, in Hz, (k,)."""
-        tops = self.log_mel.hertz[2:]
-        return tops[tops <= PASSBAND * self.sample_rate / 2]
+    def used(self) -> NDArray[np.intp]:
+        """The mel filters that are used, (k,): in the passband, and with a line of the spectrum.
+
+        Some of the lowest are narrower than the lines' distance, and say nothing whatever sounds.
+        """
+        inside = self.log_mel.hertz[2:] <= PASSBAND * self.sample_rate / 2
+        return np.flatnonzero(inside & (self.log_mel.filters > 0).any(axis=0))
 
     @property
     def bins(self) -> int:
         """How many mel bins are used, k."""
-        return len(self.tops)
+        return len(self.used)
+
+    @cached_property
+    def tops(self) -> NDArray[np.float64]:
+        """Where the used mel bins end, in Hz, (k,)."""
+        return self.log_mel.hertz[2:][self.used]
 
     @cached_property
     def band_starts(self) -> NDArray[np.intp]:
@@ -148,9 +161,9 @@ class FrontEnd:
     @cached_property
     def band_edges(self) -> NDArray[np.float64]:
         """Where the bands meet, in Hz, (f + 1,): halfway between the peaks of their filters."""
-        peaks = self.log_mel.hertz[1:]
-        ends = [*self.band_starts, self.bins]
-        return np.array([(peaks[max(at - 1, 0)] + peaks[at]) / 2 if at else 0.0 for at in ends])
+        peaks = self.log_mel.hertz[1:-1][self.used]
+        between = (peaks[self.band_starts[1:] - 1] + peaks[self.band_starts[1:]]) / 2
+        return np.array([LOWEST_FREQUENCY, *between, self.tops[-1]])
 
     def windows_in(self, seconds: float) -> int:
         """Into how many equal windows a recording is cut."""
@@ -262,13 +275,13 @@ class _Cutter:
 
     def __post_init__(self) -> None:
         count = self.front.windows_in(self.sound.seconds)
-        total = self.sound.seconds / SHIFT_SECONDS
+        total = self.sound.seconds / self.front.shift
         self.ends = [round(total * (at + 1) / count) for at in range(count - 1)]
 
     def add(self, samples: Waveform) -> None:
         log_mel = self.front.log_mel
         self.rest = np.concatenate([self.rest, samples])
-        frames = log_mel(self.rest)[:, : self.front.bins]
+        frames = log_mel(self.rest)[:, self.front.used]
         self.rest = self.rest[len(frames) * log_mel.frame_shift :]
         while self.ends and self.count + len(frames) >= self.ends[0]:
             here = self.ends[0] - self.count
@@ -286,7 +299,7 @@ class _Cutter:
         frames = np.concatenate(parts)
         begin = self.sound.start
         start = self.done[-1].end if self.done else begin
-        until = begin + (self.sound.seconds if end is None else end * SHIFT_SECONDS)
+        until = begin + (self.sound.seconds if end is None else end * self.front.shift)
         vector = np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
         self.done.append(WindowHeard(start, until, vector, _grid(frames, self.front)))
 

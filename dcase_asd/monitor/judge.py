@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dcase_asd.monitor.backbones import Embedder
 from dcase_asd.monitor.hearing import (
+    BAND_BINS,
     CELL_FRAMES,
     DECIBELS,
     PASSBAND,
@@ -30,11 +31,10 @@ from dcase_asd.monitor.heat import (
     noticed_from,
     usual_range,
 )
-from dcase_asd.monitor.log_mel import SHIFT_SECONDS
 from dcase_asd.monitor.microphone import heard_bins, level_beyond, recording_notes
 from dcase_asd.monitor.normals import Normals
 from dcase_asd.monitor.scoring import DetectorChoice, Scorer
-from dcase_asd.monitor.verdict import Array, Calibration, Decision, Rule, Verdict, Word
+from dcase_asd.monitor.verdict import Array, Calibration, Decision, Rule, Verdict
 
 EVENT = 2.0
 """How many times what few normal recordings reach a single event has to deviate, so that a
@@ -101,7 +101,8 @@ class Judge:
         own, normal = heard.properties, self.normals.properties
         notes = recording_notes(own, normal) + self._length_notes(heard)
         spectra = np.stack([each.vector for each in heard.windows]).astype(np.float64)
-        bins = self._heard_bins(heard, spectra)
+        beyond = level_beyond(own, normal)
+        bins = self._heard_bins(heard, spectra, beyond)
         if bins < self.front.bins:
             notes.append(
                 f"nothing above {self.front.tops[bins - 1]:.0f} Hz, where the normal recordings "
@@ -115,20 +116,21 @@ class Judge:
         calibration = scorer.calibration
         found = calibration.decide(scorer.score(vectors), false_alarms, rule)
         notes += _support_notes(found, calibration, len(vectors), false_alarms, rule)
-        word = found.word
-        beyond = level_beyond(own, normal)
+        word, gain = found.word, 0.0
         if heard.is_silent:
             word = "suspicious"
         elif word == "anomalous" and beyond and self.embedder is None:
             shifted = vectors.copy()
             shifted[:, :bins] -= beyond / DECIBELS
             matched = calibration.decide(scorer.score(shifted), false_alarms, rule)
-            if matched.word == "normal":
-                word = "suspicious"
-                notes.append(f"at the level of the normal recordings it would be normal (score "
-                             f"{matched.score:.3g})")  # fmt: skip
+            if matched.word != "anomalous":
+                word, gain = "suspicious", beyond
+                notes.append(f"at the level of the normal recordings it would be {matched.word} "
+                             f"(score {matched.score:.3g})")  # fmt: skip
         nearest = scorer.nearest(vectors[found.window])
-        heat, spans = self._explain(heard.windows[found.window], nearest, word)
+        window = heard.windows[found.window]
+        window = window._replace(grid=window.grid - np.float32(gain))
+        heat, spans = self._explain(window, nearest, bins, always=word != "normal" and not gain)
         if word == "normal" and spans and abs(spans[0].deviation) > EVENT * self.noticed:
             word = "suspicious"
             notes.append("as a whole it is normal, but for what is marked")
@@ -137,11 +139,12 @@ class Judge:
             self.normals.name(nearest), tuple(notes), heat,
         )  # fmt: skip
 
-    def _heard_bins(self, heard: Heard, spectra: Array) -> int:
-        """How many mel bins of a recording can be compared, from the lowest."""
+    def _heard_bins(self, heard: Heard, spectra: Array, gain: float) -> int:
+        """How many mel bins of a recording `gain` dB too loud can be compared, from the lowest."""
         count = self.front.bins
         found = heard_bins(
-            spectra[:, :count].mean(axis=0), self.normals.spectra[:, :count].astype(np.float64)
+            spectra[:, :count].mean(axis=0) - gain / DECIBELS,
+            self.normals.spectra[:, :count].astype(np.float64),
         )
         if found < count:  # the slope of a filter is no sound either
             found = int((self.front.tops <= PASSBAND * self.front.tops[found - 1]).sum()) or found
@@ -167,14 +170,17 @@ class Judge:
                     "ones scatter more"]  # fmt: skip
         return []
 
-    def _explain(self, window: WindowHeard, nearest: int, word: Word) -> tuple[HeatMap, list[Span]]:
+    def _explain(
+        self, window: WindowHeard, nearest: int, bins: int, *, always: bool
+    ) -> tuple[HeatMap, list[Span]]:
         values, views = deviations(window.grid, self.usual)
-        times = np.arange(len(values) + 1, dtype=np.float64) * (CELL_FRAMES * SHIFT_SECONDS)
+        values[:, self.front.band_starts + BAND_BINS > bins] = 0.0  # what is not heard differs not
+        times = np.arange(len(values) + 1, dtype=np.float64) * (CELL_FRAMES * self.front.shift)
         times += window.start
         times[-1] = window.end
         heat = HeatMap(values, times, self.front.band_edges)
         least = self.noticed
-        if word != "normal" and np.abs(values).max() < least:
+        if always and np.abs(values).max() < least:
             least = SHOWN
         level = self.normals.grids[nearest].astype(np.float64).mean(axis=0)
         return heat, find_spans(heat, window.grid, views, level, least)

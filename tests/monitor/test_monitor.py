@@ -96,6 +96,7 @@ def test_a_narrow_recording_is_compared_where_it_has_sound(monitor, machine, as_
         )
         assert "nothing above" in words(found)
         assert "compared below it" in words(found)
+        assert all(span.high <= 4000 for span in found.spans)
         assert found.verdict != "anomalous"
 
 
@@ -105,6 +106,10 @@ def test_gain_alone_is_no_anomaly_and_is_told(monitor, machine):
     assert "it would be normal" in words(found)
     assert found.verdict == "suspicious"
     assert found.score > found.threshold
+    assert found.spans == ()
+    quiet = monitor.check(machine.normal() * 0.1)
+    assert quiet.verdict == "suspicious"
+    assert "nothing above" not in words(quiet)
     found = monitor.check(machine.faulty("leak", 20).samples * 8)
     assert found.verdict == "anomalous"
 
