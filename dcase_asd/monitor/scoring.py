@@ -101,16 +101,17 @@ class Scorer:
             raise TooFewClipsError(f"{count} window(s) of normal recordings")
         if len(names) == count:
             return self.detector.leave_one_out()
-        # Windows of one recording are alike: all of them are left out together.
+        # Windows of one recording are alike: all of them are left out together; but one that holds
+        # most of the windows is left out block by block, as the others would be too few.
         groups = np.searchsorted(names, self.owners) % LEFT_OUT_TIMES
-        if len(names) == 1:
-            groups = np.arange(count) * min(BLOCKS, count) // count
-        scores = np.full(count, np.nan)
+        most = np.bincount(groups).argmax()
+        inside = np.flatnonzero(groups == most)
+        if len(inside) > count / 2:
+            blocks = np.arange(len(inside)) * min(BLOCKS, len(inside)) // len(inside)
+            groups[inside] = groups.max() + 1 + blocks
+        scores = np.empty(count)
         for group in np.unique(groups):
             out = groups == group
-            detector = self.choice.make()
-            if (~out).sum() >= detector.fewest:
-                scores[out] = detector.fit(self.vectors[~out]).score(self.vectors[out])
-        if np.isnan(scores).all():  # a recording so long that the others are too few
-            return self.detector.leave_one_out()
-        return np.where(np.isnan(scores), np.nanmax(scores), scores)
+            detector = self.choice.make().fit(self.vectors[~out])
+            scores[out] = detector.score(self.vectors[out])
+        return scores

@@ -289,3 +289,32 @@ def test_real_fans_with_other_names_and_rates(shared_audio, tmp_path):
     good = np.array([score for name, score in scores.items() if not anomalous[name]])
     assert (len(good), len(bad)) == (8, 20)
     assert np.mean(bad[:, None] > good) >= 0.97
+
+
+def test_a_model_keeps_so_many_windows_and_names_every_recording(monkeypatch, machine):
+    monkeypatch.setattr("dcase_asd.monitor.normals.MOST_WINDOWS", 5)
+    model = Monitor.fit([machine.normal() for _ in range(9)], sample_rate=RATE)
+    assert len(model.normals) == len(model.normals.grids) == 5
+    assert list(model.normals.owners) == [0, 2, 4, 6, 8]
+    assert len(model.normals.recordings) == 9
+    assert np.isfinite(model.check(machine.normal()).score)
+
+
+def test_a_long_and_a_single_short_recording_are_scored_by_each_other(machine):
+    long = np.concatenate([machine.normal() for _ in range(6)])
+    model = Monitor.fit([long, machine.normal()], sample_rate=RATE, window=3.0)
+    assert len(model.normals) == 7
+    assert np.isfinite(model.judge.scorer.calibration.scores).all()
+
+
+def test_the_channel_is_the_models(tmp_path, machine):
+    for number in range(5):
+        two = np.stack([np.zeros(3 * RATE), machine.normal()], axis=1)
+        soundfile.write(tmp_path / f"{number}.wav", two, RATE)
+    with pytest.raises(AudioError, match="silence"):
+        Monitor.fit(tmp_path)
+    model = Monitor.fit(tmp_path, channel=1)
+    assert model.check(tmp_path / "0.wav").verdict == "normal"
+    soundfile.write(tmp_path / "mono.wav", machine.normal(), RATE)
+    with pytest.raises(AudioError, match="no channel 1"):
+        model.check(tmp_path / "mono.wav")
