@@ -34,6 +34,8 @@ _HOMES = {
     "score_embeddings": "scores.named",
     "fuse": "fusion.fuse",
     "evaluate": "metrics.evaluate",
+    "Monitor": "monitor.monitor",
+    "Verdict": "monitor.verdict",
     "report": "reports.report",
     "submit": "submission.submit",
     "validate": "submission.validate",

@@ -19,8 +19,8 @@ from dcase_asd.errors import AudioError
 from dcase_asd.wav import AGAIN, AudioHeader, WavLayout, decode, read_bytes, wav_layout
 
 __all__ = [
-    "AudioHeader", "Inspection", "Waveform", "content_hash", "inspect_recording", "read_clip",
-    "read_header", "read_span", "read_waveform",
+    "AudioHeader", "Inspection", "Waveform", "content_hash", "inspect_recording", "read_blocks",
+    "read_clip", "read_header", "read_span", "read_waveform",
 ]  # fmt: skip
 
 Waveform = NDArray[np.float32]
@@ -192,6 +192,28 @@ def read_span(path: str | Path, start: int, frames: int, channel: int = 0) -> Wa
     if not np.isfinite(span).all():
         raise AudioError(f"{path}: holds a sample that is not a finite number; {REPAIR}")
     return span * _scale_of_file(path, changed)
+
+
+def read_blocks(path: str | Path, channel: int = 0) -> Iterator[Waveform]:
+    """Read one channel at the file's own rate, `BLOCK_FRAMES` at a time: for any length.
+
+    Raises:
+        AudioError: As in `read_waveform`, where the fault is reached.
+    """
+    with _opened(path) as source:
+        _check_channel(path, channel, source.header.channels)
+        scale = _float_scale(source, path)[0] if source.is_float else None
+        for start in range(0, source.header.frames, BLOCK_FRAMES):
+            frames = min(BLOCK_FRAMES, source.header.frames - start)
+            block = np.ascontiguousarray(source.floats(start, frames)[:, channel])
+            if len(block) < frames:
+                raise AudioError(f"{path}: truncated after {start + len(block)} samples; {AGAIN}")
+            if scale is not None:
+                if not np.isfinite(block).all():
+                    where = start + int(np.flatnonzero(~np.isfinite(block))[0])
+                    raise AudioError(f"{path}: sample {where} is no finite number; {REPAIR}")
+                block *= scale
+            yield block
 
 
 def _check_channel(path: str | Path, channel: int, channels: int) -> None:

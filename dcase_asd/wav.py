@@ -118,7 +118,7 @@ def wav_layout(file: BinaryIO, path: Path) -> WavLayout | None:
     filled = tuple(span for span in spans if span[1])
     if len(filled) > 1:
         notes.append(f"its samples are in {len(filled)} parts: joined")
-    return _described(path, form, filled, notes)
+    return sample_layout(path, form, filled, notes)
 
 
 def _peek(file: BinaryIO, head: bytes, position: int, count: int) -> bytes:
@@ -154,9 +154,14 @@ def _chunks(peek: Callable[[int, int], bytes], size: int) -> Iterator[tuple[byte
             position += 1
 
 
-def _described(
+def sample_layout(
     path: Path, form: bytes, spans: tuple[tuple[int, int], ...], notes: list[str]
 ) -> WavLayout | None:
+    """What the format chunk says of samples that stand at `spans`; None where they are coded.
+
+    Raises:
+        AudioError: It is malformed, says unknown samples, or there is none.
+    """
     if len(form) < 16:  # noqa: PLR2004 - the shortest format chunk
         raise AudioError(f"{path}: the WAV file says no sample format; {AGAIN}")
     tag, channels, rate, byte_rate, align, bits = struct.unpack_from("<HHIIHH", form)

@@ -8,6 +8,7 @@ from dcase_asd.audio import (
     AudioHeader,
     content_hash,
     inspect_recording,
+    read_blocks,
     read_clip,
     read_header,
     read_span,
@@ -304,3 +305,32 @@ def test_other_formats_that_were_cut_or_hold_nothing_are_refused(tmp_path):
     for read in (inspect_recording, read_waveform):
         with pytest.raises(AudioError, match=r"clip\.wav: holds no sample; copy"):
             read(path)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
+def test_blocks_are_the_recording(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("dcase_asd.audio.BLOCK_FRAMES", 777)
+    sound = np.sin(np.arange(4000) / 20)[:, None] * [0.5, 0.2]
+    soundfile.write(tmp_path / name, sound, 16000)
+    blocks = list(read_blocks(tmp_path / name, channel=1))
+    assert [len(block) for block in blocks[:2]] == [777, 777]
+    np.testing.assert_array_equal(np.concatenate(blocks), read_waveform(tmp_path / name, 1))
+
+
+def test_blocks_in_the_unit_of_integers_are_scaled_and_broken_ones_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("dcase_asd.audio.BLOCK_FRAMES", 100)
+    path = tmp_path / "a.wav"
+    sound = np.arange(-500, 500, dtype=np.float32)
+    soundfile.write(path, sound, 16000, subtype="FLOAT")
+    np.testing.assert_allclose(np.concatenate(list(read_blocks(path))), sound / 32768)
+    two = np.stack([sound, sound], axis=1)
+    two[450, 0] = np.inf
+    soundfile.write(path, two, 16000, subtype="FLOAT")
+    assert len(list(read_blocks(path, 1))) == 10
+    with pytest.raises(AudioError, match="sample 450 is no finite number"):
+        list(read_blocks(path))
+    soundfile.write(path, sound * np.nan, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="not finite numbers"):
+        list(read_blocks(path))
+    with pytest.raises(AudioError, match="no channel 1"):
+        list(read_blocks(path, 1))

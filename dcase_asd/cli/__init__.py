@@ -10,10 +10,12 @@ import sys
 from contextlib import suppress
 
 from dcase_asd.cli import (
+    check,
     download,
     embed,
     evaluate,
     finetune,
+    fit,
     fuse,
     prepare,
     presets,
@@ -26,13 +28,13 @@ from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
 from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
-    "app", "download", "embed", "evaluate", "finetune", "fuse", "main",
+    "app", "check", "download", "embed", "evaluate", "finetune", "fit", "fuse", "main",
     "prepare", "presets", "report", "run", "submit",
 ]  # fmt: skip
 
 PIPELINE = (
     "demo", "run", "presets", "download", "weights", "prepare", "labels", "plugins", "finetune",
-    "embed", "score", "fuse", "evaluate", "report", "submit", "validate",
+    "embed", "score", "fuse", "evaluate", "report", "submit", "validate", "fit", "check",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(

@@ -1,0 +1,205 @@
+"""From what is heard of a recording to a verdict, with its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcase_asd.monitor.backbones import Embedder
+from dcase_asd.monitor.hearing import (
+    BAND_BINS,
+    CELL_FRAMES,
+    DECIBELS,
+    PASSBAND,
+    FrontEnd,
+    Heard,
+    Sound,
+    WindowHeard,
+    hear,
+)
+from dcase_asd.monitor.heat import (
+    SHOWN,
+    HeatMap,
+    Span,
+    deviations,
+    find_spans,
+    noticed_from,
+    usual_range,
+)
+from dcase_asd.monitor.microphone import heard_bins, level_beyond, recording_notes
+from dcase_asd.monitor.normals import Normals
+from dcase_asd.monitor.scoring import DetectorChoice, Scorer
+from dcase_asd.monitor.verdict import Array, Calibration, Decision, Rule, Verdict
+
+EVENT = 2.0
+"""How many times what few normal recordings reach a single event has to deviate, so that a
+recording which is normal as a whole is suspicious."""
+SHORT = 0.5
+"""Share of the usual length below which a recording is called short."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Compares recordings with normal ones.
+
+    Attributes:
+        front: What recordings are heard with.
+        normals: What is kept of the normal ones.
+        choice: The detector.
+        embedder: Makes the vectors; None where they are the spectra.
+        saved: What `calibration` gave when a model was made.
+    """
+
+    front: FrontEnd
+    normals: Normals
+    choice: DetectorChoice
+    embedder: Embedder | None = None
+    saved: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Scores windows in which nothing is missing."""
+        known = self.saved.get("left_out")
+        wide = self.normals.vectors.astype(np.float64)
+        return Scorer(wide, self.normals.owners, self.choice, known)
+
+    @cached_property
+    def usual(self) -> Array:
+        """See `usual_range`."""
+        known = self.saved.get("usual")
+        return usual_range(self.normals.grids) if known is None else known
+
+    @cached_property
+    def noticed(self) -> float:
+        """See `noticed_from`."""
+        known = self.saved.get("noticed")
+        return noticed_from(self.normals.grids) if known is None else float(known[0])
+
+    def calibration(self) -> dict[str, NDArray[Any]]:
+        """What is worth keeping: it takes all normal windows to compute."""
+        return {
+            "left_out": self.scorer.raw_left_out,
+            "usual": self.usual,
+            "noticed": np.array([self.noticed]),
+        }
+
+    def judge(self, sound: Sound, false_alarms: float, rule: Rule | None) -> Verdict:
+        """Judge a recording.
+
+        Without a rule any window makes it anomalous, and each of several has its part of the false
+        alarms; with a rule each has the whole.
+
+        Raises:
+            AudioError: It cannot be read, or is too short.
+        """
+        heard = hear(sound, self.front)
+        own, normal = heard.properties, self.normals.properties
+        notes = recording_notes(own, normal) + self._length_notes(heard)
+        spectra = np.stack([each.vector for each in heard.windows]).astype(np.float64)
+        beyond = level_beyond(own, normal)
+        bins = self._heard_bins(heard, spectra, beyond)
+        if bins < self.front.bins:
+            notes.append(
+                f"nothing above {self.front.tops[bins - 1]:.0f} Hz, where the normal recordings "
+                "have sound: another microphone, or resampled" + ("" if self.embedder else
+                "; compared below it")
+            )  # fmt: skip
+        if self.embedder is None:
+            scorer, vectors = self._scorer_below(bins), self._below(spectra, bins)
+        else:
+            scorer, vectors = self.scorer, self.embedder.embed(sound, self.front).astype(np.float64)
+        calibration = scorer.calibration
+        found = calibration.decide(scorer.score(vectors), false_alarms, rule)
+        notes += _support_notes(found, calibration, len(vectors), false_alarms, rule)
+        word, gain = found.word, 0.0
+        if heard.is_silent:
+            word = "suspicious"
+        elif word == "anomalous" and beyond and self.embedder is None:
+            shifted = vectors.copy()
+            shifted[:, :bins] -= beyond / DECIBELS
+            matched = calibration.decide(scorer.score(shifted), false_alarms, rule)
+            if matched.word != "anomalous":
+                word, gain = "suspicious", beyond
+                notes.append(f"at the level of the normal recordings it would be {matched.word} "
+                             f"(score {matched.score:.3g})")  # fmt: skip
+        nearest = scorer.nearest(vectors[found.window])
+        window = heard.windows[found.window]
+        window = window._replace(grid=window.grid - np.float32(gain))
+        heat, spans = self._explain(window, nearest, bins, always=word != "normal" and not gain)
+        if word == "normal" and spans and abs(spans[0].deviation) > EVENT * self.noticed:
+            word = "suspicious"
+            notes.append("as a whole it is normal, but for what is marked")
+        return Verdict(
+            sound.name, found.score, found.threshold, found.p_value, word, tuple(spans),
+            self.normals.name(nearest), tuple(notes), heat,
+        )  # fmt: skip
+
+    def _heard_bins(self, heard: Heard, spectra: Array, gain: float) -> int:
+        """How many mel bins of a recording `gain` dB too loud can be compared, from the lowest."""
+        count = self.front.bins
+        found = heard_bins(
+            spectra[:, :count].mean(axis=0) - gain / DECIBELS,
+            self.normals.spectra[:, :count].astype(np.float64),
+        )
+        if found < count:  # the slope of a filter is no sound either
+            found = int((self.front.tops <= PASSBAND * self.front.tops[found - 1]).sum()) or found
+        reached = int((self.front.tops <= PASSBAND * heard.properties.rate / 2).sum())
+        return min(found, reached or count)
+
+    def _below(self, spectra: Array, bins: int) -> Array:
+        """Mean and deviation of the lowest mel bins."""
+        count = self.front.bins
+        return np.concatenate([spectra[:, :bins], spectra[:, count : count + bins]], axis=1)
+
+    def _scorer_below(self, bins: int) -> Scorer:
+        """Scores by the lowest mel bins alone, learnt anew from those of the normal windows."""
+        if bins == self.front.bins:
+            return self.scorer
+        normal = self._below(self.normals.spectra.astype(np.float64), bins)
+        return Scorer(normal, self.normals.owners, self.choice)
+
+    def _length_notes(self, heard: Heard) -> list[str]:
+        seconds = heard.properties.seconds
+        if seconds < SHORT * self.front.window:
+            return [f"{seconds:.1f} s long, the normal recordings {self.front.window:.3g} s: short "
+                    "ones scatter more"]  # fmt: skip
+        return []
+
+    def _explain(
+        self, window: WindowHeard, nearest: int, bins: int, *, always: bool
+    ) -> tuple[HeatMap, list[Span]]:
+        values, views = deviations(window.grid, self.usual)
+        values[:, self.front.band_starts + BAND_BINS > bins] = 0.0  # what is not heard differs not
+        times = np.arange(len(values) + 1, dtype=np.float64) * (CELL_FRAMES * self.front.shift)
+        times += window.start
+        times[-1] = window.end
+        heat = HeatMap(values, times, self.front.band_edges)
+        least = self.noticed
+        if always and np.abs(values).max() < least:
+            least = SHOWN
+        level = self.normals.grids[nearest].astype(np.float64).mean(axis=0)
+        return heat, find_spans(heat, window.grid, views, level, least)
+
+
+def _support_notes(
+    found: Decision, calibration: Calibration, windows: int, false_alarms: float, rule: Rule | None
+) -> list[str]:
+    """What so few normal windows cannot tell."""
+    normal, supports = len(calibration.scores), calibration.supports
+    if windows > 1 and rule is None and found.rule.least > 1:
+        return [
+            f"{windows} windows, of which {found.rule.least} have to be above the threshold, as "
+            f"{normal} normal window(s) cannot tell rarer ones; for shorter events fit with more, "
+            "or ask for --rule 2/3"
+        ]
+    if false_alarms < supports:
+        return [
+            f"{normal} normal window(s) cannot tell a false-alarm rate of {false_alarms:.2g}: the "
+            f"threshold is their largest score, a rate of about {supports:.2g}"
+        ]
+    return []

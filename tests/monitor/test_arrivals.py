@@ -1,0 +1,132 @@
+"""A folder that recordings arrive in: each once, when it is whole, and in the log."""
+
+import json
+
+import pytest
+import soundfile
+from located_faults import RATE
+
+from dcase_asd.errors import ArtifactError, DataError
+from dcase_asd.monitor.arrivals import PATIENCE, Arrivals, watch
+from dcase_asd.monitor.verdict import Verdict
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    (tmp_path / "inbox").mkdir()
+    return tmp_path / "inbox"
+
+
+@pytest.fixture
+def recording(machine):
+    return lambda path: soundfile.write(path, machine.normal(), RATE)
+
+
+def seen(arrivals):
+    return [name for name, _ in arrivals.look()]
+
+
+def test_a_recording_is_seen_once_it_no_longer_changes(inbox, recording):
+    arrivals = Arrivals(inbox)
+    recording(inbox / "a.wav")
+    assert seen(arrivals) == []
+    assert seen(arrivals) == ["a.wav"]
+
+
+def test_a_recording_that_is_still_written_waits(inbox, recording):
+    recording(inbox / "whole.wav")
+    content = (inbox / "whole.wav").read_bytes()
+    (inbox / "whole.wav").unlink()
+    arrivals = Arrivals(inbox)
+    for size in (10, 1000, 50000):  # grows between looks
+        (inbox / "a.wav").write_bytes(content[:size])
+        assert seen(arrivals) == []
+    assert seen(arrivals) == []  # pauses, but is shorter than its header says
+    (inbox / "a.wav").write_bytes(content)
+    assert seen(arrivals) == []
+    assert seen(arrivals) == ["a.wav"]
+
+
+def test_one_that_never_gets_whole_is_told_of_at_last(inbox):
+    now = [0.0]
+    arrivals = Arrivals(inbox, clock=lambda: now[0])
+    (inbox / "a.wav").write_bytes(b"RIFF")
+    assert seen(arrivals) == seen(arrivals) == []
+    now[0] = PATIENCE + 1
+    assert seen(arrivals) == ["a.wav"]
+
+
+def test_what_is_deleted_or_no_recording_is_passed_over(inbox, recording):
+    arrivals = Arrivals(inbox)
+    recording(inbox / "gone.wav")
+    (inbox / "notes.txt").write_text("x")
+    (inbox / ".partial.wav").write_bytes(b"x")
+    assert seen(arrivals) == []
+    (inbox / "gone.wav").unlink()
+    assert seen(arrivals) == []
+    inbox_gone = Arrivals(inbox / "none")
+    with pytest.raises(DataError, match="no such folder"):
+        inbox_gone.look()
+
+
+def test_each_arrival_gets_a_verdict_and_a_line_in_the_log(monitor, inbox, machine, recording):
+    log = inbox.parent / "logs/fan.jsonl"
+    recording(inbox / "a.wav")
+    (inbox / "b.wav").write_bytes(b"RIFF1234WAVEjunk")
+
+    def later(_):
+        if not (inbox / "sub").exists():
+            (inbox / "sub").mkdir()
+            soundfile.write(inbox / "sub/c.flac", machine.faulty("leak", 20).samples, RATE)
+            arrivals_clock[0] = PATIENCE + 1
+
+    arrivals_clock = [0.0]
+    found = list(watch(monitor, inbox, log, every=1.0, idle=2.0, sleep=later,
+                       clock=lambda: arrivals_clock[0]))  # fmt: skip
+    verdicts = {each.file: each.verdict for each in found if isinstance(each, Verdict)}
+    assert verdicts == {"a.wav": verdicts["a.wav"], "sub/c.flac": "anomalous"}
+    assert next(each for each in found if isinstance(each, str)).startswith(f"{inbox}/b.wav: ")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line["file"] for line in lines} == {"a.wav", "b.wav", "sub/c.flac"}
+    entry = next(line for line in lines if line["file"] == "sub/c.flac")
+    assert entry["verdict"] == "anomalous"
+    assert entry["score"] > entry["threshold"]
+    assert entry["size"] == (inbox / "sub/c.flac").stat().st_size
+    assert all(line["time"].endswith("+00:00") for line in lines)
+
+
+def test_what_the_log_holds_is_not_judged_again(monitor, inbox, recording):
+    log = inbox.parent / "log.jsonl"
+
+    def files():
+        return [each.file for each in watch(monitor, inbox, log, idle=1.0, sleep=lambda _: None)]
+
+    recording(inbox / "a.wav")
+    assert files() == ["a.wav"]
+    log.write_text(log.read_text() + '{"file": "cut off when the pro')
+    recording(inbox / "b.wav")
+    assert files() == ["b.wav"]
+    recording(inbox / "a.wav")  # another recording of the same name
+    assert files() == ["a.wav"]
+    assert len(log.read_text().splitlines()) == 4
+
+
+def test_one_deleted_before_it_is_read_is_no_error(monitor, inbox, recording, monkeypatch):
+    recording(inbox / "a.wav")
+    arrived = Arrivals(inbox)
+    seen(arrived)
+    ((name, state),) = arrived.look()
+    (inbox / "a.wav").unlink()
+    looks = iter([[(name, state)], []])
+    monkeypatch.setattr(Arrivals, "look", lambda self: next(looks))
+    log = inbox.parent / "log.jsonl"
+    assert list(watch(monitor, inbox, log, idle=1.0, sleep=lambda _: None)) == []
+    assert not log.exists()
+
+
+def test_a_log_that_cannot_be_written_is_an_error(monitor, inbox, recording):
+    recording(inbox / "a.wav")
+    with pytest.raises(ArtifactError, match="another --log"):
+        list(watch(monitor, inbox, inbox, idle=1.0, sleep=lambda _: None))
+    with pytest.raises(ArtifactError, match="cannot be"):
+        list(watch(monitor, inbox, inbox / "a.wav/x", idle=1.0, sleep=lambda _: None))
