@@ -214,9 +214,6 @@ def _show_figures(result: FusionResult, *, fitted: bool) -> None:
             rows.append(("the same with last checkpoints, which no label chose", last))
     if result.equal_weights is not None:
         rows.append(("equal weights", f"{100 * result.equal_weights:.2f}"))
-    for method, of in (result.label_free or {}).items():
-        if method not in ("mean", result.method):  # the mean has equal weights
-            rows.append((f"{method}, without labels", f"{100 * of:.2f}"))
     score = "mean of AUC and pAUC" if result.metric == "2020" else "official score"
     count = len(result.machines)
     say(f"{score} over {count} machine type{'s' * (count != 1)}; labels from {result.labels}")

@@ -16,7 +16,7 @@ from dcase_asd.fusion.result import (
     Robustness,
     WeightSpread,
 )
-from dcase_asd.fusion.search import Fit, label_free_fits
+from dcase_asd.fusion.search import Fit, equal_fit
 from dcase_asd.fusion.spread import weight_spread
 from dcase_asd.progress import Progress
 from dcase_asd.recipe.fusion import SEARCHES, Fusion
@@ -50,18 +50,14 @@ def compute_result(
     """
     (fit, *without), objective = fits, members.objective
     dev_score: float | None = None
-    free: dict[str, float] | None = None
+    equal: float | None = None
     alone: tuple[float, ...] | None = None
     left_out: LeaveOneMachineOut | None = None
     bootstrap: WeightSpread | None = None
     notes = [*members.caveats, *members.notes]
     if objective is not None:
-        others = label_free_fits(fit.systems)
-        if members.group_without_train() is not None:
-            del others["calibrated"]
-        fused = np.stack([each.fuse(members) for each in (fit, *others.values())])
-        dev_score, *scores = objective.of(fused).scores(np.eye(len(fused))).tolist()
-        free = dict(zip(others, scores, strict=True))
+        fused = [each.fuse(members.standardized) for each in (fit, equal_fit(fit.systems))]
+        dev_score, equal = objective.of(np.stack(fused)).scores(np.eye(2)).tolist()
         alone = tuple(objective.scores(np.eye(len(members.names))).tolist())
         left_out = leave_one_machine_out(members, without, objective) if without else None
         bootstrap = _spread(members, fit, objective, fusion, progress)
@@ -93,8 +89,7 @@ def compute_result(
         selected_from=members.names if fusion.select else None,
         dev_score=dev_score,
         leave_one_machine_out=left_out,
-        equal_weights=free["mean"] if free else None,
-        label_free=free,
+        equal_weights=equal,
         alone=tuple(alone[number] for number in fit.systems) if alone else None,
         alone_before=alone if fusion.select else None,
         bootstrap=bootstrap,
@@ -117,7 +112,7 @@ def leave_one_machine_out(
 
     def held_out(fits: Sequence[Fit]) -> list[float]:
         # Each fit counts as a system; machine type j takes the j-th alone.
-        fused = np.stack([fit.fuse(members) for fit in fits])
+        fused = np.stack([fit.fuse(members.standardized) for fit in fits])
         return objective.of(fused).held_out_scores(np.eye(len(fits)))
 
     score, *alone = held_out(without)
@@ -125,7 +120,7 @@ def leave_one_machine_out(
         machine: LeftOutMachine(systems=_names(members, fit), weights=fit.weights, score=own)
         for machine, fit, own in zip(objective.machines, without, alone, strict=True)
     }
-    equal, *_ = held_out([label_free_fits(fit.systems)["mean"] for fit in without])
+    equal, *_ = held_out([equal_fit(fit.systems) for fit in without])
     return LeaveOneMachineOut(score=score, equal_weights=equal, machines=machines)
 
 

@@ -132,7 +132,7 @@ def fuse(
         result = tell_chosen(result, members, fusion, read, progress)
         for note in result.notes:
             progress.note(note)
-        table = members.clips.assign(score=fits[0].fuse(members))
+        table = members.clips.assign(score=fits[0].fuse(members.standardized))
         counts = {split: int(members.of_split(split).sum()) for split in ("train", "test")}
         made = _provenance(members, fits[0]) | {"fingerprint": made_of, **counts}
         if members.caveats:

@@ -63,12 +63,6 @@ class Members:
         chosen: NDArray[np.bool_] = (self.clips["split"] == split).to_numpy(dtype=bool)
         return chosen
 
-    def group_without_train(self) -> int | None:
-        """The first group that no system has a train score of; None where all have some."""
-        present = np.unique(self.groups[self.of_split("train")])
-        missing = np.setdiff1d(self.groups, present)
-        return int(missing[0]) if len(missing) else None
-
     def where(self, group: int) -> str:
         """A group in words."""
         first = self.clips.iloc[int(np.argmax(self.groups == group))]
@@ -248,7 +242,7 @@ def _find_labels(
     except GroundTruthError as error:
         if fusion.uses_labels:
             raise GroundTruthError(
-                f"{error}; without labels fuse with --method mean, minimum, calibrated or --weights"
+                f"{error}; without labels fuse with --method mean, minimum or --weights"
             ) from error
         if ground_truth is not None:
             raise

@@ -123,8 +123,6 @@ class FusionResult:
         robustness: Of all systems that were given.
         notes: What the user should know of.
         select: How some of the systems were selected, as in the recipe.
-        label_free: Method -> official score of the same systems fused by it without any label; None
-            where there are no labels to tell it, or it was fused before that was told.
     """
 
     edition: str
@@ -150,7 +148,6 @@ class FusionResult:
     robustness: Robustness | None
     notes: tuple[str, ...]
     select: str = ""
-    label_free: dict[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values, in full precision."""

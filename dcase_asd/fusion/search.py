@@ -24,7 +24,6 @@ from dcase_asd.fusion.result import Robustness, Weights
 from dcase_asd.metrics.ranking import Floats
 from dcase_asd.progress import Advance, Progress
 from dcase_asd.recipe.fusion import ROUNDING, SEARCHES, Fusion, parts_of
-from dcase_asd.scores.surprise import union
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Fit:
 
     Attributes:
         systems: Their numbers, ascending.
-        weights: One for each of them; None takes the smallest score, or the largest surprise.
+        weights: One for each of them; None takes the smallest score.
         searched: How the weights were found, in words.
     """
 
@@ -41,20 +40,9 @@ class Fit:
     weights: Weights | None
     searched: str
 
-    def fuse(self, members: Members) -> Floats:
-        """One system's scores of all systems', (clips,).
-
-        Raises:
-            ScoresError: Surprises are asked for where there are no train scores.
-        """
-        chosen = members.standardized[list(self.systems)]
-        if self.searched == CALIBRATED:
-            if (group := members.group_without_train()) is not None:
-                raise ScoresError(
-                    f"{members.runs[0]}: {members.where(group)}: no leave-one-out train score to "
-                    "calibrate by; fuse with --method mean"
-                )
-            return union(chosen, members.groups, members.of_split("train"))
+    def fuse(self, scores: Floats) -> Floats:
+        """One system's scores of all systems', (systems, clips) -> (clips,)."""
+        chosen = scores[list(self.systems)]
         fused: Floats = (
             chosen.min(axis=0)
             if self.weights is None
@@ -63,18 +51,9 @@ class Fit:
         return fused
 
 
-MINIMUM = "smallest standardised score of each clip"
-CALIBRATED = "largest surprise of each clip, by leave-one-out train scores"
-
-
-def label_free_fits(systems: Sequence[int]) -> dict[str, Fit]:
-    """Method -> a fusion that no label takes part in."""
-    chosen = tuple(systems)
-    return {
-        "mean": Fit(chosen, (1 / len(chosen),) * len(chosen), "equal weights"),
-        "minimum": Fit(chosen, None, MINIMUM),
-        "calibrated": Fit(chosen, None, CALIBRATED),
-    }
+def equal_fit(systems: Sequence[int]) -> Fit:
+    """All systems alike."""
+    return Fit(tuple(systems), (1 / len(systems),) * len(systems), "equal weights")
 
 
 def fit_all(
@@ -144,9 +123,11 @@ def select(values: Sequence[float], kept: Sequence[bool], count: int) -> tuple[i
 
 def _plain_fit(systems: tuple[int, ...], fusion: Fusion) -> Fit:
     """The weights of a method that searches none."""
+    if fusion.method == "minimum":
+        return Fit(systems, None, "smallest standardised score of each clip")
     if fusion.method == "weights":
         return Fit(systems, fusion.weights, "weights given by hand")
-    return label_free_fits(systems).get(fusion.method) or label_free_fits(systems)["mean"]
+    return equal_fit(systems)
 
 
 def _on_folds(objective: Objective, wanted: int | list[int], weights: Floats) -> Floats:

@@ -15,7 +15,7 @@ from dcase_asd.recipe.setting import out_of_range, refuse, setting
 from dcase_asd.recipe.system import recipe_path
 from dcase_asd.recipe.toml import read_content, read_recipe
 
-Method = Literal["grid", "bayesian", "mean", "minimum", "calibrated", "weights"]
+Method = Literal["grid", "bayesian", "mean", "minimum", "weights"]
 Standardization = Literal["train", "test"]
 
 SEARCHES: tuple[Method, ...] = ("grid", "bayesian")
@@ -62,8 +62,7 @@ class Fusion:
     method: Method = setting(
         "grid",
         "grid and bayesian search the weights with the best development score; mean weights all "
-        "alike; minimum takes a clip's smallest standardized score, calibrated its largest "
-        "surprise (how rarely train clips score as high); weights takes those given.",
+        "alike; minimum takes a clip's smallest standardized score; weights takes those given.",
     )
     weights: tuple[float, ...] = setting(
         (), "Weight of each system in their order: not negative, summing to 1.", least=None

@@ -90,8 +90,6 @@ def _standings(fusion: FusionResult) -> list[Standing]:
         ("with last checkpoints", left_out.last_checkpoints if left_out else None, "out"),
         ("equal weights", fusion.equal_weights, "mean"),
     ]
-    free = fusion.label_free or {}
-    together += [(method, free[method], "mean") for method in free if method != "mean"]
     found = [Standing(name, score, kind) for name, score, kind in together if score is not None]
     if fusion.alone is not None:
         found += map(Standing, fusion.systems, fusion.alone)

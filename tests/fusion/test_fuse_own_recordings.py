@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from reference_fusion import CLIP, Systems
 
-from dcase_asd.errors import ScoresError, TooFewClipsError
+from dcase_asd.errors import TooFewClipsError
 from dcase_asd.fusion.result import fusion_path
 from dcase_asd.metrics.evaluate import evaluate_run_or_folder
 from dcase_asd.progress import Silent
@@ -65,14 +65,3 @@ def test_robustness_that_cannot_be_measured_is_said_unless_it_decides(own):
     own.write("c")
     with pytest.raises(TooFewClipsError, match="eval lathe section 00: how far normal clips"):
         own.fuse("other", method="mean", standardize="test", select="robust:2")
-
-
-def test_without_train_scores_nothing_can_be_calibrated(own):
-    def with_lathe(table):
-        tests = table[(table["split"] == "test") & (table["machine"] == "saw")]
-        return pd.concat([table, tests.assign(stage="eval", machine="lathe")])
-
-    own.change_each(with_lathe)
-    assert "calibrated" not in own.fuse(method="mean", standardize="test").result.label_free
-    with pytest.raises(ScoresError, match="eval lathe section 00: no leave-one-out train score"):
-        own.fuse("other", method="calibrated", standardize="test")
