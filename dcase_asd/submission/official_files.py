@@ -12,6 +12,7 @@ from dcase_asd.editions.edition import Edition
 from dcase_asd.errors import ScoresError
 from dcase_asd.metrics.labels import labels_from_names
 from dcase_asd.metrics.official_files import decision_file_name, official_text, score_file_name
+from dcase_asd.scores.table import read_provenance
 from dcase_asd.scores.threshold import ThresholdRule, decide, set_threshold
 
 Key = tuple[str, str, str]
@@ -91,6 +92,16 @@ def official_files(
             anomalies = sum(decisions)
         rows.append(SubmittedFile(*key, len(clips), limit, anomalies))
     return files, rows, caveats
+
+
+def reason_against(run: str | Path, edition: Edition) -> str:
+    """Why a run's scores may not be submitted, with a way out; empty where they may be."""
+    if not read_provenance(run, edition.name).get("analysis"):
+        return ""
+    return (
+        f"{run}: a fusion for analysis alone (--analysis): statistics of test clips went into its "
+        "scores, which is transductive; fuse with --standardize train, into another --run"
+    )
 
 
 def evaluation_scores(
