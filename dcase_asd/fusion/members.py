@@ -166,6 +166,8 @@ def read_members(
     provenances = tuple(read_provenance(run, edition.name) for run in runs)
     tables = [read_scores(run, edition.name).set_index(CLIP)["score"].sort_index() for run in runs]
     _check_same_tests(runs, [table.index for table in tables])
+    if fusion.standardize == "train":
+        _check_train(runs, [table.index for table in tables])
     common = tables[0].index
     for table in tables[1:]:
         common = common.intersection(table.index, sort=True)
@@ -220,6 +222,24 @@ def _check_same_tests(runs: Sequence[Path], indexes: Sequence[pd.Index[Any]]) ->
         )
     if not len(tests[0]):
         raise ScoresError(f"{runs[0]}: holds no test clip; embed and score test/ folders")
+
+
+def _check_train(runs: Sequence[Path], indexes: Sequence[pd.Index[Any]]) -> None:
+    """Refuse a system that has test scores of a section, but none of its train clips."""
+    for run, index in zip(runs, indexes, strict=True):
+        clips = index.to_frame(index=False)
+        tests, train = (
+            set(clips.loc[clips["split"] == split, GROUP].itertuples(index=False, name=None))
+            for split in ("test", "train")
+        )
+        lacking = sorted(tests - train)
+        if lacking:
+            stage, machine, section = lacking[0]
+            raise ScoresError(
+                f"{run}: {stage} {machine} section {section}: no leave-one-out train score is "
+                "there, so that scores cannot be standardized; leave this system out, or look at "
+                "what it would give with --standardize test --analysis"
+            )
 
 
 def _check_not_constant(members: Members) -> None:
