@@ -32,11 +32,11 @@ __all__ = [
 
 PIPELINE = (
     "demo", "run", "download", "weights", "prepare", "labels", "plugins", "finetune", "embed",
-    "score", "import_scores", "fuse", "evaluate", "report", "submit", "validate",
+    "score", "import-scores", "fuse", "evaluate", "report", "submit", "validate",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(
-    key=lambda each: PIPELINE.index(getattr(each.callback, "__name__", ""))
+    key=lambda each: PIPELINE.index(getattr(each.callback, "__name__", "").replace("_", "-"))
 )
 
 USER_ERROR, WRONG_USAGE = 1, 2

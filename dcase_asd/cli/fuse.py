@@ -225,7 +225,10 @@ def _show_figures(result: FusionResult, *, fitted: bool) -> None:
     say(f"{score} over {count} machine type{'s' * (count != 1)}; labels from {result.labels}")
     show_table(("", "percent"), rows, numbers=("percent",))
     if result.label_free and not result.select.startswith("best"):
-        say("equal weights, minimum and calibrated use no label: their figures are out of sample")
+        say(
+            f"equal weights, {' and '.join(list(result.label_free)[1:])} use no label: their "
+            "figures are out of sample, unless labels chose checkpoints"
+        )
 
 
 def _show_robustness(result: FusionResult) -> None:

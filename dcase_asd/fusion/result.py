@@ -58,9 +58,9 @@ class LabelFree:
 
     Attributes:
         dev_score: Official score.
-        out_of_sample: The same where no label has chosen the systems: the dev score, or with a
+        out_of_sample: The same where no label has selected the systems: the dev score, or with a
             selection by labels that of machine types that it was made without; None where there
-            is no other machine type.
+            is no other machine type. Whether labels chose a system's checkpoints does not count.
     """
 
     dev_score: float

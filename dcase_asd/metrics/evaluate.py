@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,18 +179,22 @@ def evaluate_stage(
     )
 
 
-def read_official_tables(folder: str | Path, edition: Edition) -> dict[Kind, pd.DataFrame]:
-    """Scores, decisions and train scores of a folder of official files, as far as there are any.
+def read_official_tables(
+    folder: str | Path, edition: Edition, kinds: Collection[Kind]
+) -> dict[Kind, pd.DataFrame]:
+    """Some kinds of official files of a folder, of scores among them.
 
     Returns:
-        Kind -> columns ``machine``, ``section``, ``file`` and ``score`` (or ``decision``); there
-        are scores.
+        Kind -> columns ``machine``, ``section``, ``file`` and ``score`` (or ``decision``); scores
+        are there in any case.
 
     Raises:
         ScoresError: A file is missing or malformed.
     """
     tables: dict[Kind, list[pd.DataFrame]] = {}
     for file in find_official_files(folder, edition):
+        if file.kind not in kinds:
+            continue
         value = "decision" if file.kind == "decision" else "score"
         table = read_official_file(file.path).rename(columns={"value": value})
         if value == "decision" and not table["decision"].isin([0, 1]).all():
@@ -213,7 +217,7 @@ def read_official_scores(folder: str | Path, edition: Edition) -> pd.DataFrame:
     Raises:
         ScoresError: A file is missing or malformed, or decisions and scores name different clips.
     """
-    tables = read_official_tables(folder, edition)
+    tables = read_official_tables(folder, edition, ("score", "decision"))
     scores, decisions = tables["score"], tables.get("decision")
     if decisions is None:
         return scores

@@ -9,6 +9,9 @@ from dcase_asd.recipe.setting import setting
 from dcase_asd.recipe.system import recipe_path
 from dcase_asd.recipe.toml import read_content, read_recipe
 
+IMPORTED = "imported"
+"""What stands in the place of a backbone's name in the provenance of imported scores."""
+
 
 @dataclass(frozen=True)
 class ImportedScores:

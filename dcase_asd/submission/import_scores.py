@@ -15,9 +15,10 @@ from dcase_asd.files import find_below, fingerprint, only_writer, read_json, wri
 from dcase_asd.metrics.evaluate import read_official_tables
 from dcase_asd.metrics.ground_truth import KEY
 from dcase_asd.metrics.labels import clip_differences, join_by_name, labels_from_names, sections_of
-from dcase_asd.metrics.official_files import official_clip_name
+from dcase_asd.metrics.official_files import Kind, find_official_files, official_clip_name
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe.imported import (
+    IMPORTED,
     ImportedScores,
     ImportedSystem,
     is_imported,
@@ -27,7 +28,7 @@ from dcase_asd.recipe.system import recipe_path
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.scores.table import COLUMNS, check_scores, scores_path, write_scores
 
-SPLITS = {"score": "test", "train": "train"}
+SPLITS: dict[Kind, str] = {"score": "test", "train": "train"}
 """Kind of official file -> split of its clips."""
 
 
@@ -94,7 +95,7 @@ def import_scores(
     today = datetime.now(UTC).date().isoformat()
     entry = ImportedScores(rules.name, str(folder.resolve()), today, made_of)
     entries = (*(each for each in earlier if each.edition != rules.name), entry)
-    provenance = {"backbone": "imported", "parameters": None, "sample_rate": None}
+    provenance = {"backbone": IMPORTED, "parameters": None, "sample_rate": None}
     with only_writer(run):
         write_text(recipe_path(run), recipe_text(ImportedSystem(run.resolve().name, entries)))
         write_scores(run, rules.name, scores, {**provenance, "fingerprint": made_of, **counts})
@@ -113,8 +114,8 @@ def _check_folder(run: Path) -> None:
 
 def _read(folder: Path, edition: Edition, data: Path | None, progress: Progress) -> pd.DataFrame:
     """All scores below a folder, with the columns of `scores.table.COLUMNS`; says what lacks."""
-    tables = read_official_tables(folder, edition)
-    if "decision" in tables:
+    tables = read_official_tables(folder, edition, SPLITS.keys())
+    if any(file.kind == "decision" for file in find_official_files(folder, edition)):
         progress.note("decisions are not imported: a run has thresholds of its own")
     found = []
     for kind, split in SPLITS.items():

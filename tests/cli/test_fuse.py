@@ -102,7 +102,8 @@ def test_the_table_shows_the_fitted_score_beside_the_honest_ones(run):
         "calibrated",
     ]
     assert lines[12] == (
-        "equal weights, minimum and calibrated use no label: their figures are out of sample"
+        "equal weights, minimum and calibrated use no label: their figures are out of sample, "
+        "unless labels chose checkpoints"
     )
     assert lines[13].startswith("robustness: how far normal clips have moved from train scores")
     # As few columns as can be: two machine types, three systems.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -277,7 +278,7 @@ def test_what_is_left_out_is_said(entry, theirs, tmp_path):
     machine = next(iter(entry.edition.machines["dev"]))
     (theirs / score_file_name(entry.edition, machine, "00").replace("_test", "_train")).unlink()
     change(theirs, "*_train.csv", lambda lines: lines[3:])
-    (theirs / f"decision_result_{machine}_section_00_test.csv").write_text("section_00_x.wav,1\n")
+    (theirs / f"decision_result_{machine}_section_00_test.csv").write_text("section_00_x.wav,2\n")
     progress = Silent()
     import_scores(theirs, tmp_path / "runs/theirs", "2025", entry.data, progress=progress)
     assert progress.notes[0].startswith("decisions are not imported")
@@ -312,7 +313,8 @@ def test_a_run_with_train_scores_is_fused_reported_and_submitted(entry, theirs, 
     assert (done.train, done.test) == (80, 60)
     assert done.result.alone[0] == done.result.alone[1]
     assert not fuse_again(fused, "2025").changed
-    assert report([entry.run, run, fused], "2025", out=tmp_path / "r", resamples=0).changed
+    page = report([run, fused], "2025", out=tmp_path / "r", resamples=0).page.read_text()
+    assert re.search(r"Sample rate</dt>\s*<dd>unknown", page)
     assert submit(run, "2025", LABEL, tmp_path / "dist").files
     (objection,) = run_objections(run, load_edition("2025"))
     assert objection.level == "warning"
