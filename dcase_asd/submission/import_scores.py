@@ -10,11 +10,17 @@ import pandas as pd
 
 from dcase_asd.clips.manifest import clips_of_edition, read_manifest
 from dcase_asd.editions.edition import Edition, load_edition
-from dcase_asd.errors import ArtifactError, ScoresError, some
+from dcase_asd.errors import ArtifactError, ClipNameError, ScoresError, some
 from dcase_asd.files import find_below, fingerprint, only_writer, read_json, write_text
 from dcase_asd.metrics.evaluate import read_official_tables
 from dcase_asd.metrics.ground_truth import KEY
-from dcase_asd.metrics.labels import clip_differences, join_by_name, labels_from_names, sections_of
+from dcase_asd.metrics.labels import (
+    Sections,
+    clip_differences,
+    join_by_name,
+    labels_from_names,
+    sections_of,
+)
 from dcase_asd.metrics.official_files import Kind, find_official_files, official_clip_name
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe.imported import (
@@ -117,15 +123,18 @@ def _read(folder: Path, edition: Edition, data: Path | None, progress: Progress)
     tables = read_official_tables(folder, edition, SPLITS.keys())
     if any(file.kind == "decision" for file in find_official_files(folder, edition)):
         progress.note("decisions are not imported: a run has thresholds of its own")
-    found = []
-    for kind, split in SPLITS.items():
-        if kind in tables:
-            table = labels_from_names(tables[kind], edition, split).assign(split=split)
-            stages = _stages(table, edition)
-            table = table.assign(stage=stages)
-            if data is not None:
-                table = _join_recordings(table, edition, folder, data, progress)
-            found.append(table)
+    try:
+        found = [
+            labels_from_names(tables[kind], edition, split).assign(split=split)
+            for kind, split in SPLITS.items()
+            if kind in tables
+        ]
+    except ClipNameError as error:
+        raise ClipNameError(f"{folder}: {error}") from error
+    labelled = sections_of(found[0][found[0]["condition"] != ""])
+    found = [table.assign(stage=_stages(table, edition, labelled)) for table in found]
+    if data is not None:
+        found = [_join_recordings(each, edition, folder, data, progress) for each in found]
     scores = pd.concat(found, ignore_index=True)[list(COLUMNS)]
     check_scores(scores, str(folder))
     tests = sections_of(scores[scores["split"] == "test"])
@@ -142,15 +151,20 @@ def _read(folder: Path, edition: Edition, data: Path | None, progress: Progress)
     return scores.sort_values(list(COLUMNS)[:-1], ignore_index=True)
 
 
-def _stages(table: pd.DataFrame, edition: Edition) -> list[str]:
-    """Stage of each clip: its section's in the edition, else by whether its name is labelled."""
+def _stages(table: pd.DataFrame, edition: Edition, labelled: Sections) -> list[str]:
+    """Stage of each clip: its section's in the edition, else ``dev`` where test clips are labelled.
+
+    Args:
+        table: Columns ``machine`` and ``section``.
+        edition: Whose sections are known.
+        labelled: Those that have test clips which tell their condition.
+    """
     known = {
         (machine, section): stage
         for stage, machines in edition.machines.items()
         for machine, sections in machines.items()
         for section in sections
     }
-    labelled = sections_of(table[(table["condition"] != "") & (table["split"] == "test")])
     keys = zip(table["machine"], table["section"], strict=True)
     return [known.get(key) or ("dev" if key in labelled else "eval") for key in keys]
 
@@ -199,5 +213,5 @@ def _join_recordings(
     return joined.assign(file=joined["recording"])
 
 
-def _in_words(sections: set[tuple[str, str]]) -> str:
+def _in_words(sections: Sections) -> str:
     return some(f"{machine} section {section}" for machine, section in sorted(sections))

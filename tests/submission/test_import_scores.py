@@ -223,7 +223,7 @@ BAD = {
     "empty": ("*_test.csv", lambda lines: [], ScoresError, "the file is empty"),
     "no clip's name": (
         "*_test.csv", lambda lines: [*lines, "hum.wav,0.5"],
-        ClipNameError, "hum.wav: no file-name grammar of the challenge fits",
+        ClipNameError, "theirs: hum.wav: no file-name grammar of the challenge fits",
     ),
     "an anomaly to train": (
         "*_train.csv", lambda lines: ["section_00_source_train_anomaly_0000_x.wav,0.5"],
@@ -410,5 +410,12 @@ def test_clips_of_both_stages_cannot_be_told_apart(tmp_path, theirs):
     with pytest.raises(ScoresError, match=r"pump normal_1.wav is a test clip of both stages"):
         import_scores(theirs, tmp_path / "runs/theirs", "plant", tmp_path / "data")
     # By their names alone clips that tell their condition are of the development set.
+    (theirs / "anomaly_score_pump_section_00_train.csv").write_text("normal_1.wav,0.25\n")
+    (theirs / "anomaly_score_fan_section_00.csv").write_text("one.wav,1\n")
     import_scores(theirs, tmp_path / "runs/theirs", "plant")
-    assert read_scores(tmp_path / "runs/theirs", "plant")["stage"].tolist() == ["dev"]
+    found = read_scores(tmp_path / "runs/theirs", "plant").drop(columns="section")
+    assert [list(row) for row in found.itertuples(index=False)] == [
+        ["dev", "pump", "test", "normal_1.wav", 0.5],
+        ["dev", "pump", "train", "normal_1.wav", 0.25],
+        ["eval", "fan", "test", "one.wav", 1.0],
+    ]
