@@ -32,6 +32,7 @@ _HOMES = {
     "score": "scores.score",
     "read_scores": "scores.table",
     "score_embeddings": "scores.named",
+    "import_scores": "submission.import_scores",
     "fuse": "fusion.fuse",
     "evaluate": "metrics.evaluate",
     "Monitor": "monitor.monitor",

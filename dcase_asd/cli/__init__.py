@@ -17,6 +17,7 @@ from dcase_asd.cli import (
     finetune,
     fit,
     fuse,
+    import_scores,
     prepare,
     presets,
     report,
@@ -28,17 +29,18 @@ from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
 from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
-    "app", "check", "download", "embed", "evaluate", "finetune", "fit", "fuse", "main",
-    "prepare", "presets", "report", "run", "submit",
+    "app", "check", "download", "embed", "evaluate", "finetune", "fit", "fuse", "import_scores",
+    "main", "prepare", "presets", "report", "run", "submit",
 ]  # fmt: skip
 
 PIPELINE = (
     "demo", "run", "presets", "download", "weights", "prepare", "labels", "plugins", "finetune",
-    "embed", "score", "fuse", "evaluate", "report", "submit", "validate", "fit", "check",
+    "embed", "score", "import-scores", "fuse", "evaluate", "report", "submit", "validate", "fit",
+    "check",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(
-    key=lambda each: PIPELINE.index(getattr(each.callback, "__name__", ""))
+    key=lambda each: PIPELINE.index(getattr(each.callback, "__name__", "").replace("_", "-"))
 )
 
 USER_ERROR, WRONG_USAGE = 1, 2

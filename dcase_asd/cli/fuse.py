@@ -212,12 +212,23 @@ def _show_figures(result: FusionResult, *, fitted: bool) -> None:
         if left_out.last_checkpoints is not None:
             last = f"{100 * left_out.last_checkpoints:.2f}"
             rows.append(("the same with last checkpoints, which no label chose", last))
-    if result.equal_weights is not None:
+    if result.equal_weights is not None and not result.label_free:  # by an earlier version
         rows.append(("equal weights", f"{100 * result.equal_weights:.2f}"))
+    for method, found in result.label_free.items():
+        named = "equal weights" if method == "mean" else method
+        rows.append((named, f"{100 * found.dev_score:.2f}"))
+        if found.out_of_sample not in (None, found.dev_score):
+            unseen = f"{100 * found.out_of_sample:.2f}"
+            rows.append((f"{named}, leave-one-machine-out estimate", unseen))
     score = "mean of AUC and pAUC" if result.metric == "2020" else "official score"
     count = len(result.machines)
     say(f"{score} over {count} machine type{'s' * (count != 1)}; labels from {result.labels}")
     show_table(("", "percent"), rows, numbers=("percent",))
+    if result.label_free and not result.select.startswith("best"):
+        say(
+            f"equal weights, {' and '.join(list(result.label_free)[1:])} use no label: their "
+            "figures are out of sample, unless labels chose checkpoints"
+        )
 
 
 def _show_robustness(result: FusionResult) -> None:
@@ -244,4 +255,4 @@ def _show_robustness(result: FusionResult) -> None:
 def _standardised(result: FusionResult) -> str:
     if result.standardisation == "train":
         return "leave-one-out train scores"
-    return "test scores (transductive)"
+    return f"test scores (transductive){', for analysis alone' * result.analysis}"

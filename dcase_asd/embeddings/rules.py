@@ -15,6 +15,7 @@ from dcase_asd.embeddings.kept import checkpoint_metadata, checkpoints_folder, r
 from dcase_asd.errors import command, some
 from dcase_asd.files import read_json
 from dcase_asd.recipe.fusion import is_fused, member_runs, read_fused_system
+from dcase_asd.recipe.imported import is_imported
 from dcase_asd.recipe.system import read_system, recipe_path
 
 _Kind = Literal["forbidden", "unsure", "external"]
@@ -75,7 +76,7 @@ def uses_of_run(run: str | Path) -> Uses | None:
     Raises:
         RecipeError: Its recipe is wrong.
     """
-    if not recipe_path(run).is_file():
+    if not recipe_path(run).is_file() or is_imported(run):
         return None
     system = read_system(run)
     if system.train is None:
@@ -103,7 +104,8 @@ def run_objections(run: str | Path, edition: Edition) -> list[Objection]:
         who = some(map(str, runs))
         if uses == "null":
             what = (
-                f"what {who} was trained with is not known: its recipe or its checkpoints are gone"
+                f"what {who} was trained with is not known: its scores were imported, or its "
+                "recipe or its checkpoints are gone"
             )
             way_out = f"see for yourself that {edition.name} allows it, or put them back"
             found.append(Objection("warning", what, way_out))

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from dcase_asd.editions.edition import Edition
+from dcase_asd.errors import ScoresError
 from dcase_asd.fusion.members import Members
 from dcase_asd.fusion.objective import OfficialObjective
 from dcase_asd.fusion.result import (
     FusionResult,
+    LabelFree,
     LeaveOneMachineOut,
     LeftOutMachine,
     Robustness,
     WeightSpread,
 )
-from dcase_asd.fusion.search import Fit, equal_fit
+from dcase_asd.fusion.search import Fit, label_free_fit
 from dcase_asd.fusion.spread import weight_spread
 from dcase_asd.progress import Progress
-from dcase_asd.recipe.fusion import SEARCHES, Fusion
+from dcase_asd.recipe.fusion import LABEL_FREE, SEARCHES, Fusion
 
 SPREAD_STEP = 0.05
 """Step of the grid that resamples are searched on where the weights are not on one."""
@@ -50,16 +52,16 @@ def compute_result(
     """
     (fit, *without), objective = fits, members.objective
     dev_score: float | None = None
-    equal: float | None = None
     alone: tuple[float, ...] | None = None
     left_out: LeaveOneMachineOut | None = None
     bootstrap: WeightSpread | None = None
+    label_free: dict[str, LabelFree] = {}
     notes = [*members.caveats, *members.notes]
     if objective is not None:
-        fused = [each.fuse(members.standardized) for each in (fit, equal_fit(fit.systems))]
-        dev_score, equal = objective.of(np.stack(fused)).scores(np.eye(2)).tolist()
+        dev_score = _score(members, fit, objective)
         alone = tuple(objective.scores(np.eye(len(members.names))).tolist())
         left_out = leave_one_machine_out(members, without, objective) if without else None
+        label_free = _label_free(members, fits, fusion, objective, notes)
         bootstrap = _spread(members, fit, objective, fusion, progress)
         if fusion.uses_labels and left_out is None:
             notes.append(
@@ -89,13 +91,15 @@ def compute_result(
         selected_from=members.names if fusion.select else None,
         dev_score=dev_score,
         leave_one_machine_out=left_out,
-        equal_weights=equal,
+        equal_weights=label_free["mean"].dev_score if label_free else None,
+        label_free=label_free,
         alone=tuple(alone[number] for number in fit.systems) if alone else None,
         alone_before=alone if fusion.select else None,
         bootstrap=bootstrap,
         robustness=robustness,
         notes=tuple(notes),
         select=fusion.select,
+        analysis=members.analysis,
     )
 
 
@@ -109,19 +113,51 @@ def leave_one_machine_out(
         without: What was fitted without each machine type.
         objective: On labelled clips.
     """
-
-    def held_out(fits: Sequence[Fit]) -> list[float]:
-        # Each fit counts as a system; machine type j takes the j-th alone.
-        fused = np.stack([fit.fuse(members.standardized) for fit in fits])
-        return objective.of(fused).held_out_scores(np.eye(len(fits)))
-
-    score, *alone = held_out(without)
+    score, *alone = _held_out(members, without, objective)
     machines = {
         machine: LeftOutMachine(systems=_names(members, fit), weights=fit.weights, score=own)
         for machine, fit, own in zip(objective.machines, without, alone, strict=True)
     }
-    equal, *_ = held_out([equal_fit(fit.systems) for fit in without])
-    return LeaveOneMachineOut(score=score, equal_weights=equal, machines=machines)
+    equal = [label_free_fit(fit.systems, "mean") for fit in without]
+    return LeaveOneMachineOut(
+        score=score, equal_weights=_held_out(members, equal, objective)[0], machines=machines
+    )
+
+
+def _label_free(
+    members: Members,
+    fits: Sequence[Fit],
+    fusion: Fusion,
+    objective: OfficialObjective,
+    notes: list[str],
+) -> dict[str, LabelFree]:
+    """What the fused systems are worth fused by each of `LABEL_FREE`; notes say what cannot be."""
+    fit, *without = fits
+    found: dict[str, LabelFree] = {}
+    selected = fusion.selection is not None and fusion.selection.rule == "best"
+    for method in LABEL_FREE:
+        try:
+            score = _score(members, label_free_fit(fit.systems, method), objective)
+            unseen: float | None = score
+            if selected:  # labels have chosen the systems
+                others = [label_free_fit(each.systems, method) for each in without]
+                unseen = _held_out(members, others, objective)[0] if others else None
+            found[method] = LabelFree(score, unseen)
+        except ScoresError as error:
+            notes.append(f"there is no figure of --method {method}: {error}")
+    return found
+
+
+def _score(members: Members, fit: Fit, objective: OfficialObjective) -> float:
+    """Official score of a fusion."""
+    return float(objective.of(fit.fuse(members)[None]).scores(np.eye(1))[0])
+
+
+def _held_out(members: Members, fits: Sequence[Fit], objective: OfficialObjective) -> list[float]:
+    """Official score where each machine type is fused by its own fit; then that of each alone."""
+    # Each fit counts as a system; machine type j takes the j-th alone.
+    fused = np.stack([fit.fuse(members) for fit in fits])
+    return objective.of(fused).held_out_scores(np.eye(len(fits)))
 
 
 def _spread(

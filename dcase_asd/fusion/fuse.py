@@ -109,7 +109,8 @@ def fuse(
         rules.name,
         [content_hash(member, rules.name) for member in runs],
         [content_hash(member, rules.name) for member in label_free_runs(runs, rules.name) or ()],
-        asdict(fusion),
+        # Fusions that were made before there was this setting stay as they are.
+        {name: value for name, value in asdict(fusion).items() if value or name != "analysis"},
         None if truth is None else truth.to_csv(),
     )
     stored = read_fusion(run, rules.name)
@@ -132,11 +133,13 @@ def fuse(
         result = tell_chosen(result, members, fusion, read, progress)
         for note in result.notes:
             progress.note(note)
-        table = members.clips.assign(score=fits[0].fuse(members.standardized))
+        table = members.clips.assign(score=fits[0].fuse(members))
         counts = {split: int(members.of_split(split).sum()) for split in ("train", "test")}
         made = _provenance(members, fits[0]) | {"fingerprint": made_of, **counts}
         if members.caveats:
             made["caveats"] = members.caveats
+        if members.analysis:
+            made["analysis"] = True
         _start_folder(run, system, rules.name, replaced=replaced)
         write_fusion(run, result)
         write_scores(run, rules.name, table, made)
@@ -162,10 +165,11 @@ def _check(runs: Sequence[str | Path], run: Path, edition: Edition, fusion: Fusi
     members = check_runs(runs)
     if run.resolve() in {member.resolve() for member in members}:
         raise ArtifactError(f"{run}: cannot be fused into itself; give another --run")
-    if fusion.standardize == "test" and not edition.transductive:
+    if fusion.standardize == "test" and not (edition.transductive or fusion.analysis):
         raise EditionError(
             f"{edition.name} forbids what is transductive, such as to standardize by the "
-            "statistics of test clips; standardize by train"
+            "statistics of test clips; standardize by train, or look at what it would give with "
+            "--standardize test --analysis, which cannot be submitted"
         )
     return members
 

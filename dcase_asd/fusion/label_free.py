@@ -16,6 +16,7 @@ from dcase_asd.fusion.search import fit_all
 from dcase_asd.progress import Progress
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import Fusion, is_fused, member_runs, read_fused_system
+from dcase_asd.recipe.imported import is_imported
 from dcase_asd.recipe.setting import as_typed
 from dcase_asd.recipe.system import Embedding, read_system, recipe_path
 from dcase_asd.scores.table import scores_path
@@ -30,7 +31,7 @@ def is_chosen(run: Path) -> bool:
     Raises:
         RecipeError: The run's recipe is wrong.
     """
-    if not recipe_path(run).is_file():
+    if not recipe_path(run).is_file() or is_imported(run):
         return False
     if is_fused(run):
         fusion = read_fused_system(run).fusion

@@ -19,6 +19,7 @@ from dcase_asd.fusion.objective import OfficialObjective
 from dcase_asd.metrics.labels import label_by_names, label_by_truth
 from dcase_asd.metrics.ranking import Floats
 from dcase_asd.recipe.fusion import Fusion, Standardization
+from dcase_asd.scores.calibrate import calibrated_union
 from dcase_asd.scores.standardize import SpreadError, standardized
 from dcase_asd.scores.table import read_provenance, read_scores, scored_editions, scores_path
 
@@ -40,7 +41,10 @@ class Members:
         groups: Number of each clip's stage, machine and section, (clips,).
         scores: Anomaly scores, (systems, clips).
         notes: What was left out, in words.
+        analysis: Whether their fusion is for analysis alone.
         caveats: What must be said wherever scores of their fusion are evaluated or submitted.
+        reference: The clips whose scores the scale is of, (clips,): train clips or, transductive,
+            test clips.
         standardized: Scores on one scale, (systems, clips).
         objective: The official score of weighted sums of these on clips with labels, where known.
         labels: Where the labels are from, in words.
@@ -53,7 +57,9 @@ class Members:
     groups: NDArray[np.intp]
     scores: Floats
     notes: list[str]
+    analysis: bool = False
     caveats: list[str] = field(default_factory=list)
+    reference: NDArray[np.bool_] = field(init=False)
     standardized: Floats = field(init=False)
     objective: OfficialObjective | None = None
     labels: str | None = None
@@ -62,6 +68,20 @@ class Members:
         """Which clips are of a split, (clips,)."""
         chosen: NDArray[np.bool_] = (self.clips["split"] == split).to_numpy(dtype=bool)
         return chosen
+
+    def calibrated_union(self, systems: Sequence[int]) -> Floats:
+        """The union of some systems, of their calibrated scores, (clips,).
+
+        Raises:
+            ScoresError: Reference scores of a section are equal, or equal but for one.
+        """
+        try:
+            return calibrated_union(self.scores[list(systems)], self.groups, self.reference)
+        except SpreadError as error:
+            raise ScoresError(
+                f"{self.runs[systems[error.system]]}: {self.where(error.group)}: the train scores "
+                "are too few, or too many are equal, to calibrate by; fuse with --method mean"
+            ) from error
 
     def where(self, group: int) -> str:
         """A group in words."""
@@ -146,6 +166,8 @@ def read_members(
     provenances = tuple(read_provenance(run, edition.name) for run in runs)
     tables = [read_scores(run, edition.name).set_index(CLIP)["score"].sort_index() for run in runs]
     _check_same_tests(runs, [table.index for table in tables])
+    if fusion.standardize == "train":
+        _check_train(runs, [table.index for table in tables])
     common = tables[0].index
     for table in tables[1:]:
         common = common.intersection(table.index, sort=True)
@@ -162,12 +184,21 @@ def read_members(
     scores = np.stack([table.loc[common].to_numpy(dtype=np.float64) for table in tables])
     members = Members(fusion.names, tuple(runs), provenances, clips, groups, scores, notes)
     _check_not_constant(members)
+    members.analysis = fusion.analysis or any(made.get("analysis") for made in provenances)
+    members.reference = members.of_split(fusion.standardize)
     members.standardized = _standardize(members, fusion.standardize)
     _find_labels(members, fusion, edition, truth, ground_truth)
+    members.caveats += [
+        f"{name}: {sentence}"
+        for name, made in zip(members.names, provenances, strict=True)
+        for sentence in made.get("caveats", ())
+    ]
     if fusion.standardize == "test":
         members.caveats.append(
             "the fusion's scores are standardised by those of test clips, which is transductive"
         )
+    if members.analysis:
+        members.caveats.append("the fusion is for analysis alone, and may not be submitted")
     return members
 
 
@@ -193,6 +224,24 @@ def _check_same_tests(runs: Sequence[Path], indexes: Sequence[pd.Index[Any]]) ->
         raise ScoresError(f"{runs[0]}: holds no test clip; embed and score test/ folders")
 
 
+def _check_train(runs: Sequence[Path], indexes: Sequence[pd.Index[Any]]) -> None:
+    """Refuse a system that has test scores of a section, but none of its train clips."""
+    for run, index in zip(runs, indexes, strict=True):
+        clips = index.to_frame(index=False)
+        tests, train = (
+            set(clips.loc[clips["split"] == split, GROUP].itertuples(index=False, name=None))
+            for split in ("test", "train")
+        )
+        lacking = sorted(tests - train)
+        if lacking:
+            stage, machine, section = lacking[0]
+            raise ScoresError(
+                f"{run}: {stage} {machine} section {section}: no leave-one-out train score is "
+                "there, so that scores cannot be standardized; leave this system out, or look at "
+                "what it would give with --standardize test --analysis"
+            )
+
+
 def _check_not_constant(members: Members) -> None:
     """Refuse a system that scores all test clips of a section alike."""
     groups, test = members.groups, members.of_split("test")
@@ -209,11 +258,10 @@ def _check_not_constant(members: Members) -> None:
 
 
 def _standardize(members: Members, split: Standardization) -> Floats:
-    reference = members.of_split(split)
     try:
-        return standardized(members.scores, members.groups, reference)
+        return standardized(members.scores, members.groups, members.reference)
     except SpreadError as error:
-        clips = int((reference & (members.groups == error.group)).sum())
+        clips = int((members.reference & (members.groups == error.group)).sum())
         which = "leave-one-out train" if split == "train" else "test"
         what = f"{clips} {which} score(s) are equal" if clips else f"no {which} score is there"
         raise ScoresError(
@@ -242,7 +290,7 @@ def _find_labels(
     except GroundTruthError as error:
         if fusion.uses_labels:
             raise GroundTruthError(
-                f"{error}; without labels fuse with --method mean, minimum or --weights"
+                f"{error}; without labels fuse with --method mean, minimum, calibrated or --weights"
             ) from error
         if ground_truth is not None:
             raise

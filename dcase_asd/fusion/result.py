@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +50,21 @@ class LeaveOneMachineOut:
     machines: dict[str, LeftOutMachine]
     chosen: tuple[str, ...] = ()
     last_checkpoints: float | None = None
+
+
+@dataclass(frozen=True)
+class LabelFree:
+    """What the fused systems are worth where no label decides how they are fused, in [0, 1].
+
+    Attributes:
+        dev_score: Official score.
+        out_of_sample: The same where no label has selected the systems: the dev score, or with a
+            selection by labels that of machine types that it was made without; None where there
+            is no other machine type. Whether labels chose a system's checkpoints does not count.
+    """
+
+    dev_score: float
+    out_of_sample: float | None
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,9 @@ class FusionResult:
         robustness: Of all systems that were given.
         notes: What the user should know of.
         select: How some of the systems were selected, as in the recipe.
+        label_free: ``mean``, ``minimum`` and ``calibrated`` -> what the same systems are worth
+            fused so; empty in results of earlier versions.
+        analysis: Whether the scores are for analysis alone.
     """
 
     edition: str
@@ -148,6 +166,8 @@ class FusionResult:
     robustness: Robustness | None
     notes: tuple[str, ...]
     select: str = ""
+    label_free: dict[str, LabelFree] = field(default_factory=dict)
+    analysis: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values, in full precision."""

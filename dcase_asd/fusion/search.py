@@ -23,7 +23,7 @@ from dcase_asd.fusion.objective import Best, Objective
 from dcase_asd.fusion.result import Robustness, Weights
 from dcase_asd.metrics.ranking import Floats
 from dcase_asd.progress import Advance, Progress
-from dcase_asd.recipe.fusion import ROUNDING, SEARCHES, Fusion, parts_of
+from dcase_asd.recipe.fusion import ROUNDING, SEARCHES, Fusion, Method, parts_of
 
 
 @dataclass(frozen=True)
@@ -32,28 +32,43 @@ class Fit:
 
     Attributes:
         systems: Their numbers, ascending.
-        weights: One for each of them; None takes the smallest score.
+        weights: One for each of them; None takes the smallest score, or the calibrated union.
         searched: How the weights were found, in words.
+        calibrated: Whether it is the union.
     """
 
     systems: tuple[int, ...]
     weights: Weights | None
     searched: str
+    calibrated: bool = False
 
-    def fuse(self, scores: Floats) -> Floats:
-        """One system's scores of all systems', (systems, clips) -> (clips,)."""
-        chosen = scores[list(self.systems)]
+    def fuse(self, members: Members) -> Floats:
+        """One system's scores of all systems', (clips,).
+
+        Raises:
+            ScoresError: A system's scores cannot be calibrated.
+        """
+        chosen = list(self.systems)
+        if self.calibrated:
+            return members.calibrated_union(chosen)
+        standardized = members.standardized[chosen]
         fused: Floats = (
-            chosen.min(axis=0)
+            standardized.min(axis=0)
             if self.weights is None
-            else weighted_sums(np.array([self.weights]), chosen)[0]
+            else weighted_sums(np.array([self.weights]), standardized)[0]
         )
         return fused
 
 
-def equal_fit(systems: Sequence[int]) -> Fit:
-    """All systems alike."""
-    return Fit(tuple(systems), (1 / len(systems),) * len(systems), "equal weights")
+def label_free_fit(systems: Sequence[int], method: Method) -> Fit:
+    """The fusion of some systems by one of `LABEL_FREE`."""
+    systems = tuple(systems)
+    if method == "minimum":
+        return Fit(systems, None, "smallest standardised score of each clip")
+    if method == "calibrated":
+        words = "smallest share of normal clips as far out as each clip, calibrated once more"
+        return Fit(systems, None, words, calibrated=True)
+    return Fit(systems, (1 / len(systems),) * len(systems), "equal weights")
 
 
 def fit_all(
@@ -123,11 +138,9 @@ def select(values: Sequence[float], kept: Sequence[bool], count: int) -> tuple[i
 
 def _plain_fit(systems: tuple[int, ...], fusion: Fusion) -> Fit:
     """The weights of a method that searches none."""
-    if fusion.method == "minimum":
-        return Fit(systems, None, "smallest standardised score of each clip")
     if fusion.method == "weights":
         return Fit(systems, fusion.weights, "weights given by hand")
-    return equal_fit(systems)
+    return label_free_fit(systems, fusion.method)
 
 
 def _on_folds(objective: Objective, wanted: int | list[int], weights: Floats) -> Floats:

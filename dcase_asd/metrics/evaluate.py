@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from dcase_asd.metrics.labels import (
 from dcase_asd.metrics.official import Evaluation
 from dcase_asd.metrics.official import evaluate as official_result
 from dcase_asd.metrics.official_files import (
+    Kind,
     find_official_files,
     official_clip_name,
     read_official_file,
@@ -178,8 +179,37 @@ def evaluate_stage(
     )
 
 
+def read_official_tables(
+    folder: str | Path, edition: Edition, kinds: Collection[Kind]
+) -> dict[Kind, pd.DataFrame]:
+    """Some kinds of official files of a folder, of scores among them.
+
+    Returns:
+        Kind -> columns ``machine``, ``section``, ``file`` and ``score`` (or ``decision``); scores
+        are there in any case.
+
+    Raises:
+        ScoresError: A file is missing or malformed.
+    """
+    tables: dict[Kind, list[pd.DataFrame]] = {}
+    for file in find_official_files(folder, edition):
+        if file.kind not in kinds:
+            continue
+        value = "decision" if file.kind == "decision" else "score"
+        table = read_official_file(file.path).rename(columns={"value": value})
+        if value == "decision" and not table["decision"].isin([0, 1]).all():
+            wrong = table[~table["decision"].isin([0, 1])].iloc[0]
+            raise ScoresError(
+                f"{file.path}: the decision {wrong['decision']:g} of {wrong['file']} is neither "
+                "0 nor 1"
+            )
+        table = table.assign(machine=file.machine, section=file.section)
+        tables.setdefault(file.kind, []).append(table)
+    return {kind: pd.concat(parts, ignore_index=True) for kind, parts in tables.items()}
+
+
 def read_official_scores(folder: str | Path, edition: Edition) -> pd.DataFrame:
-    """Scores of a folder of official files, and decisions where there are decision files.
+    """Scores of test clips of a folder of official files, and decisions where there are any.
 
     Returns:
         Columns ``machine``, ``section``, ``file``, ``score`` and perhaps ``decision``.
@@ -187,20 +217,10 @@ def read_official_scores(folder: str | Path, edition: Edition) -> pd.DataFrame:
     Raises:
         ScoresError: A file is missing or malformed, or decisions and scores name different clips.
     """
-    tables: dict[str, list[pd.DataFrame]] = {"score": [], "decision": []}
-    for file in find_official_files(folder, edition):
-        table = read_official_file(file.path).rename(columns={"value": file.kind})
-        if file.kind == "decision" and not table["decision"].isin([0, 1]).all():
-            wrong = table[~table["decision"].isin([0, 1])].iloc[0]
-            raise ScoresError(
-                f"{file.path}: the decision {wrong['decision']:g} of {wrong['file']} is neither "
-                "0 nor 1"
-            )
-        tables[file.kind].append(table.assign(machine=file.machine, section=file.section))
-    scores = pd.concat(tables["score"], ignore_index=True)
-    if not tables["decision"]:
+    tables = read_official_tables(folder, edition, ("score", "decision"))
+    scores, decisions = tables["score"], tables.get("decision")
+    if decisions is None:
         return scores
-    decisions = pd.concat(tables["decision"], ignore_index=True)
     decisions["file"] = [official_clip_name(file) for file in decisions["file"]]
     different = clip_differences(
         scores, decisions, "scored but without a decision", "decided but not scored"

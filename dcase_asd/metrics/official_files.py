@@ -25,10 +25,14 @@ from dcase_asd.editions.edition import Edition
 from dcase_asd.errors import DcaseAsdError, EditionError, ScoresError
 from dcase_asd.files import find_below
 
-Kind = Literal["score", "decision"]
+Kind = Literal["score", "decision", "train"]
+"""``score`` files hold scores of test clips, ``train`` files, for imports alone, of train clips."""
 
 OFFICIAL_SUFFIX = ".wav"
 """Every clip is named so in official files, whatever the recording's own format."""
+
+PARTS = ("machine", "section", "domain")
+"""What stands in a file's name."""
 
 _FIELD = re.compile(r'\s*"((?:[^"]|"")*)"\s*,|([^,]*),')
 _OTHER_SEPARATOR = re.compile(r"\.(?:wav|flac)\"?\s*?([;\t|])", re.IGNORECASE)
@@ -37,7 +41,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+(?:\.\d{3})*,\d+(?:e[+-]?\d+)?", re.IGNORE
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """A score or decision file and what its name says; `domain` is empty except in 2021."""
+    """An official file and what its name says; `domain` is empty except in 2021."""
 
     path: Path
     kind: Kind
@@ -208,7 +212,7 @@ def find_official_files(folder: str | Path, edition: Edition) -> list[OfficialFi
     """Score and decision files anywhere below a folder, by the edition's own name patterns.
 
     Names that lack 2022's ``_test``, and the longer names with a seed that the evaluators of 2023
-    and later accept, are found too.
+    and later accept, are found too; and files of train clips, named alike but for ``_train``.
 
     Returns:
         The files, sorted by kind, machine, section and domain.
@@ -223,23 +227,24 @@ def find_official_files(folder: str | Path, edition: Edition) -> list[OfficialFi
     paths = find_below(folder, "**/*.csv")
     rules = edition.submission
     templates: dict[Kind, str] = {"decision": rules.decision_file, "score": rules.score_file}
+    patterns = {kind: _name_patterns(edition, each) for kind, each in templates.items()}
+    patterns["train"] = _name_patterns(edition, rules.score_file, "train")
     found: dict[tuple[str, ...], OfficialFile] = {}
-    for kind, template in templates.items():
-        expressions = _name_patterns(edition, template)
-        for path in paths:
-            match = next(filter(None, (each.fullmatch(path.name) for each in expressions)), None)
-            if match is not None:
-                parts = {"domain": "", **match.groupdict()}
-                file = OfficialFile(path, kind, **parts)
-                other = found.setdefault((kind, *file.key), file)
-                if other is not file:
-                    raise ScoresError(
-                        f"{folder}: {other.path} and {path} are both the {kind} file of "
-                        f"{' '.join(filter(None, file.key))}; give the folder of one system"
-                    )
-            elif template and path.name.startswith(template.partition("{")[0]):
-                raise _misnamed(path, kind, edition, template)
+    for path in paths:
+        file = _named(path, patterns)
+        if file is None:
+            for kind, template in templates.items():
+                if template and path.name.startswith(template.partition("{")[0]):
+                    raise _misnamed(path, kind, edition, template)
+            continue
+        other = found.setdefault((file.kind, *file.key), file)
+        if other is not file:
+            raise ScoresError(
+                f"{folder}: {other.path} and {path} are both the {file.kind} file of "
+                f"{' '.join(filter(None, file.key))}; give the folder of one system"
+            )
     if not any(file.kind == "score" for file in found.values()):
+        paths = [path for path in paths if _named(path, patterns) is None]
         names = [path.name for path in paths]
         for close in difflib.get_close_matches(rules.score_file, names, n=1):
             raise _misnamed(paths[names.index(close)], "score", edition, rules.score_file)
@@ -250,18 +255,27 @@ def find_official_files(folder: str | Path, edition: Edition) -> list[OfficialFi
     return [found[key] for key in sorted(found)]
 
 
-def _name_patterns(edition: Edition, template: str) -> list[re.Pattern[str]]:
+def _named(path: Path, patterns: Mapping[Kind, list[re.Pattern[str]]]) -> OfficialFile | None:
+    """What a file's name says; None where it is none of these."""
+    for kind, expressions in patterns.items():
+        for match in filter(None, (each.fullmatch(path.name) for each in expressions)):
+            machine, section, domain = (match.groupdict().get(name) or "" for name in PARTS)
+            return OfficialFile(path, kind, machine, section, domain)
+    return None
+
+
+def _name_patterns(edition: Edition, template: str, split: str = "test") -> list[re.Pattern[str]]:
     """Expressions for the names of a kind of files, the strictest first."""
     if not template:
         return []
-    templates = [template.replace("_test.csv", "(?:_test)?.csv")]
+    stem = template.removesuffix(".csv").removesuffix("_test")
+    if split == "train":
+        stem = stem.replace("_{domain}", "(?:_{domain})?")
+    templates = [f"{stem}_train.csv" if split == "train" else f"{stem}(?:_test)?.csv"]
     if edition.metric == "2022" or not edition.official:
         year = edition.year or r"\d{4}"
-        templates.append(
-            template.replace("{machine}", f"DCASE{year}T2{{machine}}").replace(
-                "_test.csv", r"_test_seed\d+.*_Eval.csv"
-            )
-        )
+        of_seed = rf"{stem}_{split}_seed\d+.*.csv"
+        templates.append(of_seed.replace("{machine}", f"DCASE{year}T2{{machine}}"))
     known = {name for machines in edition.machines.values() for name in machines}
     # An edition's tree may hold machines of one's own beside the official ones.
     machines = [*(["|".join(sorted(known))] if known else []), ".+?"]

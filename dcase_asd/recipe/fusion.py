@@ -15,11 +15,13 @@ from dcase_asd.recipe.setting import out_of_range, refuse, setting
 from dcase_asd.recipe.system import recipe_path
 from dcase_asd.recipe.toml import read_content, read_recipe
 
-Method = Literal["grid", "bayesian", "mean", "minimum", "weights"]
+Method = Literal["grid", "bayesian", "mean", "minimum", "calibrated", "weights"]
 Standardization = Literal["train", "test"]
 
 SEARCHES: tuple[Method, ...] = ("grid", "bayesian")
 """Methods that fit weights to development labels; the others need none."""
+LABEL_FREE: tuple[Method, ...] = ("mean", "minimum", "calibrated")
+"""Methods that neither labels nor the user decide on; their figures stand beside any other's."""
 FEWEST_SYSTEMS = 2
 SUM_TOLERANCE = 1e-6
 """How far weights in decimals may be off a sum of one, such as 0.333333, 0.333333, 0.333334."""
@@ -62,7 +64,9 @@ class Fusion:
     method: Method = setting(
         "grid",
         "grid and bayesian search the weights with the best development score; mean weights all "
-        "alike; minimum takes a clip's smallest standardized score; weights takes those given.",
+        "alike; minimum takes a clip's smallest standardized score; calibrated turns each score "
+        "into the share of normal clips that lie as far out and takes a clip's smallest share, "
+        "calibrated once more; weights takes those given.",
     )
     weights: tuple[float, ...] = setting(
         (), "Weight of each system in their order: not negative, summing to 1.", least=None
@@ -87,6 +91,11 @@ class Fusion:
         "Standardize each system's scores by leave-one-out train scores; or by test scores, which "
         "is transductive and forbidden in the challenge.",
     )
+    analysis: bool = setting(
+        False,
+        "Allow what the challenge forbids, to look at it: the fusion's scores are marked, and "
+        "`submit` and `validate` refuse them.",
+    )
 
     def __post_init__(self) -> None:
         problems = [
@@ -95,6 +104,8 @@ class Fusion:
             *self._weight_problems(),
             *self._selection_problems(),
         ]
+        if self.analysis and self.standardize == "train":
+            problems.append("analysis is given, but standardize is 'train', which needs no leave")
         refuse(problems)
 
     @property

@@ -116,7 +116,8 @@ def read_system(path: str | Path) -> System:
     Raises:
         DataError: A folder is no run's.
         ArtifactError: The run folder holds no recipe.
-        RecipeError: The recipe is wrong (all mistakes are listed), or that of a fusion.
+        RecipeError: The recipe is wrong (all mistakes are listed), or that of a fusion or of
+            imported scores.
     """
     from dcase_asd.folders import check_run  # flags are made of recipes, without pandas
 
@@ -126,7 +127,13 @@ def read_system(path: str | Path) -> System:
         if not path.is_file():
             raise ArtifactError(f"{path}: this run's recipe is gone; make the run again in another "
                                 "folder")  # fmt: skip
-    if "fusion" in read_content(path):
+    content = read_content(path)
+    if "imported" in content:
+        raise RecipeError(
+            f"{folder}: imported scores of somebody else's system, with no backbone to fine-tune, "
+            "embed or score with; evaluate, report or fuse it, or give another run"
+        )
+    if "fusion" in content:
         raise RecipeError(
             f"{folder}: a fusion of other systems, with no backbone of its own to fine-tune, embed "
             "or score with; do that with its systems and fuse them again, or give another run"

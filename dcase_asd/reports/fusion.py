@@ -27,8 +27,8 @@ def fusion_parts(fusion: FusionResult, gallery: Gallery) -> dict[str, Any]:
     if len(standings) > 1:
         listed = ", ".join(f"{each.name} {100 * each.score:.2f}" for each in standings)
         caption = (
-            "Each system alone, their equal-weight mean and the fusion, on the labels that its "
-            "weights were fitted to; and on machines that were left out of the fit"
+            "Each system alone, fusions of them that no label decides on, and this fusion, on the "
+            "labels that its weights were fitted to; and on machines that were left out of the fit"
             f"{_how_honest(fusion)}."
         )
         alt = f"{score_title(fusion.metric)} in percent: {listed}."
@@ -89,6 +89,11 @@ def _standings(fusion: FusionResult) -> list[Standing]:
         ("left-out machines", left_out.score if left_out else None, "out"),
         ("with last checkpoints", left_out.last_checkpoints if left_out else None, "out"),
         ("equal weights", fusion.equal_weights, "mean"),
+        *(
+            (method, found.dev_score, "mean")
+            for method, found in fusion.label_free.items()
+            if method != "mean"
+        ),
     ]
     found = [Standing(name, score, kind) for name, score, kind in together if score is not None]
     if fusion.alone is not None:

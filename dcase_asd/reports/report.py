@@ -18,6 +18,7 @@ from dcase_asd.folders import check_runs
 from dcase_asd.metrics.labels import find_ground_truth
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.recipe.fusion import is_fused, member_runs, read_fused_system
+from dcase_asd.recipe.imported import IMPORTED
 from dcase_asd.reports import comparison
 from dcase_asd.reports.clip_lists import clip_lists, find_recordings
 from dcase_asd.reports.figures.style import PICTURES, Gallery, PictureFormat, drawing
@@ -221,10 +222,11 @@ def _facts(system: ReportedSystem) -> list[tuple[str, str]]:
     provenance = system.provenance
     parameters = provenance.get("parameters")
     rate = provenance.get("sample_rate")
+    as_it_was = "unknown" if provenance.get("backbone") == IMPORTED else "as recorded"
     found = [
         ("Backbone", str(provenance.get("backbone", "unknown"))),
         ("Parameters", f"{parameters:,}" if isinstance(parameters, int) else "unknown"),
-        ("Sample rate", f"{rate / 1000:g} kHz" if rate else "as recorded"),
+        ("Sample rate", f"{rate / 1000:g} kHz" if rate else as_it_was),
     ]
     if system.kept is not None and system.kept.scored:
         found.append(("Scored checkpoints", ", ".join(system.kept.scored)))

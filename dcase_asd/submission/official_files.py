@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from dcase_asd.editions.edition import Edition
-from dcase_asd.errors import ScoresError
+from dcase_asd.errors import ScoresError, command
 from dcase_asd.metrics.labels import labels_from_names
 from dcase_asd.metrics.official_files import decision_file_name, official_text, score_file_name
+from dcase_asd.recipe.imported import is_imported
+from dcase_asd.scores.table import read_provenance
 from dcase_asd.scores.threshold import ThresholdRule, decide, set_threshold
 
 Key = tuple[str, str, str]
@@ -70,6 +72,8 @@ def official_files(
             mine = (evaluation["machine"] == machine) & (evaluation["section"] == section)
             train = evaluation[mine & (evaluation["split"] == "train")]
             train = labels_from_names(train, edition, "train")
+            if train.empty and is_imported(run):
+                raise ScoresError(_no_train_scores(run, edition, machine, section))
             where = f"{run}: {edition.name} {machine} section {section}"
             found = set_threshold(
                 train["score"].to_numpy(dtype=np.float64),
@@ -91,6 +95,26 @@ def official_files(
             anomalies = sum(decisions)
         rows.append(SubmittedFile(*key, len(clips), limit, anomalies))
     return files, rows, caveats
+
+
+def _no_train_scores(run: Path, edition: Edition, machine: str, section: str) -> str:
+    again = command(
+        "import-scores", "FOLDER", "--run", run, "--edition", edition.name, "--overwrite"
+    )
+    return (
+        f"{run}: imported without train scores of {machine} section {section}, which a threshold "
+        f"is set by; put files of them, which end in _train.csv, beside the others, then {again}"
+    )
+
+
+def reason_against(run: str | Path, edition: Edition) -> str:
+    """Why a run's scores may not be submitted, with a way out; empty where they may be."""
+    if not read_provenance(run, edition.name).get("analysis"):
+        return ""
+    return (
+        f"{run}: a fusion for analysis alone (--analysis): statistics of test clips went into its "
+        "scores, which is transductive; fuse with --standardize train, into another --run"
+    )
 
 
 def evaluation_scores(

@@ -32,7 +32,7 @@ from dcase_asd.submission.meta import (
     meta_text,
     system_facts,
 )
-from dcase_asd.submission.official_files import SubmittedFile, official_files
+from dcase_asd.submission.official_files import SubmittedFile, official_files, reason_against
 from dcase_asd.submission.package import (
     LARGEST_FILE,
     PDF_START,
@@ -103,6 +103,8 @@ def submit(
         raise SubmissionError(f"the quantile {quantile} must lie between 0 and 1, such as 0.9")
     pdf = None if report is None else _read_report(Path(report))
     scores = read_scores(run, rules.name)
+    if reason := reason_against(run, rules):
+        raise SubmissionError(reason)
     for sentence in read_caveats(run, rules.name):
         progress.note(sentence)
     objections = run_objections(run, rules)

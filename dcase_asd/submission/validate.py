@@ -26,8 +26,13 @@ from dcase_asd.scores.table import read_caveats, read_scores
 from dcase_asd.scores.threshold import ThresholdRule
 from dcase_asd.submission.check import check_package
 from dcase_asd.submission.meta import system_facts
-from dcase_asd.submission.official_files import Key, evaluation_scores, official_files
-from dcase_asd.submission.package import TASK_FOLDER, Problem, read_package, warning
+from dcase_asd.submission.official_files import (
+    Key,
+    evaluation_scores,
+    official_files,
+    reason_against,
+)
+from dcase_asd.submission.package import TASK_FOLDER, Problem, error, read_package, warning
 from dcase_asd.submission.run_check import RunContent, check_against_run, run_content
 
 
@@ -124,7 +129,9 @@ def _decisions(
 
 def _check_rules(run: Path, edition: Edition, where: str) -> list[Problem]:
     """What the rules have against how a run was made."""
+    reason = reason_against(run, edition)
     return [
+        *([error(where, reason)] if reason else []),
         *(Problem(each.level, where, str(each)) for each in run_objections(run, edition)),
         *(warning(where, sentence) for sentence in read_caveats(run, edition.name)),
     ]

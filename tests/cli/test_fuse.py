@@ -94,14 +94,20 @@ def test_the_table_shows_the_fitted_score_beside_the_honest_ones(run):
     assert lines[5] == (
         "official score over 2 machine types; labels from file names of the development set"
     )
-    assert [line.rpartition("  ")[0].strip() for line in lines[7:10]] == [
+    assert [line.rpartition("  ")[0].strip() for line in lines[7:12]] == [
         "fused, fitted to these labels",
         "fused, leave-one-machine-out estimate",
         "equal weights",
+        "minimum",
+        "calibrated",
     ]
-    assert lines[10].startswith("robustness: how far normal clips have moved from train scores")
+    assert lines[12] == (
+        "equal weights, minimum and calibrated use no label: their figures are out of sample, "
+        "unless labels chose checkpoints"
+    )
+    assert lines[13].startswith("robustness: how far normal clips have moved from train scores")
     # As few columns as can be: two machine types, three systems.
-    assert lines[11].split() == ["system", "AutoTrash", "BandSealer", "mean"]
+    assert lines[14].split() == ["system", "AutoTrash", "BandSealer", "mean"]
     again = run("fuse", "--systems", "runs/a", "runs/b", "runs/c", "--resamples", "5")
     assert again.stdout.splitlines()[:-1] == lines[:-1]
     assert again.stdout.splitlines()[-1] == lines[-1].replace("fused", "were fused already")

@@ -94,7 +94,7 @@ def test_without_development_labels_only_methods_that_fit_nothing_work(systems):
         with pytest.raises(GroundTruthError, match="no scores of the development set") as error:
             systems.fuse(**settings)
         assert str(error.value).endswith(
-            "without labels fuse with --method mean, minimum or --weights"
+            "without labels fuse with --method mean, minimum, calibrated or --weights"
         )
     assert not systems.run("fused").exists()
     result = systems.fuse(method="mean").result
