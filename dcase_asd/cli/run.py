@@ -1,4 +1,4 @@
-"""How a plan is shown."""
+"""The commands that run recipes, and how what they did or would do is shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Data, app
+from dcase_asd.cli.app import AsJson, Data, Values, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.cli.evaluate import show_report
 from dcase_asd.cli.submit import show_validation
@@ -45,6 +45,7 @@ def run(
         Path | None,
         typer.Option("--overlay", help="A file of changes to all recipes: submissions/mini.toml."),
     ] = None,
+    values: Values = None,
     devices: Annotated[
         str,
         typer.Option(
@@ -113,6 +114,7 @@ def run(
 
     Example: dcase-asd run submissions/submission_1.toml --data data --dry-run
     """
+    from dcase_asd.runs.recipes import read_all
     from dcase_asd.runs.runner import Setup
     from dcase_asd.runs.side_by_side import Fleet, device_groups
 
@@ -121,7 +123,9 @@ def run(
         if not dry_run:
             _generate(data)
         workers, overwrite = 0, True
-    setup = Setup(data, runs, device, workers, overlay, prepared, overwrite)
+    setup = Setup(data, runs, device, workers, overlay, prepared, overwrite, tuple(values or ()))
+    if values:
+        read_all(recipes, setup.changes())  # that none has the table is told before anything runs
     names = tuple(re.findall(r"[^,\s]+", only))
     fleet = Fleet(device_groups(devices), jobs, launch, names)
     if dry_run:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcase_asd.errors import RecipeError, TrainingError, nearest_name
-from dcase_asd.runs.overlay import read_overlay
-from dcase_asd.runs.recipes import Node, is_submission, read_forms, read_nodes
+from dcase_asd.runs.recipes import Node, read_all
 from dcase_asd.runs.runner import Setup
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
@@ -113,9 +112,7 @@ def choose_systems(
     Raises:
         RecipeError: A recipe is wrong, or no system has one of the names in `only`.
     """
-    overlay = read_overlay(setup.overlay)
-    forms = read_forms([path for path in recipes if is_submission(path)], overlay)
-    others = read_nodes([path for path in recipes if not is_submission(path)], overlay)
+    forms, others = read_all(recipes, setup.changes())
     every = {node.name: node for top in (*(form.node for form in forms), *others)
              for node in top.walk()}  # fmt: skip
     wanted = list(every) if tuple(only) in ((), (EVERY,)) else list(only)
@@ -133,6 +130,8 @@ def _commands(node: Node, setup: Setup, launcher: list[str]) -> list[list[str]]:
     where += ["--workers", str(setup.workers), "--device", setup.device]
     if setup.overlay is not None:
         where += ["--overlay", str(setup.overlay)]
+    for value in setup.values:
+        where += ["--set", value] if value.partition(".")[0].strip() in node.tables else []
     rest = [sys.executable, "-m", "dcase_asd", *where, "--prepared", "--brief"]
     return [[*launcher, "-m", "dcase_asd", *where, "--train-only"], rest] if launcher else [rest]
 

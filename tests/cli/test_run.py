@@ -107,6 +107,13 @@ def test_a_plan_of_the_miniature_generates_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_set_changes_every_recipe_and_a_misspelt_name_is_told(run, tmp_path):
+    run(SPECTRAL, "--set", "score.neighbors=2", "--brief")
+    assert "neighbors = 2" in (tmp_path / "runs/spectral/recipe.toml").read_text()
+    run(SPECTRAL, "--set", "score.neighbours=2", status=1)
+    run(SPECTRAL, "--set", "train.steps=8", "--dry-run", status=1)
+
+
 def test_systems_run_in_processes_of_their_own(run):
     text = run(SPECTRAL, "--jobs", "2")
     assert "official score" in text
