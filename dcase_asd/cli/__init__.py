@@ -9,19 +9,30 @@ import os
 import sys
 from contextlib import suppress
 
-from dcase_asd.cli import download, embed, evaluate, finetune, fuse, prepare, report, run, submit
+from dcase_asd.cli import (
+    download,
+    embed,
+    evaluate,
+    finetune,
+    fuse,
+    prepare,
+    report,
+    run,
+    runs,
+    submit,
+)
 from dcase_asd.cli.app import app
 from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
 from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
     "app", "download", "embed", "evaluate", "finetune", "fuse", "main",
-    "prepare", "report", "run", "submit",
+    "prepare", "report", "run", "runs", "submit",
 ]  # fmt: skip
 
 PIPELINE = (
     "demo", "run", "download", "weights", "prepare", "labels", "plugins", "finetune", "embed",
-    "score", "fuse", "evaluate", "report", "submit", "validate",
+    "score", "fuse", "evaluate", "runs", "report", "submit", "validate",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(

@@ -15,7 +15,8 @@ from dcase_asd.metrics.result import METRICS, table_rows
 from dcase_asd.reports.figures.bars import results_figure
 from dcase_asd.reports.figures.heat_map import NONE, heat_map
 from dcase_asd.reports.figures.style import Gallery, Picture
-from dcase_asd.reports.read import STAGES, ReportedSystem, Stage
+from dcase_asd.reports.leaderboard import DIFFERS, EXPLAINED, LEFT_OUT, SCORES, compare_runs
+from dcase_asd.reports.read import STAGES, ReportedSystem
 
 CHANCE = 0.5
 
@@ -70,20 +71,33 @@ def score_title(metric: Metric) -> str:
 
 
 def ranking(systems: Sequence[ReportedSystem], edition: Edition) -> Table | None:
-    """The scores that several systems are ranked by; None where no labels are known."""
-    scores = np.array([[_score(system.stage(name)) for name in STAGES] for system in systems])
-    known = ~np.isnan(scores).all(axis=0)
-    if not known.any():
+    """The leaderboard of several systems; None where no labels are known."""
+    board = compare_runs(systems, edition.name)
+    if not any(row.evaluations for row in board.rows):
         return None
-    scores = scores[:, known]
-    best = scores == np.nanmax(scores, axis=0)
+    columns, rows = board.table()
+    known = {
+        column: [score for row in board.rows if (score := row.score(stage)) is not None]
+        for column, stage in SCORES.items()
+    }
+    best = {column: _percent(max(scores)) for column, scores in known.items() if scores}
+    worded = columns[-1] == DIFFERS
     lines = [
-        Line((system.name,), list(map(_percent, row)), _places(marks))
-        for system, row, marks in zip(systems, scores, best, strict=True)
+        Line(
+            (name,),
+            [NONE if cell == "-" else cell for cell in cells[: len(cells) - worded]],
+            frozenset(
+                place
+                for place, (column, cell) in enumerate(zip(columns[1:], cells, strict=False))
+                if cell == best.get(column)
+            ),
+            words=cells[-1] if worded else None,
+        )
+        for name, *cells in rows
     ]
-    titles = [title for title, there in zip(STAGES.values(), known, strict=True) if there]
-    caption = f"{score_title(edition.metric)}, percent; the best in bold"
-    return Table(["System", *titles], lines, caption)
+    explained = f"; {EXPLAINED}" if LEFT_OUT in columns else ""
+    caption = f"{score_title(edition.metric)}, percent; the best in bold{explained}"
+    return Table(columns, lines, caption)
 
 
 def stage_results(
@@ -109,10 +123,6 @@ def stage_results(
     else:
         shown["notes"] = [note for stage in stages.values() for note in stage.notes]
     return shown
-
-
-def _score(stage: Stage | None) -> float:
-    return np.nan if stage is None or stage.evaluation is None else stage.evaluation.score
 
 
 def _percent(value: float) -> str:

@@ -1,0 +1,38 @@
+"""The commands that compare runs and vary recipes."""
+
+import json
+
+import pytest
+from report_runs import another_run
+from typer.testing import CliRunner
+
+from dcase_asd.cli.app import app
+
+
+@pytest.fixture
+def invoke():
+    """Run a command; returns its output, or its error."""
+
+    def run(*arguments, status=0):
+        done = CliRunner().invoke(app, [*map(str, arguments)])
+        assert done.exit_code == status, (done.output, done.exception)
+        return done.stdout if not status else str(done.exception)
+
+    return run
+
+
+def test_runs_shows_a_table_json_and_csv(invoke, make_entry, tmp_path):
+    entry = make_entry("dcase2025")
+    another_run(entry, "noisy", 0.9)
+    folder = entry.run.parent
+    text = invoke("runs", folder, "--resamples", "10", "--csv", tmp_path / "runs.csv")
+    assert "dcase2025, official score, percent; left out: the best on the other machine" in text
+    assert text.index("small") < text.index("noisy")
+    assert (tmp_path / "runs.csv").read_text().startswith("run,dev score,left out,95 % interval")
+    found = json.loads(invoke("runs", folder, "--resamples", "0", "--json"))
+    assert found["choice"]["left_out_machines"] <= found["choice"]["dev_score"]
+
+
+def test_runs_of_an_edition_that_none_has_are_listed_without_scores(invoke, make_entry):
+    text = invoke("runs", make_entry("dcase2025").run.parent, "--edition", "2024")
+    assert "no scores of dcase2024" in text
