@@ -36,3 +36,15 @@ def test_runs_shows_a_table_json_and_csv(invoke, make_entry, tmp_path):
 def test_runs_of_an_edition_that_none_has_are_listed_without_scores(invoke, make_entry):
     text = invoke("runs", make_entry("dcase2025").run.parent, "--edition", "2024")
     assert "no scores of dcase2024" in text
+
+
+def test_evaluate_takes_several_runs(invoke, make_entry, tmp_path):
+    entry = make_entry("dcase2025")
+    other = another_run(entry, "noisy", 0.9)
+    arguments = ("evaluate", entry.run, other, "--edition", "2025", "--resamples", "0")
+    text = invoke(*arguments, "--csv", tmp_path / "both.csv")
+    assert "small: official score " in text
+    assert (tmp_path / "both.csv").read_text().startswith("Machine,Metric,small,noisy\n")
+    first, second = json.loads(invoke(*arguments, "--json", "-"))
+    assert (first["target"], second["target"]) == ("small", "noisy")
+    invoke("evaluate", entry.run, entry.run, "--edition", "2025", status=2)
