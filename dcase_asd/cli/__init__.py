@@ -20,6 +20,7 @@ from dcase_asd.cli import (
     run,
     runs,
     submit,
+    sweep,
 )
 from dcase_asd.cli.app import app
 from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
@@ -27,12 +28,12 @@ from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
     "app", "download", "embed", "evaluate", "finetune", "fuse", "main",
-    "prepare", "report", "run", "runs", "submit",
+    "prepare", "report", "run", "runs", "submit", "sweep",
 ]  # fmt: skip
 
 PIPELINE = (
     "demo", "run", "download", "weights", "prepare", "labels", "plugins", "finetune", "embed",
-    "score", "fuse", "evaluate", "runs", "report", "submit", "validate",
+    "score", "fuse", "sweep", "evaluate", "runs", "report", "submit", "validate",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Data, Values, app
+from dcase_asd.cli.app import AsJson, Data, Device, Values, Workers, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.cli.evaluate import show_report
 from dcase_asd.cli.submit import show_validation
@@ -26,7 +26,26 @@ if TYPE_CHECKING:
     from dcase_asd.submission.validate import Validation
 
 
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")]
+OverlayFile = Annotated[
+    Path | None,
+    typer.Option("--overlay", help="A file of changes to all recipes: submissions/mini.toml."),
+]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--devices", help="GPUs that systems take in turn: 0,1,2,3, or '0,1 2,3' for two each."
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", min=0, help="Systems at once; 0 runs one on each of --devices."),
+]
+Launch = Annotated[
+    str,
+    typer.Option(
+        "--launch", help="What starts a training, such as 'accelerate launch --num_processes 2'."
+    ),
+]
 
 
 @app.command()
@@ -41,28 +60,11 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder for packages.")] = Path(
         "submissions/dist"
     ),
-    overlay: Annotated[
-        Path | None,
-        typer.Option("--overlay", help="A file of changes to all recipes: submissions/mini.toml."),
-    ] = None,
+    overlay: OverlayFile = None,
     values: Values = None,
-    devices: Annotated[
-        str,
-        typer.Option(
-            "--devices",
-            help="GPUs that systems take in turn: 0,1,2,3, or '0,1 2,3' for two each.",
-        ),
-    ] = "",
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=0, help="Systems at once; 0 runs one on each of --devices.")
-    ] = 0,
-    launch: Annotated[
-        str,
-        typer.Option(
-            "--launch",
-            help="What starts a training, such as 'accelerate launch --num_processes 2'.",
-        ),
-    ] = "",
+    devices: Devices = "",
+    jobs: Jobs = 0,
+    launch: Launch = "",
     only: Annotated[
         str,
         typer.Option("--only", help="Run only these single systems: beats_01,beats_02, or all."),
@@ -98,9 +100,7 @@ def run(
     prepared: Annotated[
         bool, typer.Option("--prepared", help="Do not look through the data folder again.")
     ] = False,
-    workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes that read audio for fine-tuning.")
-    ] = 2,
+    workers: Workers = 2,
     brief: Annotated[
         bool, typer.Option("--brief", help="One line for each result instead of tables.")
     ] = False,
@@ -163,7 +163,8 @@ def _generate(data: Path) -> None:
     make_demo_data(data, Display())
 
 
-def _pass_on(line: str) -> None:
+def pass_on(line: str) -> None:
+    """Print a line of a process of its own on standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -195,7 +196,7 @@ def _run_all(
     if fleet:
         check_recipes(recipes, setup, Display())
         setup = replace(setup, prepared=True)
-        names = run_side_by_side(recipes, setup, fleet, _pass_on)
+        names = run_side_by_side(recipes, setup, fleet, pass_on)
         if fleet.only:
             say(f"{setup.runs}: {', '.join(names)}: done; without --only the rest is made of them")
             return

@@ -23,7 +23,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dcase_asd.errors import RecipeError, nearest_name
 from dcase_asd.recipe.detector import Detector
@@ -123,7 +123,22 @@ def read_values(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
     Raises:
         RecipeError: As `read_overlay`.
     """
-    found = read_assignments(texts)
+    return check_values(read_assignments(texts))
+
+
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """A single value as TOML holds it: ``a.b.c`` is c in the table b in the table a."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return cast("dict[str, Any]", value)
+
+
+def check_values(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Check single values of recipes that are read already.
+
+    Raises:
+        RecipeError: As `read_overlay`.
+    """
     problems = []
     for name, value in found.items():
         if name not in PARTS:

@@ -58,7 +58,12 @@ def device_groups(text: str) -> tuple[str, ...]:
 
 
 def run_side_by_side(
-    recipes: Sequence[str | Path], setup: Setup, fleet: Fleet, say: Callable[[str], None] = print
+    recipes: Sequence[str | Path],
+    setup: Setup,
+    fleet: Fleet,
+    say: Callable[[str], None] = print,
+    *,
+    keep_going: bool = False,
 ) -> list[str]:
     """Run the single systems of recipes and forms, after `prepare`; fusions are left to the caller.
 
@@ -67,13 +72,15 @@ def run_side_by_side(
         setup: As for running them.
         fleet: Where, and how many at once.
         say: Is given each line that a system writes.
+        keep_going: Begin the others, too, after one has failed.
 
     Returns:
         Names of the systems.
 
     Raises:
         RecipeError: A recipe is wrong, or there is no such system or launcher.
-        TrainingError: A system failed; those that ran beside it were finished, no other begun.
+        TrainingError: A system failed; those that ran beside it were finished, no other begun
+            but to keep going.
     """
     launcher = shlex.split(fleet.launch)
     if launcher and shutil.which(launcher[0]) is None:
@@ -90,7 +97,9 @@ def run_side_by_side(
         place = free.get()
         try:
             commands = _commands(node, setup, launcher)
-            if not failed and not all(_follow(each, place, say) for each in commands):
+            if (keep_going or not failed) and not all(
+                _follow(each, place, say) for each in commands
+            ):
                 failed.append(node.name)
         finally:
             free.put(place)

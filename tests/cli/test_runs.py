@@ -7,6 +7,8 @@ from report_runs import another_run
 from typer.testing import CliRunner
 
 from dcase_asd.cli.app import app
+from dcase_asd.miniature.machines import ClipCounts
+from dcase_asd.miniature.miniature import write_miniature
 
 
 @pytest.fixture
@@ -48,3 +50,23 @@ def test_evaluate_takes_several_runs(invoke, make_entry, tmp_path):
     first, second = json.loads(invoke(*arguments, "--json", "-"))
     assert (first["target"], second["target"]) == ("small", "noisy")
     invoke("evaluate", entry.run, entry.run, "--edition", "2025", status=2)
+
+
+def test_sweep_shows_the_leaderboard_and_the_best(invoke, tmp_path, monkeypatch):
+    write_miniature(tmp_path / "data", editions=("dcase2025",), counts=ClipCounts(4, 2, 2, 1))
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text('name = "small"\n[embed]\nplugin = "spectral"\n')
+    text = invoke("sweep", recipe, "--set", "score.neighbors=1,2")
+    assert "left out: the best on the other machine types" in text
+    assert "runs/small_sweep/small_00" in text
+    assert ": best dev score of 2: score.neighbors=" in text
+    again = invoke("sweep", recipe, "--set", "score.neighbors=1,2")
+    assert "all was done already; nothing has changed" in again
+    found = json.loads(invoke("sweep", recipe, "--set", "score.neighbors=1,2", "--json"))
+    assert found["leaderboard"]["choice"]["dev_score"] == -min(
+        trial["cost"] for trial in found["trials"]
+    )
+    assert "did you mean 'neighbors'?" in invoke(
+        "sweep", recipe, "--set", "score.neighbrs=1,2", status=1
+    )
