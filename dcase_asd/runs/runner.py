@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from dcase_asd.metrics.result import EvaluationReport
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.recipe.fusion import FusedSystem, Fusion
 from dcase_asd.recipe.system import System
+from dcase_asd.runs.claims import claimed, owner_of
 from dcase_asd.runs.overlay import Overlay, read_overlay
 from dcase_asd.runs.recipes import Node, read_nodes
 from dcase_asd.runs.requirements import check_requirements
 from dcase_asd.scores.score import score
-from dcase_asd.training.finetune import finetune
+from dcase_asd.training.finetune import finetune, is_main_process
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,13 @@ def finetune_recipe(recipe: str | Path, setup: Setup, progress: Progress | None 
     (node,) = read_nodes([recipe], setup.changes())
     check_requirements([node], setup.data, setup.runs, node.recipe.editions)
     runner = Runner(setup, progress or Silent())
-    changed = [runner.finetune(each) for each in node.walk()]
+    changed = []
+    for each in node.walk():
+        # Of the processes of a launcher one speaks for all of them.
+        with (
+            claimed(setup.runs, each.name, runner.progress) if is_main_process() else nullcontext()
+        ):
+            changed.append(runner.finetune(each))
     return any(changed)
 
 
@@ -162,11 +169,14 @@ class Runner:
 
     def run(self, node: Node, editions: tuple[str, ...]) -> bool:
         """Run a system after all that it is made of; returns whether anything changed."""
-        key = (node.name, editions)
+        key, runs = (node.name, editions), self.setup.runs
         if key not in self.done:
-            changed = [self.run(member, editions) for member in node.members]
+            # What another process runs comes last, when that may have ended.
+            members = sorted(node.members, key=lambda each: bool(owner_of(runs, each.name)))
+            changed = [self.run(member, editions) for member in members]
             own = self._fuse if isinstance(node.recipe, FusedSystem) else self._run_single
-            self.done[key] = any([*changed, own(node, editions)])
+            with claimed(runs, node.name, self.progress):
+                self.done[key] = any([*changed, own(node, editions)])
         return self.done[key]
 
     def finetune(self, node: Node) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcase_asd.errors import RecipeError, TrainingError, nearest_name
+from dcase_asd.runs.claims import owner_of
 from dcase_asd.runs.recipes import Node, read_all
 from dcase_asd.runs.runner import Setup
 
@@ -92,6 +93,13 @@ def run_side_by_side(
     for place in fleet.places:
         free.put(place)
     failed: list[str] = []
+    later: list[Node] = []
+
+    def run_free(node: Node) -> None:
+        if owner_of(setup.runs, node.name):  # another machine's; a place here can do others
+            later.append(node)
+        else:
+            run_one(node)
 
     def run_one(node: Node) -> None:
         place = free.get()
@@ -105,7 +113,8 @@ def run_side_by_side(
             free.put(place)
 
     with ThreadPoolExecutor(len(fleet.places)) as workers:
-        list(workers.map(run_one, nodes))
+        list(workers.map(run_free, nodes))
+        list(workers.map(run_one, later))
     if failed:
         raise TrainingError(
             f"{', '.join(failed)}: failed, as it says above; the same command goes on where it was"

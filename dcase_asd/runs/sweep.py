@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from dcase_asd.clips.manifest import read_manifest
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.errors import (
@@ -18,22 +16,19 @@ from dcase_asd.errors import (
     BusyError,
     DcaseAsdError,
     RecipeError,
-    ScoresError,
     TrainingError,
 )
 from dcase_asd.files import only_writer, read_json, write_json, write_text
-from dcase_asd.fusion.robustness import normal_shift
-from dcase_asd.metrics.evaluate import evaluate_stage
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe.system import System
 from dcase_asd.recipe.toml import lay_over, read_content, recipe_from, recipe_text
+from dcase_asd.runs.costs import dev_cost, shift
 from dcase_asd.runs.overlay import GIVEN, nested
 from dcase_asd.runs.recipes import read_nodes
 from dcase_asd.runs.runner import Runner, Setup
 from dcase_asd.runs.side_by_side import Fleet, run_side_by_side
 from dcase_asd.runs.space import Combination, draw, grid, propose, read_space
 from dcase_asd.runs.submissions import check_recipes
-from dcase_asd.scores.table import of_tests, read_scores
 
 Method = Literal["grid", "random", "bayesian"]
 Objective = Literal["dev", "robust"]
@@ -291,7 +286,7 @@ class _Trials:
             TrainingError: The first trials failed, all of them.
         """
         run = self.found.folder / trial.name
-        measure = _dev_cost if objective == "dev" else _shift
+        measure = dev_cost if objective == "dev" else shift
         try:
             trial.cost, trial.problem = measure(run, self.found.edition), ""
         except DcaseAsdError as error:
@@ -371,31 +366,3 @@ def _read_trials(folder: Path, about: dict[str, Any]) -> list[Trial]:
             "folder with --out, or the same flags to go on with that one"
         )
     return [Trial(**each) for each in before["trials"]]
-
-
-def _dev_cost(run: Path, edition: str) -> float:
-    tests = of_tests(read_scores(run, edition), run, edition)
-    result = evaluate_stage(tests, load_edition(edition), stage="dev", source=run)
-    if result.evaluation is None:
-        assert result.fault is not None  # noqa: S101 - one of both is there
-        raise result.fault
-    return -result.evaluation.score
-
-
-def _shift(run: Path, edition: str) -> float:
-    """How far scores of normal evaluation clips have moved, the mean over machine types."""
-    scores = read_scores(run, edition)
-    scores = scores[scores["stage"] == "eval"]
-    if scores.empty:
-        raise ScoresError(
-            f"{run}: no scores of evaluation clips of {edition}, which --objective robust looks "
-            "at; take --objective dev"
-        )
-    shifts: dict[str, list[float]] = {}
-    for (machine, _), rows in scores.groupby(["machine", "section"]):
-        train, test = (
-            rows.loc[rows["split"] == split, "score"].to_numpy(dtype=np.float64)
-            for split in ("train", "test")
-        )
-        shifts.setdefault(str(machine), []).append(normal_shift(train, test))
-    return float(np.mean([np.mean(each) for each in shifts.values()]))
