@@ -1,11 +1,10 @@
-"""The commands that run recipes, and how what they did or would do is shown."""
+"""The commands that run recipes, and how what they did is shown."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,11 +14,21 @@ import typer
 from dcase_asd.cli.app import AsJson, Data, Device, Values, Workers, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.cli.evaluate import show_report
+from dcase_asd.cli.jobs import (
+    Gpus,
+    Launcher,
+    Nodes,
+    Partition,
+    SlurmOptions,
+    TimeLimit,
+    queue,
+    read_cluster,
+)
+from dcase_asd.cli.plan import show_plan
 from dcase_asd.cli.submit import show_validation
 from dcase_asd.errors import command
 
 if TYPE_CHECKING:
-    from dcase_asd.runs.dry_run import Plan
     from dcase_asd.runs.runner import Setup, SystemRun
     from dcase_asd.runs.side_by_side import Fleet
     from dcase_asd.runs.submissions import Submissions
@@ -65,6 +74,12 @@ def run(
     devices: Devices = "",
     jobs: Jobs = 0,
     launch: Launch = "",
+    launcher: Launcher = None,
+    partition: Partition = "",
+    gpus: Gpus = 1,
+    nodes: Nodes = 1,
+    limit: TimeLimit = "24:00:00",
+    slurm: SlurmOptions = None,
     only: Annotated[
         str,
         typer.Option("--only", help="Run only these single systems: beats_01,beats_02, or all."),
@@ -128,7 +143,10 @@ def run(
         read_all(recipes, setup.changes())  # that none has the table is told before anything runs
     names = tuple(re.findall(r"[^,\s]+", only))
     fleet = Fleet(device_groups(devices), jobs, launch, names)
-    if dry_run:
+    cluster = read_cluster(launcher, partition, gpus, nodes, limit, slurm or [])
+    if cluster is not None:
+        queue(recipes, setup, fleet, out, cluster, dry_run=dry_run, as_json=as_json)
+    elif dry_run:
         if tflops is not None:
             Display().note("--tflops is not needed any more: hours rest on measured clips/s")
         show_plan(recipes, setup, out, as_json)
@@ -338,71 +356,3 @@ def _finish(validation: Validation) -> None:
     show_validation(validation)
     if not validation.accepted():
         raise typer.Exit(1)
-
-
-GIGABYTE = 1e9
-
-
-def show_plan(recipes: Sequence[Path], setup: Setup, out: Path, as_json: bool) -> None:
-    """Make a plan and print it."""
-    from dcase_asd.runs.dry_run import plan_recipes
-
-    plan = plan_recipes(recipes, setup, out)
-    if as_json:
-        show_json(plan.to_json())
-        return
-    _show_systems(plan)
-    if plan.submissions:
-        show_table(
-            ("submission", "edition", "system", "package"),
-            [(each.label, each.edition, each.system, each.package) for each in plan.submissions],
-        )
-    _show_totals(plan)
-    for assumption in plan.assumptions:
-        say(f"based on: {assumption}")
-    for problem in plan.needed:
-        say(f"needed first: {problem}")
-
-
-def _show_totals(plan: Plan) -> None:
-    trained = [each for each in plan.systems if each.steps]
-    measured = [each for each in trained if each.speed is not None]
-    if measured:
-        left = plan.total("hours_left")
-        say(f"{left:.1f} hours of training are left on one device, at the clips/s of train.jsonl")
-    if unmeasured := [each.name for each in trained if each.speed is None]:
-        say(f"no speed was measured yet, so no hours are told: {', '.join(unmeasured)}")
-    if known := [each for each in plan.systems if each.disk is not None]:
-        state = max(each.state or 0.0 for each in known) / GIGABYTE
-        say(
-            f"checkpoints and embeddings take {plan.total('disk') / GIGABYTE:.1f} GB of disk, "
-            f"and each system up to {state:.1f} GB more while it is fine-tuned"
-        )
-
-
-def _show_systems(plan: Plan) -> None:
-    numbers = ("train clips", "steps", "clips seen", "clips/s", "hours left", "GB")
-    rows = [
-        (
-            each.name,
-            each.stand.training if not each.fuses else f"fuses {len(each.fuses)}",
-            each.stand.embeddings,
-            each.stand.scores,
-            _count(each.clips),
-            _count(each.steps),
-            _count(each.seen),
-            _figure(each.speed),
-            _figure(each.hours_left),
-            _figure(None if each.disk is None else each.disk / GIGABYTE),
-        )
-        for each in plan.systems
-    ]
-    show_table(("system", "training", "embeddings", "scores", *numbers), rows, numbers=numbers)
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"

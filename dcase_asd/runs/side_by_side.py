@@ -142,14 +142,21 @@ def choose_systems(
     return [node for node in every.values() if node.name in chosen and not node.members]
 
 
+def command_flags(setup: Setup, node: Node | None = None) -> list[str]:
+    """The flags of `run` that a setup stands for; of a system those that its recipe can take."""
+    flags = ["--data", str(setup.data), "--runs", str(setup.runs)]
+    flags += ["--workers", str(setup.workers), "--device", setup.device]
+    if setup.overlay is not None:
+        flags += ["--overlay", str(setup.overlay)]
+    for value in setup.values:
+        concerned = node is None or value.partition(".")[0].strip() in node.tables
+        flags += ["--set", value] if concerned else []
+    return flags
+
+
 def _commands(node: Node, setup: Setup, launcher: list[str]) -> list[list[str]]:
     """What runs a system: its training by the launcher, where there is one, then all the rest."""
-    where = ["run", str(node.path), "--data", str(setup.data), "--runs", str(setup.runs)]
-    where += ["--workers", str(setup.workers), "--device", setup.device]
-    if setup.overlay is not None:
-        where += ["--overlay", str(setup.overlay)]
-    for value in setup.values:
-        where += ["--set", value] if value.partition(".")[0].strip() in node.tables else []
+    where = ["run", str(node.path), *command_flags(setup, node)]
     rest = [sys.executable, "-m", "dcase_asd", *where, "--prepared", "--brief"]
     return [[*launcher, "-m", "dcase_asd", *where, "--train-only"], rest] if launcher else [rest]
 

@@ -127,3 +127,30 @@ def test_a_check_prepares_and_runs_nothing(run, data, tmp_path):
 def test_training_only_takes_no_form(run):
     assert run(SPECTRAL, "--train-only") == f"{SPECTRAL}: nothing is left to fine-tune\n"
     run(FORM, "--train-only", status=2)
+
+
+def test_jobs_of_a_cluster_are_shown_and_run_here(run, data, tmp_path):
+    text = run(SPECTRAL, "--launcher", "slurm", "--partition", "gpu", "--dry-run")
+    assert text.startswith("### spectral\n#!/bin/bash\n")
+    assert "#SBATCH --partition=gpu\n" in text
+    assert list(tmp_path.iterdir()) == []
+    text = run(SPECTRAL, "--launcher", "local", "--gpus", "0")
+    assert f"what they say is in {tmp_path}/runs/.jobs" in text
+    assert "nothing has changed" in run(SPECTRAL)
+    found = json.loads(run(SPECTRAL, "--launcher", "slurm", "--dry-run", "--json"))
+    assert found["jobs"][0]["job"]["name"] == "spectral"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--partition", "gpu"),
+        ("--nodes", "2"),
+        ("--launcher", "local", "--nodes", "2"),
+        ("--launcher", "slurm", "--slurm", "account"),
+        ("--launcher", "slurm", "--jobs", "2"),
+        ("--launcher", "slurms"),
+    ],
+)
+def test_flags_of_jobs_that_do_not_fit_are_told(run, flags):
+    run(SPECTRAL, *flags, "--dry-run", status=2)
