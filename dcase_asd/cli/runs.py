@@ -67,10 +67,9 @@ def show_leaderboard(board: Leaderboard) -> None:
     """Print runs, best first, and what the choice of the best is worth."""
     from dcase_asd.editions.edition import load_edition
     from dcase_asd.metrics.official import score_word
-    from dcase_asd.reports.leaderboard import EXPLAINED, LEFT_OUT
 
     columns, rows = board.table()
     numbers = [name for name in columns if name not in TEXTS]
-    explained = f"; {EXPLAINED}" if LEFT_OUT in columns else ""
+    explained = f"; {board.explanation}" if board.explanation else ""
     word = score_word(load_edition(board.edition).metric)
     show_table(columns, rows, title=f"{board.edition}, {word}, percent{explained}", numbers=numbers)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dcase_asd.editions.edition import Edition, load_edition
-from dcase_asd.errors import DataError, DcaseAsdError, GroundTruthError, command
+from dcase_asd.errors import DataError, DcaseAsdError, GroundTruthError, command, some
 from dcase_asd.folders import DataFolder, is_run, subfolders
+from dcase_asd.fusion.label_free import is_chosen
 from dcase_asd.metrics.bootstrap import Interval
 from dcase_asd.metrics.labels import GroundTruth, find_ground_truth
 from dcase_asd.metrics.official import Evaluation
@@ -91,11 +92,22 @@ class Leaderboard:
         edition: The edition that they are compared on.
         rows: By dev score, then by eval score, then by name; those without a score last.
         choice: The best by dev score, and what choosing it is worth; None below two dev scores.
+        chosen: Runs whose checkpoints, systems or weights were chosen by dev labels before.
     """
 
     edition: str
     rows: tuple[Row, ...]
     choice: Choice | None
+    chosen: tuple[str, ...] = ()
+
+    @property
+    def explanation(self) -> str:
+        """What the figure beside the best score is, and is not; empty where there is none."""
+        if self.choice is None or self.choice.left_out is None:
+            return ""
+        if not self.chosen:
+            return EXPLAINED
+        return f"{EXPLAINED}; all labels chose checkpoints or weights of {some(self.chosen)} before"
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Headings and cells; a column that no run has a value in is left out."""
@@ -130,6 +142,7 @@ class Leaderboard:
             "run": str(self.rows[0].run),
             "dev_score": self.choice.score,
             "left_out_machines": self.choice.left_out,
+            "labels_chose_before": list(self.chosen),
             "chosen": {name: self.rows[of].name for name, of in self.choice.chosen.items()},
         }
         return {"edition": self.edition, "runs": rows, "choice": choice}
@@ -222,8 +235,12 @@ def compare_runs(
         for name, run in without.items()
     ]
     rows.sort(key=lambda row: (*(-(row.score(stage) or 0.0) for stage in STAGES), row.name))
-    compared = [row.evaluations["dev"] for row in rows if "dev" in row.evaluations]
-    return Leaderboard(edition, tuple(rows), choose_best(compared) if len(compared) > 1 else None)
+    compared = [row for row in rows if "dev" in row.evaluations]
+    choice = (
+        choose_best([row.evaluations["dev"] for row in compared]) if len(compared) > 1 else None
+    )
+    chosen = tuple(row.name for row in compared if _is_chosen(row.run))
+    return Leaderboard(edition, tuple(rows), choice, chosen)
 
 
 def differences(values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -291,6 +308,13 @@ def _read(
         if truth is None:
             raise
         return read_reported_system(run, name, edition, None, machines=(), resamples=resamples)
+
+
+def _is_chosen(run: Path) -> bool:
+    try:
+        return is_chosen(run)
+    except DcaseAsdError:  # a recipe that cannot be read is told elsewhere
+        return False
 
 
 def _values(run: Path) -> dict[str, Any]:

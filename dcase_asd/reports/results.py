@@ -15,7 +15,7 @@ from dcase_asd.metrics.result import METRICS, table_rows
 from dcase_asd.reports.figures.bars import results_figure
 from dcase_asd.reports.figures.heat_map import NONE, heat_map
 from dcase_asd.reports.figures.style import Gallery, Picture
-from dcase_asd.reports.leaderboard import DIFFERS, EXPLAINED, LEFT_OUT, SCORES, compare_runs
+from dcase_asd.reports.leaderboard import DIFFERS, SCORES, compare_runs
 from dcase_asd.reports.read import STAGES, ReportedSystem
 
 CHANCE = 0.5
@@ -95,8 +95,8 @@ def ranking(systems: Sequence[ReportedSystem], edition: Edition) -> Table | None
         )
         for name, *cells in rows
     ]
-    explained = f"; {EXPLAINED}" if LEFT_OUT in columns else ""
-    caption = f"{score_title(edition.metric)}, percent; the best in bold{explained}"
+    caption = f"{score_title(edition.metric)}, percent; the best in bold"
+    caption += f"; {board.explanation}" if board.explanation else ""
     return Table(columns, lines, caption)
 
 

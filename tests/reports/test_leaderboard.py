@@ -85,6 +85,15 @@ def test_a_fusion_is_told_by_its_systems_and_a_run_without_training_by_that(entr
     assert words["noisy"] == "train.learning_rate=0.001"
 
 
+def test_what_labels_chose_before_is_said_beside_the_estimate(entry):
+    board = read_leaderboard(entry.run.parent, resamples=0)
+    assert board.chosen == ("small", "noisy")  # the three best of thirty checkpoints
+    assert "all labels chose checkpoints or weights of noisy, small before" in board.explanation
+    for name in ("small", "noisy"):
+        keep(entry.run.with_name(name), train=Training(ensemble="last"))
+    assert read_leaderboard(entry.run.parent, resamples=0).explanation.endswith("chose it")
+
+
 def test_only_what_differs_is_told_in_the_shortest_words():
     values = {
         "a": {"score.neighbors": 1, "embed.options.layers": [3, 4], "train.margin": 0.25},
