@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from dcase_asd.errors import ArtifactError
 from dcase_asd.files import read_json, write_json
 from dcase_asd.progress import Progress
 
@@ -75,7 +76,9 @@ def claimed(runs: Path, name: str, progress: Progress) -> Iterator[None]:
     finally:
         ended.set()
         beat.join()
-        mine.unlink(missing_ok=True)  # the folder stays: another process may be about to write it
+        mine.unlink(missing_ok=True)
+        with suppress(OSError):  # others have claims
+            mine.parent.rmdir()
 
 
 def owner_of(runs: Path, name: str) -> Owner | None:
@@ -89,7 +92,14 @@ def owner_of(runs: Path, name: str) -> Owner | None:
 def _claim(runs: Path, name: str) -> Path | None:
     """Put a claim there; None where another process has one."""
     mine = runs / FOLDER / f"{quote(name, safe='')}@{uuid.uuid4().hex}"
-    write_json(mine, {"host": socket.gethostname(), "space": _space(), "process": os.getpid()})
+    content = {"host": socket.gethostname(), "space": _space(), "process": os.getpid()}
+    while True:
+        try:
+            write_json(mine, content)
+            break
+        except ArtifactError as error:  # the last of the others has just removed the folder
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
     now = mine.stat().st_mtime  # by the clock of the disk, as all the others
     for path in _claims(runs, name):
         if path == mine:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dcase_asd.errors import ArtifactError
 from dcase_asd.progress import Silent
 from dcase_asd.recipe.system import Embedding, System
 from dcase_asd.runs import claims
@@ -37,7 +38,7 @@ def test_a_claim_is_seen_while_it_lasts_and_leaves_nothing(tmp_path):
         assert owner_of(tmp_path, "a") is None
         time.sleep(0.1)  # some beats
     assert owner_of(tmp_path, "a/b") is None
-    assert list((tmp_path / FOLDER).iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_machines_claim_is_waited_for_and_told_once(tmp_path):
@@ -84,6 +85,12 @@ def test_a_process_whose_claim_was_taken_away_stops(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         lose_it()
     assert "was taken away" in progress.notes[0]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / FOLDER).write_text("a file is in the way")
+    with pytest.raises(ArtifactError, match="cannot be written"), claimed(tmp_path, "a", Silent()):
+        pass
 
 
 def _work(folder, barrier):
