@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from dcase_asd.embeddings.kept import read_kept
@@ -203,28 +204,44 @@ class Command:
             )
         print(shlex.join(words), flush=True)
         process = subprocess.Popen(words, cwd=self.folder)
-        self._process = process.pid
-        status = process.wait()
-        # Preempted, some clusters signal every process of a job, and the command was first to save.
-        if status in STOPPED and here.cluster == "slurm" and _state(here.job_id) == "RUNNING":
+        self._process, signalled = process.pid, list[int]()
+
+        def pass_on(number: int, _frame: FrameType | None) -> None:
+            signalled.append(number)
+            self._ask_to_stop()
+
+        before = signal.signal(signal.SIGTERM, pass_on)  # submitit would do nothing
+        try:
+            status = process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        stopped = bool(signalled) or status in STOPPED
+        # A job that was cancelled gets the same signal as one that is preempted; it is not RUNNING.
+        if stopped and here.cluster == "slurm" and _state(here.job_id) == "RUNNING":
             subprocess.run(["scontrol", "requeue", here.job_id], check=True)
             sys.exit(0)
         if status:
             raise subprocess.CalledProcessError(status, words)
 
+    def _ask_to_stop(self) -> int:
+        """Ask the command to save and end; returns its process, 0 where there is none yet."""
+        process: int = getattr(self, "_process", 0)
+        if process:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+        return process
+
     def checkpoint(self) -> Any:
         """Stop the command, which saves; what is queued again is the same job."""
         from submitit.helpers import DelayedSubmission
 
-        process = getattr(self, "_process", None)
-        if process is not None:
-            with suppress(ProcessLookupError, ChildProcessError):
-                os.kill(process, signal.SIGTERM)
-                # The wait above is interrupted, and holds a lock that another one would wait for.
-                for _ in range(10 * GRACE):
-                    if os.waitpid(process, os.WNOHANG)[0]:
-                        break
-                    time.sleep(0.1)
+        process = self._ask_to_stop()
+        with suppress(ChildProcessError):
+            # The wait above is interrupted, and holds a lock that another one would wait for.
+            for _ in range(9 * GRACE):
+                if not process or os.waitpid(process, os.WNOHANG)[0]:
+                    break
+                time.sleep(0.1)
         return DelayedSubmission(Command(self.job, self.folder))
 
 

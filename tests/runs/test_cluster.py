@@ -228,14 +228,23 @@ def test_a_job_that_is_preempted_saves_and_goes_on_where_it_was(tmp_path):
     assert (tmp_path / "state").read_text() == "went on"
 
 
+PREEMPTED = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as torchrun ends
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(130)", PREEMPTED])
 @pytest.mark.parametrize(("state", "queued"), [("RUNNING", True), ("COMPLETING", False)])
-def test_a_command_that_was_signalled_first_is_queued_again_unless_it_was_cancelled(
-    tmp_path, slurm, monkeypatch, state, queued
+def test_a_command_that_was_stopped_is_queued_again_unless_it_was_cancelled(
+    tmp_path, slurm, monkeypatch, state, queued, program
 ):
     here = SimpleNamespace(cluster="slurm", job_id="77", node=0, hostnames=["here"])
     monkeypatch.setattr(submitit, "JobEnvironment", lambda: here)
     (slurm / "state").write_text(f"{state}\n")
-    stopped = Job("a", (sys.executable, "-c", "raise SystemExit(130)"), 0, 1)
+    stopped = Job("a", (sys.executable, "-c", program), 0, 1)
     kind = SystemExit if queued else subprocess.CalledProcessError
     with pytest.raises(kind):
         Command(stopped, str(tmp_path))()
