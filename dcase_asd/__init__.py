@@ -37,15 +37,24 @@ _HOMES = {
     "evaluate": "metrics.evaluate",
     "Monitor": "monitor.monitor",
     "Verdict": "monitor.verdict",
+    "leaderboard": "reports.leaderboard",
     "report": "reports.report",
     "submit": "submission.submit",
     "validate": "submission.validate",
     "Setup": "runs.runner",
     "run": "runs.runner",
+    "sweep": "runs.sweep",
+    "Search": "runs.sweep",
     "demo": "runs.demo",
 }
 """Public name -> module that defines it, in the order of the pipeline."""
-_NAMES = {"evaluate": "evaluate_run_or_folder", "run": "run_recipe", "demo": "run_demo"}
+_NAMES = {
+    "evaluate": "evaluate_run_or_folder",
+    "leaderboard": "read_leaderboard",
+    "run": "run_recipe",
+    "sweep": "run_sweep",
+    "demo": "run_demo",
+}
 """What a public name is called in its module, where that is not the same."""
 
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the names of the table are text

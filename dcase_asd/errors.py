@@ -43,6 +43,10 @@ class TrainingError(DcaseAsdError):
     """Fine-tuning cannot start, go on or be taken up again as asked for."""
 
 
+class LaunchError(DcaseAsdError):
+    """A job cannot be queued on a cluster as asked for, or failed there."""
+
+
 class RecipeError(DcaseAsdError):
     """A recipe file holds wrong names, types or values (all of them are listed)."""
 

@@ -22,7 +22,9 @@ from dcase_asd.cli import (
     presets,
     report,
     run,
+    runs,
     submit,
+    sweep,
 )
 from dcase_asd.cli.app import app
 from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
@@ -30,13 +32,13 @@ from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
     "app", "check", "download", "embed", "evaluate", "finetune", "fit", "fuse", "import_scores",
-    "main", "prepare", "presets", "report", "run", "submit",
+    "main", "prepare", "presets", "report", "run", "runs", "submit", "sweep",
 ]  # fmt: skip
 
 PIPELINE = (
     "demo", "run", "presets", "download", "weights", "prepare", "labels", "plugins", "finetune",
-    "embed", "score", "import-scores", "fuse", "evaluate", "report", "submit", "validate", "fit",
-    "check",
+    "embed", "score", "import-scores", "fuse", "sweep", "evaluate", "runs", "report", "submit",
+    "validate", "fit", "check",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(

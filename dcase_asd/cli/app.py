@@ -54,6 +54,15 @@ Resamples = Annotated[
         "--resamples", min=0, help="Resamples of the bootstrap interval; 0 leaves it out."
     ),
 ]
+Values = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="TABLE.NAME=VALUE",
+        help="Value of the recipe, such as train.steps=8000 or embed.batch_size=8; overrides "
+        "what else gives it; may be repeated.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but errors and what --json asks for.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,9 +37,13 @@ class _JsonCommand(TyperCommand):
 
 @app.command(cls=_JsonCommand)
 def evaluate(
-    target: Annotated[
-        Path,
-        typer.Argument(help="Run folder, or a folder with the official CSV files of one system."),
+    targets: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="TARGET...",
+            help="Run folder, or a folder with the official CSV files of one system; several "
+            "stand side by side.",
+        ),
     ],
     *,
     edition: EditionName,
@@ -67,41 +72,57 @@ def evaluate(
     resamples: Resamples = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the resamples.")] = 0,
 ) -> None:
-    """Compute the official result of a run or of a folder of score files.
+    """Compute the official result of runs or of folders of score files.
 
     Machines of one's own get AUC and pAUC, each with its bootstrap interval.
 
     Example: dcase-asd evaluate runs/spectral --edition dcase2025 --json result.json
     """
     from dcase_asd.metrics.evaluate import evaluate_run_or_folder, write_results
+    from dcase_asd.reports.read import names_of
 
-    report = evaluate_run_or_folder(
-        target, edition, ground_truth, machines=machine or (), resamples=resamples, seed=seed,
-        progress=Display(),
-    )  # fmt: skip
+    if len({target.resolve() for target in targets}) < len(targets):
+        raise typer.BadParameter("names a folder twice", param_hint="TARGET")
+    reports = [
+        replace(
+            evaluate_run_or_folder(
+                target,
+                edition,
+                ground_truth,
+                machines=machine or (),
+                resamples=resamples,
+                seed=seed,
+                progress=Display(),
+            ),
+            target=name,
+        )
+        for target, name in zip(targets, names_of(targets), strict=True)
+    ]
+    results = reports[0] if len(reports) == 1 else reports
     to_screen = json == Path(STANDARD_OUTPUT)
     written = write_results(
-        report, json=None if to_screen else json, csv=csv, markdown=markdown, latex=latex
+        results, json=None if to_screen else json, csv=csv, markdown=markdown, latex=latex
     )
     if to_screen:
-        show_json(report.to_json())
+        values = [each.to_json() for each in reports]
+        show_json(values[0] if len(reports) == 1 else values)
         return
-    show_report(report)
+    show_report(*reports)
     for path in written:
         say(f"wrote {path}")
 
 
-def show_report(report: EvaluationReport) -> None:
-    """Print a result in the layout of the report's Table 1, and the official score."""
-    from dcase_asd.metrics.result import cells_of, columns_of, table_rows
+def show_report(*reports: EvaluationReport) -> None:
+    """Print results in the layout of the report's Table 1, and the official score of each."""
+    from dcase_asd.metrics.result import result_table
 
-    intervals = report.intervals
-    columns = columns_of(report.target, intervals)
+    report, table = reports[0], result_table(reports)
     means = "" if report.official else "; means are arithmetic, where a year's are hmean"
     show_table(
-        columns,
-        [cells_of(row, intervals) for row in table_rows(report.evaluation, intervals)],
+        table.columns,
+        table.rows,
         title=f"{report.edition}, percent; labels from {report.labels}{means}",
-        numbers=columns[2:],
+        numbers=table.columns[2:],
     )
-    say(report.summary())
+    for each in reports:
+        say(f"{each.target}: {each.summary()}" if len(reports) > 1 else each.summary())

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Data, Device, RunToWrite, Workers, app
+from dcase_asd.cli.app import AsJson, Data, Device, RunToWrite, Values, Workers, app
 from dcase_asd.cli.display import Display, say, show_json
 from dcase_asd.cli.flags import Flags
 from dcase_asd.recipe.system import Embedding
@@ -27,15 +27,7 @@ def finetune(
     embedding: Annotated[
         dict[str, Any], Flags(Embedding, only=("plugin", "checkpoint", "options", "channel"))
     ],
-    values: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="TABLE.NAME=VALUE",
-            help="Value of the recipe, such as train.steps=8000 or embed.batch_size=8; overrides "
-            "flags; may be repeated.",
-        ),
-    ] = None,
+    values: Values = None,
     device: Device = "auto",
     workers: Workers = 2,
     tensorboard: Annotated[

@@ -1,32 +1,60 @@
-"""How a plan is shown."""
+"""The commands that run recipes, and how what they did is shown."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Data, app
+from dcase_asd.cli.app import AsJson, Data, Device, Values, Workers, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.cli.evaluate import show_report
+from dcase_asd.cli.jobs import (
+    Gpus,
+    Launcher,
+    Nodes,
+    Partition,
+    SlurmOptions,
+    TimeLimit,
+    queue,
+    read_cluster,
+)
+from dcase_asd.cli.plan import show_plan
 from dcase_asd.cli.submit import show_validation
 from dcase_asd.errors import command
 
 if TYPE_CHECKING:
-    from dcase_asd.runs.dry_run import Plan
     from dcase_asd.runs.runner import Setup, SystemRun
     from dcase_asd.runs.side_by_side import Fleet
     from dcase_asd.runs.submissions import Submissions
+    from dcase_asd.submission.validate import Validation
 
 
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, or auto.")]
+OverlayFile = Annotated[
+    Path | None,
+    typer.Option("--overlay", help="A file of changes to all recipes: submissions/mini.toml."),
+]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--devices", help="GPUs that systems take in turn: 0,1,2,3, or '0,1 2,3' for two each."
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", min=0, help="Systems at once; 0 runs one on each of --devices."),
+]
+Launch = Annotated[
+    str,
+    typer.Option(
+        "--launch", help="What starts a training, such as 'accelerate launch --num_processes 2'."
+    ),
+]
 
 
 @app.command()
@@ -43,26 +71,17 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder for packages.")] = Path(
         "submissions/dist"
     ),
-    overlay: Annotated[
-        Path | None,
-        typer.Option("--overlay", help="A file of changes to all recipes: submissions/mini.toml."),
-    ] = None,
-    devices: Annotated[
-        str,
-        typer.Option(
-            "--devices", help="GPUs that systems take in turn: 0,1,2,3, or '0,1 2,3' for two each."
-        ),
-    ] = "",
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=0, help="Systems at once; 0 runs one on each of --devices.")
-    ] = 0,
-    launch: Annotated[
-        str,
-        typer.Option(
-            "--launch",
-            help="What starts a training, such as 'accelerate launch --num_processes 2'.",
-        ),
-    ] = "",
+    overlay: OverlayFile = None,
+    values: Values = None,
+    devices: Devices = "",
+    jobs: Jobs = 0,
+    launch: Launch = "",
+    launcher: Launcher = None,
+    partition: Partition = "",
+    gpus: Gpus = 1,
+    nodes: Nodes = 1,
+    limit: TimeLimit = "24:00:00",
+    slurm: SlurmOptions = None,
     only: Annotated[
         str,
         typer.Option("--only", help="Run only these single systems: beats_01,beats_02, or all."),
@@ -78,7 +97,8 @@ def run(
         bool, typer.Option("--overwrite", help="Replace fusions and packaged systems that differ.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what is done, what is to do, what it takes.")
+        bool,
+        typer.Option("--dry-run", help="Only say what is done, what is to do, what it takes."),
     ] = False,
     tflops: Annotated[
         float | None,
@@ -97,9 +117,7 @@ def run(
     prepared: Annotated[
         bool, typer.Option("--prepared", help="Do not look through the data folder again.")
     ] = False,
-    workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes that read audio for fine-tuning.")
-    ] = 2,
+    workers: Workers = 2,
     brief: Annotated[
         bool, typer.Option("--brief", help="One line for each result instead of tables.")
     ] = False,
@@ -113,25 +131,29 @@ def run(
 
     Example: dcase-asd run submissions/submission_1.toml --data data --dry-run
     """
-    from dcase_asd.runs.demo import make_demo_data
+    from dcase_asd.runs.recipes import read_all
     from dcase_asd.runs.runner import Setup
     from dcase_asd.runs.side_by_side import Fleet, device_groups
-    from dcase_asd.runs.submissions import check_recipes
 
     if mini:
         data, runs, out, overlay = _miniature(recipes[0], data, runs, out, overlay)
         if not dry_run:
-            make_demo_data(data, Display())
+            _generate(data)
         workers, overwrite = 0, True
-    setup = Setup(data, runs, device, workers, overlay, prepared, overwrite)
-    fleet = Fleet(device_groups(devices), jobs, launch, tuple(re.findall(r"[^,\s]+", only)))
-    if dry_run:
+    setup = Setup(data, runs, device, workers, overlay, prepared, overwrite, tuple(values or ()))
+    if values:
+        read_all(recipes, setup.changes())  # that none has the table is told before anything runs
+    names = tuple(re.findall(r"[^,\s]+", only))
+    fleet = Fleet(device_groups(devices), jobs, launch, names)
+    cluster = read_cluster(launcher, partition, gpus, nodes, limit, slurm or [])
+    if cluster is not None:
+        queue(recipes, setup, fleet, out, cluster, dry_run=dry_run, as_json=as_json)
+    elif dry_run:
         if tflops is not None:
             Display().note("--tflops is not needed any more: hours rest on measured clips/s")
         show_plan(recipes, setup, out, as_json)
     elif check:
-        names = check_recipes(recipes, setup, Display())
-        say(f"{data}: nothing is missing for {', '.join(names)}")
+        _show_checked(recipes, setup)
     elif train_only:
         _only_train(recipes, setup)
     else:
@@ -157,17 +179,32 @@ def _miniature(
     return data, runs, out, overlay
 
 
+def _generate(data: Path) -> None:
+    from dcase_asd.runs.demo import make_demo_data
+
+    make_demo_data(data, Display())
+
+
+def pass_on(line: str) -> None:
+    """Print a line of a process of its own on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _show_checked(recipes: list[Path], setup: Setup) -> None:
+    from dcase_asd.runs.submissions import check_recipes
+
+    names = check_recipes(recipes, setup, Display())
+    say(f"{setup.data}: nothing is missing for {', '.join(names)}")
+
+
 def _only_train(recipes: list[Path], setup: Setup) -> None:
     from dcase_asd.runs.recipes import is_submission
     from dcase_asd.runs.runner import finetune_recipe
-    from dcase_asd.training.finetune import is_main_process
 
     if any(map(is_submission, recipes)):
         raise typer.BadParameter("takes recipes of systems, not forms", param_hint="RECIPE")
     for recipe in recipes:
-        changed = finetune_recipe(recipe, setup, Display())
-        if is_main_process():
-            say(f"{recipe}: {'fine-tuned' if changed else 'nothing is left to fine-tune'}")
+        _finetuned(recipe, finetune_recipe(recipe, setup, Display()))
 
 
 def _run_all(
@@ -176,12 +213,12 @@ def _run_all(
     from dcase_asd.runs.recipes import is_submission
     from dcase_asd.runs.runner import run_recipe
     from dcase_asd.runs.side_by_side import run_side_by_side
-    from dcase_asd.runs.submissions import check_recipes, run_submissions
+    from dcase_asd.runs.submissions import check_recipes
 
     if fleet:
         check_recipes(recipes, setup, Display())
         setup = replace(setup, prepared=True)
-        names = run_side_by_side(recipes, setup, fleet, partial(print, file=sys.stderr, flush=True))
+        names = run_side_by_side(recipes, setup, fleet, pass_on)
         if fleet.only:
             say(f"{setup.runs}: {', '.join(names)}: done; without --only the rest is made of them")
             return
@@ -190,7 +227,7 @@ def _run_all(
     if not as_json:
         for each in done:
             _show_system(each, brief)
-    submitted = run_submissions(forms, setup, out, Display()) if forms else None
+    submitted = _run_forms(forms, setup, out) if forms else None
     if as_json:
         _show_json(done, submitted)
     elif submitted is not None:
@@ -226,9 +263,20 @@ def demo(
     for report in others:
         say(f"{report.edition}, labels from {report.labels}: {report.summary()}")
     show_report(shown)
-    show_validation(done.validation)
-    if not done.validation.accepted():
-        raise typer.Exit(1)
+    _finish(done.validation)
+
+
+def _run_forms(forms: list[Path], setup: Setup, out: Path) -> Submissions:
+    from dcase_asd.runs.submissions import run_submissions
+
+    return run_submissions(forms, setup, out, Display())
+
+
+def _finetuned(recipe: Path, changed: bool) -> None:
+    from dcase_asd.training.finetune import is_main_process
+
+    if is_main_process():
+        say(f"{recipe}: {'fine-tuned' if changed else 'nothing is left to fine-tune'}")
 
 
 def _show_system(done: SystemRun, brief: bool) -> None:
@@ -280,91 +328,35 @@ def _show_fitted(done: Submissions) -> None:
 
 def _show_json(systems: list[SystemRun], submitted: Submissions | None) -> None:
     submissions = [] if submitted is None else submitted.submissions
-    packages = [] if submitted is None else submitted.validations
     show_json(
         {
             "systems": [_system_json(each) for each in systems],
             "submissions": [
-                {"label": each.label, "package": each.submitted.archive}
-                | _system_json(each.system)
-                | {"changed": each.changed}
+                {
+                    "label": each.label,
+                    "package": str(each.submitted.archive),
+                    **_system_json(each.system),
+                    "changed": each.changed,
+                }
                 for each in submissions
             ],
             "packages": [
-                {name: getattr(each, name) for name in ("package", "errors", "warnings")}
-                for each in packages
+                {"package": str(each.package), "errors": each.errors, "warnings": each.warnings}
+                for each in (submitted.validations if submitted is not None else [])
             ],
         }
     )
 
 
 def _system_json(done: SystemRun) -> dict[str, object]:
-    return vars(done) | {"evaluations": [report.to_json() for report in done.evaluations]}
+    return {
+        "run": str(done.run),
+        "changed": done.changed,
+        "evaluations": [report.to_json() for report in done.evaluations],
+    }
 
 
-GIGABYTE = 1e9
-
-
-def show_plan(recipes: Sequence[Path], setup: Setup, out: Path, as_json: bool) -> None:
-    """Make a plan and print it."""
-    from dcase_asd.runs.dry_run import plan_recipes
-
-    plan = plan_recipes(recipes, setup, out)
-    if as_json:
-        show_json(plan.to_json())
-        return
-    _show_systems(plan)
-    if plan.submissions:
-        show_table(
-            ("submission", "edition", "system", "package"),
-            [(each.label, each.edition, each.system, each.package) for each in plan.submissions],
-        )
-    _show_totals(plan)
-    for assumption in plan.assumptions:
-        say(f"based on: {assumption}")
-    for problem in plan.needed:
-        say(f"needed first: {problem}")
-
-
-def _show_totals(plan: Plan) -> None:
-    trained = [each for each in plan.systems if each.steps]
-    measured = [each for each in trained if each.speed is not None]
-    if measured:
-        left = plan.total("hours_left")
-        say(f"{left:.1f} hours of training are left on one device, at the clips/s of train.jsonl")
-    if unmeasured := [each.name for each in trained if each.speed is None]:
-        say(f"no speed was measured yet, so no hours are told: {', '.join(unmeasured)}")
-    if known := [each for each in plan.systems if each.disk is not None]:
-        state = max(each.state or 0.0 for each in known) / GIGABYTE
-        say(
-            f"checkpoints and embeddings take {plan.total('disk') / GIGABYTE:.1f} GB of disk, "
-            f"and each system up to {state:.1f} GB more while it is fine-tuned"
-        )
-
-
-def _show_systems(plan: Plan) -> None:
-    numbers = ("train clips", "steps", "clips seen", "clips/s", "hours left", "GB")
-    rows = [
-        (
-            each.name,
-            each.stand.training if not each.fuses else f"fuses {len(each.fuses)}",
-            each.stand.embeddings,
-            each.stand.scores,
-            _count(each.clips),
-            _count(each.steps),
-            _count(each.seen),
-            _figure(each.speed),
-            _figure(each.hours_left),
-            _figure(None if each.disk is None else each.disk / GIGABYTE),
-        )
-        for each in plan.systems
-    ]
-    show_table(("system", "training", "embeddings", "scores", *numbers), rows, numbers=numbers)
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _finish(validation: Validation) -> None:
+    show_validation(validation)
+    if not validation.accepted():
+        raise typer.Exit(1)

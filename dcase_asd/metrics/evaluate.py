@@ -31,7 +31,7 @@ from dcase_asd.metrics.official_files import (
     official_clip_name,
     read_official_file,
 )
-from dcase_asd.metrics.result import EvaluationReport, as_csv, as_latex, as_markdown
+from dcase_asd.metrics.result import EvaluationReport, result_table
 from dcase_asd.metrics.strata import CONDITIONS, find_strata
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.scores.table import of_machines, of_tests, read_caveats, read_scores, scores_path
@@ -280,24 +280,34 @@ def _few(labelled: pd.DataFrame) -> list[str]:
 
 
 def write_results(
-    report: EvaluationReport,
+    reports: EvaluationReport | Sequence[EvaluationReport],
     *,
     json: str | Path | None = None,
     csv: str | Path | None = None,
     markdown: str | Path | None = None,
     latex: str | Path | None = None,
 ) -> list[Path]:
-    """Write a report in the formats that a path is given for; returns the paths.
+    """Write results in the formats that a path is given for; returns the paths.
+
+    Args:
+        reports: One, or several that stand side by side; the JSON of several is a list.
+        json: Everything, in full precision.
+        csv: The table, in percent.
+        markdown: The table.
+        latex: The table.
 
     Raises:
         ArtifactError: A file cannot be written.
     """
-    written = []
+    alone = isinstance(reports, EvaluationReport)
+    listed = [reports] if isinstance(reports, EvaluationReport) else list(reports)
+    written, table = [], result_table(listed)
     if json is not None:
         written.append(Path(json))
-        write_json(written[-1], report.to_json())
-    for path, text in ((csv, as_csv), (markdown, as_markdown), (latex, as_latex)):
+        values = [report.to_json() for report in listed]
+        write_json(written[-1], values[0] if alone else values)
+    for path, text in ((csv, table.csv), (markdown, table.markdown), (latex, table.latex)):
         if path is not None:
             written.append(Path(path))
-            write_text(written[-1], text(report.evaluation, report.target, report.intervals))
+            write_text(written[-1], text())
     return written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -126,6 +126,8 @@ METRICS: dict[Metric, dict[str, str]] = {
 """Key of a result -> what the table calls it, in the order of the rows; 2020 for one's own
 machines, too, where domains may be known."""
 
+MEANS = {"hmean", "mean"}
+"""What stands for the machine in the rows over all."""
 INTERVAL = f"{100 * LEVEL:.0f} % interval"
 """Heading of the intervals."""
 
@@ -174,43 +176,86 @@ def cells_of(row: Row, intervals: Intervals | None) -> list[str]:
     return [row.machine, row.metric, row.percent, *shown]
 
 
+@dataclass(frozen=True)
+class ResultTable:
+    """Results as a table: headings and cells, each row with its machine."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+    def csv(self) -> str:
+        """The table as CSV, in percent with two decimals."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
+        return text.getvalue()
+
+    def markdown(self) -> str:
+        """The table as Markdown; a machine's name stands in its first row."""
+        table = [self.columns, *self._blocks()]
+        lines = [
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table
+        ]
+        rule = f"|---|---|{'---:|' * (len(table[0]) - 2)}"
+        return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+
+    def latex(self) -> str:
+        """The table as a LaTeX tabular that needs no package."""
+        lines = [rf"\begin{{tabular}}{{ll{'r' * (len(self.columns) - 2)}}}", r"\hline"]
+        lines.append(rf"{' & '.join(map(_escaped, self.columns))} \\")
+        for cells in self._blocks():
+            if cells[0]:
+                lines.append(r"\hline")
+            lines.append(rf"{' & '.join(map(_escaped, cells))} \\")
+        return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
+
+    def _blocks(self) -> list[list[str]]:
+        """The cells of each row; a machine's name is empty after its first row."""
+        before = ["", *(machine for machine, *_ in self.rows)]
+        return [
+            ["" if machine == previous else machine, *cells]
+            for (machine, *cells), previous in zip(self.rows, before, strict=False)
+        ]
+
+
+def result_table(reports: Sequence[EvaluationReport]) -> ResultTable:
+    """The table of one result, or of several side by side; ``-`` where one has no such value."""
+    if len(reports) == 1:
+        (report,) = reports
+        return _table(report.evaluation, report.target, report.intervals)
+    values = [
+        {(row.machine, row.metric): row.percent for row in table_rows(each.evaluation)}
+        for each in reports
+    ]
+    # The means stand last, also where a machine is only in a later system.
+    means = [key for key in values[0] if key[0] in MEANS]
+    keys = sorted({key[0] for of in values for key in of} - MEANS, key=str.lower)
+    metrics = dict.fromkeys(key[1] for of in values for key in of)
+    rows = [(machine, name) for machine in keys for name in metrics
+            if any((machine, name) in of for of in values)]  # fmt: skip
+    return ResultTable(
+        ["Machine", "Metric", *(each.target for each in reports)],
+        [[*key, *(of.get(key, "-") for of in values)] for key in (*rows, *means)],
+    )
+
+
 def as_csv(evaluation: Evaluation, system: str, intervals: Intervals | None = None) -> str:
-    """The table as CSV, in percent with two decimals."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns_of(system, intervals))
-    writer.writerows(cells_of(row, intervals) for row in table_rows(evaluation, intervals))
-    return text.getvalue()
+    """The table of one system as CSV."""
+    return _table(evaluation, system, intervals).csv()
 
 
 def as_markdown(evaluation: Evaluation, system: str, intervals: Intervals | None = None) -> str:
-    """The table as Markdown; a machine's name stands in its first row."""
-    table = [columns_of(system, intervals), *_blocks(evaluation, intervals)]
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
-    rule = f"|---|---|{'---:|' * (len(table[0]) - 2)}"
-    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+    """The table of one system as Markdown."""
+    return _table(evaluation, system, intervals).markdown()
 
 
 def as_latex(evaluation: Evaluation, system: str, intervals: Intervals | None = None) -> str:
-    """The table as a LaTeX tabular that needs no package."""
-    columns = columns_of(system, intervals)
-    lines = [rf"\begin{{tabular}}{{ll{'r' * (len(columns) - 2)}}}", r"\hline"]
-    lines.append(rf"{' & '.join(map(_escaped, columns))} \\")
-    for cells in _blocks(evaluation, intervals):
-        if cells[0]:
-            lines.append(r"\hline")
-        lines.append(rf"{' & '.join(map(_escaped, cells))} \\")
-    return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
+    """The table of one system as LaTeX."""
+    return _table(evaluation, system, intervals).latex()
 
 
-def _blocks(evaluation: Evaluation, intervals: Intervals | None) -> list[list[str]]:
-    """The cells of each row; a machine's name is empty after its first row."""
-    rows = table_rows(evaluation, intervals)
-    before = ["", *(row.machine for row in rows)]
-    return [
-        ["" if row.machine == previous else row.machine, *cells_of(row, intervals)[1:]]
-        for row, previous in zip(rows, before, strict=False)
-    ]
+def _table(evaluation: Evaluation, system: str, intervals: Intervals | None) -> ResultTable:
+    rows = [cells_of(row, intervals) for row in table_rows(evaluation, intervals)]
+    return ResultTable(columns_of(system, intervals), rows)
 
 
 def _escaped(text: str) -> str:

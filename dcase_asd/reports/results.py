@@ -20,6 +20,7 @@ from dcase_asd.reports.figures.bars import (
 )
 from dcase_asd.reports.figures.heat_map import NONE, heat_map
 from dcase_asd.reports.figures.style import Gallery, Picture
+from dcase_asd.reports.leaderboard import DIFFERS, SCORES, compare_runs
 from dcase_asd.reports.read import STAGES, ReportedSystem, Stage
 
 CHANCE = 0.5
@@ -75,32 +76,33 @@ def score_title(metric: Metric) -> str:
 
 
 def ranking(systems: Sequence[ReportedSystem], edition: Edition) -> Table | None:
-    """The scores that several systems are ranked by, best first, with their intervals.
-
-    The last stage with labels counts, as the challenge ranks by the evaluation set; None where no
-    labels are known.
-    """
-    stages = [[system.stage(name) for name in STAGES] for system in systems]
-    scores = np.array([[_score(stage) for stage in row] for row in stages])
-    known = np.flatnonzero(~np.isnan(scores).all(axis=0))
-    if not len(known):
+    """The leaderboard of several systems; None where no labels are known."""
+    board = compare_runs(systems, edition.name)
+    if not any(row.evaluations for row in board.rows):
         return None
-    best = scores[:, known] == np.nanmax(scores[:, known], axis=0)
+    columns, rows = board.table()
+    known = {
+        column: [score for row in board.rows if (score := row.score(stage)) is not None]
+        for column, stage in SCORES.items()
+    }
+    best = {column: _percent(max(scores)) for column, scores in known.items() if scores}
+    worded = columns[-1] == DIFFERS
     lines = [
-        Line((systems[place].name,), [_cell(stages[place][k]) for k in known], _places(best[place]))
-        for place in np.argsort(-scores[:, known[-1]], kind="stable")  # NaN comes last
-    ]
-    titles = [list(STAGES.values())[k] for k in known]
-    caption = f"{score_title(edition.metric)}, percent; the best in bold"
-    if len(titles) > 1:
-        caption += f"; in the order of the {titles[-1].lower()}"
-    found = next((each.interval for row in stages for each in row if each and each.interval), None)
-    if found is not None:
-        caption += (
-            f"; in brackets the {100 * found.level:.0f} % interval when clips are drawn again: "
-            "systems whose intervals overlap much may owe their order to the choice of clips"
+        Line(
+            (name,),
+            [NONE if cell == "-" else cell for cell in cells[: len(cells) - worded]],
+            frozenset(
+                place
+                for place, (column, cell) in enumerate(zip(columns[1:], cells, strict=False))
+                if cell == best.get(column)
+            ),
+            words=cells[-1] if worded else None,
         )
-    return Table(["System", *titles], lines, caption)
+        for name, *cells in rows
+    ]
+    caption = f"{score_title(edition.metric)}, percent; the best in bold"
+    caption += f"; {board.explanation}" if board.explanation else ""
+    return Table(columns, lines, caption)
 
 
 def stage_results(
@@ -130,16 +132,6 @@ def stage_results(
     else:
         shown["notes"] = [note for stage in stages.values() for note in stage.notes]
     return shown
-
-
-def _score(stage: Stage | None) -> float:
-    return np.nan if stage is None or stage.evaluation is None else stage.evaluation.score
-
-
-def _cell(stage: Stage | None) -> str:
-    """A stage's score with its interval."""
-    interval = None if stage is None or stage.evaluation is None else stage.interval
-    return _percent(_score(stage)) + (f" ({interval.percent})" if interval else "")
 
 
 def _span(systems: Sequence[ReportedSystem]) -> tuple[float, float]:

@@ -25,8 +25,7 @@ from dcase_asd.recipe.fusion import FusedSystem
 from dcase_asd.recipe.system import System, read_system
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import Checkpoint, installed_plugins, named_checkpoints
-from dcase_asd.runs.overlay import read_overlay
-from dcase_asd.runs.recipes import Form, Node, is_submission, read_forms, read_nodes
+from dcase_asd.runs.recipes import Form, Node, read_all
 from dcase_asd.runs.requirements import forbidden_training, missing_clips, missing_weights
 from dcase_asd.runs.runner import Setup
 from dcase_asd.scores.table import scores_path
@@ -186,9 +185,7 @@ def plan_recipes(recipes: Sequence[str | Path], setup: Setup, out: str | Path) -
     Raises:
         RecipeError: A recipe is wrong; all mistakes are listed.
     """
-    overlay = read_overlay(setup.overlay)
-    forms = read_forms([path for path in recipes if is_submission(path)], overlay)
-    others = read_nodes([path for path in recipes if not is_submission(path)], overlay)
+    forms, others = read_all(recipes, setup.changes())
     plan = Plan()
     clips = _clips(setup.data, plan)
     wanted: list[tuple[Node, tuple[str, ...]]] = [

@@ -12,25 +12,37 @@
     neighbors = 1
     [fusion]                         # replaces settings of every fusion
     step = 0.25
+
+Single values can be given beside it, as a recipe's own tables hold them: ``train.steps=120``.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dcase_asd.errors import RecipeError, nearest_name
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import Fusion
 from dcase_asd.recipe.system import Embedding
-from dcase_asd.recipe.toml import problems_of_part, read_content
+from dcase_asd.recipe.toml import lay_over, problems_of_part, read_assignments, read_content
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import installed_plugins
 
 TABLES = ("train", "multiply", "embed", "score", "fusion")
+PARTS: dict[str, type] = {
+    "embed": Embedding,
+    "train": Training,
+    "score": Detector,
+    "fusion": Fusion,
+}
+"""Tables of a recipe that single values may be given of."""
+GIVEN = "--set"
+"""What single values are called in messages: the flag that they come from."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +50,14 @@ class Overlay:
     """What to change in recipes; nothing by default.
 
     Attributes:
-        source: The file, for messages.
-        tables: Its content, checked.
+        source: Where the changes are from, for messages.
+        tables: The file's content, checked.
+        values: Single values by table and name, which come after those of the file.
     """
 
     source: str = ""
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def over(self, recipe: dict[str, Any]) -> dict[str, Any]:
         """A recipe's content with the changes that concern it.
@@ -61,17 +75,25 @@ class Overlay:
             _change_embedding(changed["embed"], self.tables.get("embed", {}))
             if scoring := self.tables.get("score"):
                 changed["score"] = changed.get("score", {}) | scoring
+        for name, value in self.values.items():
+            if name in changed or (name == "score" and "embed" in changed):
+                lay_over(changed, {name: copy.deepcopy(value)})
         return changed
 
 
-def read_overlay(path: str | Path | None) -> Overlay:
-    """Read and check an overlay; None is one that changes nothing.
+def read_overlay(path: str | Path | None, values: Iterable[str] = ()) -> Overlay:
+    """Read and check an overlay and single values; None and no value change nothing.
+
+    Args:
+        path: The file.
+        values: Each ``table.name=value``.
 
     Raises:
         RecipeError: All unknown names, with the nearest valid ones, and all values of wrong types.
     """
+    given = read_values(values)
     if path is None:
-        return Overlay()
+        return Overlay(GIVEN if given else "", {}, given)
     content = read_content(path)
     problems = [
         f"unknown table {name!r} ({nearest_name(name, TABLES)})"
@@ -86,13 +108,53 @@ def read_overlay(path: str | Path | None) -> Overlay:
             problems.append(f"{name!r} must be a table, not {value!r}")
     if problems:
         raise RecipeError(f"{path}: " + "; ".join(problems))
-    return Overlay(str(path), tables)
+    return Overlay(f"{path} and {GIVEN}" if given else str(path), tables, given)
+
+
+def read_values(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Read and check single values of recipes.
+
+    Args:
+        texts: Each ``table.name=value``, the value in TOML or text as it stands.
+
+    Returns:
+        Table -> name -> value.
+
+    Raises:
+        RecipeError: As `read_overlay`.
+    """
+    return check_values(read_assignments(texts))
+
+
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """A single value as TOML holds it: ``a.b.c`` is c in the table b in the table a."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return cast("dict[str, Any]", value)
+
+
+def check_values(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Check single values of recipes that are read already.
+
+    Raises:
+        RecipeError: As `read_overlay`.
+    """
+    problems = []
+    for name, value in found.items():
+        if name not in PARTS:
+            problems.append(f"unknown table {name!r} ({nearest_name(name, PARTS)})")
+        elif isinstance(value, dict):
+            problems += problems_of_part(value, PARTS[name], f"{name}.")
+        else:
+            problems.append(f"{name!r} is a table; give a value of it, such as {name}.name=value")
+    if problems:
+        raise RecipeError(f"{GIVEN}: " + "; ".join(problems))
+    return found
 
 
 def _problems(name: str, table: dict[str, Any]) -> list[str]:
-    kinds: dict[str, type] = {"train": Training, "score": Detector, "fusion": Fusion}
-    if name in kinds:
-        return problems_of_part(table, kinds[name], f"{name}.")
+    if name in PARTS and name != "embed":
+        return problems_of_part(table, PARTS[name], f"{name}.")
     if name == "multiply":
         return _problems_of_factors(table)
     plugins = [plugin.name for plugin in installed_plugins()]

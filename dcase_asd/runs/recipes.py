@@ -10,7 +10,7 @@ from dcase_asd.errors import DcaseAsdError, EditionError, RecipeError
 from dcase_asd.recipe.fusion import FusedSystem
 from dcase_asd.recipe.system import System
 from dcase_asd.recipe.toml import read_content, read_recipe, recipe_from
-from dcase_asd.runs.overlay import Overlay
+from dcase_asd.runs.overlay import GIVEN, Overlay
 from dcase_asd.runs.presets import recipe_file
 from dcase_asd.submission.meta import SubmissionForm
 
@@ -33,6 +33,13 @@ class Node:
     def name(self) -> str:
         """Name of the run folder."""
         return self.recipe.name
+
+    @property
+    def tables(self) -> set[str]:
+        """Tables of the recipe that single values can be given of."""
+        if isinstance(self.recipe, FusedSystem):
+            return {"fusion"}
+        return {"embed", "score", *(() if self.recipe.train is None else ("train",))}
 
     def walk(self) -> Iterator[Node]:
         """This node after all that it is made of, each once."""
@@ -66,6 +73,25 @@ def is_submission(recipe: str | Path) -> bool:
         RecipeError: It is no readable TOML file.
     """
     return "system" in read_content(recipe_file(recipe))
+
+
+def read_all(
+    paths: Sequence[str | Path], overlay: Overlay | None = None
+) -> tuple[list[Form], list[Node]]:
+    """Read forms and recipes, in their order, and all that they name.
+
+    Raises:
+        RecipeError: As `read_forms` and `read_nodes`; or a value is given of a table that none has.
+    """
+    overlay = overlay or Overlay()
+    forms = read_forms([path for path in paths if is_submission(path)], overlay)
+    nodes = read_nodes([path for path in paths if not is_submission(path)], overlay)
+    tops = [*(form.node for form in forms), *nodes]
+    there = {table for top in tops for each in top.walk() for table in each.tables}
+    if lacking := [name for name in overlay.values if name not in there]:
+        tables = ", ".join(f"[{name}]" for name in lacking)
+        raise RecipeError(f"{GIVEN}: none of the recipes has {tables}; leave these values out")
+    return forms, nodes
 
 
 def read_nodes(paths: Sequence[str | Path], overlay: Overlay | None = None) -> list[Node]:

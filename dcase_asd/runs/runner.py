@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from dcase_asd.metrics.result import EvaluationReport
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.recipe.fusion import FusedSystem, Fusion
 from dcase_asd.recipe.system import System
-from dcase_asd.runs.overlay import read_overlay
+from dcase_asd.runs.claims import claimed, owner_of
+from dcase_asd.runs.overlay import Overlay, read_overlay
 from dcase_asd.runs.recipes import Node, read_nodes
 from dcase_asd.runs.requirements import check_requirements
 from dcase_asd.scores.score import score
-from dcase_asd.training.finetune import finetune
+from dcase_asd.training.finetune import finetune, is_main_process
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Setup:
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
         workers: Processes that read audio while fine-tuning.
         overlay: A file of changes to every recipe (see `runs.overlay`).
+        values: Single changes to every recipe that has the table, each ``table.name=value``.
         prepared: Take the manifest as it is, without looking through the data folder.
         overwrite: Replace a fusion, or a system in a package, that was made otherwise.
     """
@@ -45,11 +47,20 @@ class Setup:
     overlay: Path | None = None
     prepared: bool = False
     overwrite: bool = False
+    values: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("data", "runs", "overlay"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
+
+    def changes(self) -> Overlay:
+        """Read what is to be changed in every recipe.
+
+        Raises:
+            RecipeError: As `read_overlay`.
+        """
+        return read_overlay(self.overlay, self.values)
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ def run_recipe(recipe: str | Path, setup: Setup, progress: Progress | None = Non
         RecipeError: A recipe is wrong or lacks weights; all mistakes are listed.
         DcaseAsdError: As the steps; the same call goes on where it stopped.
     """
-    (node,) = read_nodes([recipe], read_overlay(setup.overlay))
+    (node,) = read_nodes([recipe], setup.changes())
     runner = Runner(setup, progress or Silent())
     runner.prepare()
     check_requirements([node], setup.data, setup.runs, node.recipe.editions)
@@ -92,10 +103,16 @@ def finetune_recipe(recipe: str | Path, setup: Setup, progress: Progress | None 
     Raises:
         DcaseAsdError: As `run_recipe`.
     """
-    (node,) = read_nodes([recipe], read_overlay(setup.overlay))
+    (node,) = read_nodes([recipe], setup.changes())
     check_requirements([node], setup.data, setup.runs, node.recipe.editions)
     runner = Runner(setup, progress or Silent())
-    changed = [runner.finetune(each) for each in node.walk()]
+    changed = []
+    for each in node.walk():
+        # Of the processes of a launcher one speaks for all of them.
+        with (
+            claimed(setup.runs, each.name, runner.progress) if is_main_process() else nullcontext()
+        ):
+            changed.append(runner.finetune(each))
     return any(changed)
 
 
@@ -152,11 +169,14 @@ class Runner:
 
     def run(self, node: Node, editions: tuple[str, ...]) -> bool:
         """Run a system after all that it is made of; returns whether anything changed."""
-        key = (node.name, editions)
+        key, runs = (node.name, editions), self.setup.runs
         if key not in self.done:
-            changed = [self.run(member, editions) for member in node.members]
+            # What another process runs comes last, when that may have ended.
+            members = sorted(node.members, key=lambda each: bool(owner_of(runs, each.name)))
+            changed = [self.run(member, editions) for member in members]
             own = self._fuse if isinstance(node.recipe, FusedSystem) else self._run_single
-            self.done[key] = any([*changed, own(node, editions)])
+            with claimed(runs, node.name, self.progress):
+                self.done[key] = any([*changed, own(node, editions)])
         return self.done[key]
 
     def finetune(self, node: Node) -> bool:

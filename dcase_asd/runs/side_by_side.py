@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcase_asd.errors import RecipeError, TrainingError, nearest_name
-from dcase_asd.runs.overlay import read_overlay
-from dcase_asd.runs.recipes import Node, is_submission, read_forms, read_nodes
+from dcase_asd.runs.claims import owner_of
+from dcase_asd.runs.recipes import Node, read_all
 from dcase_asd.runs.runner import Setup
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
@@ -59,7 +59,12 @@ def device_groups(text: str) -> tuple[str, ...]:
 
 
 def run_side_by_side(
-    recipes: Sequence[str | Path], setup: Setup, fleet: Fleet, say: Callable[[str], None] = print
+    recipes: Sequence[str | Path],
+    setup: Setup,
+    fleet: Fleet,
+    say: Callable[[str], None] = print,
+    *,
+    keep_going: bool = False,
 ) -> list[str]:
     """Run the single systems of recipes and forms, after `prepare`; fusions are left to the caller.
 
@@ -68,13 +73,15 @@ def run_side_by_side(
         setup: As for running them.
         fleet: Where, and how many at once.
         say: Is given each line that a system writes.
+        keep_going: Begin the others, too, after one has failed.
 
     Returns:
         Names of the systems.
 
     Raises:
         RecipeError: A recipe is wrong, or there is no such system or launcher.
-        TrainingError: A system failed; those that ran beside it were finished, no other begun.
+        TrainingError: A system failed; those that ran beside it were finished, no other begun
+            but to keep going.
     """
     launcher = shlex.split(fleet.launch)
     if launcher and shutil.which(launcher[0]) is None:
@@ -86,18 +93,28 @@ def run_side_by_side(
     for place in fleet.places:
         free.put(place)
     failed: list[str] = []
+    later: list[Node] = []
+
+    def run_free(node: Node) -> None:
+        if owner_of(setup.runs, node.name):  # another machine's; a place here can do others
+            later.append(node)
+        else:
+            run_one(node)
 
     def run_one(node: Node) -> None:
         place = free.get()
         try:
             commands = _commands(node, setup, launcher)
-            if not failed and not all(_follow(each, place, say) for each in commands):
+            if (keep_going or not failed) and not all(
+                _follow(each, place, say) for each in commands
+            ):
                 failed.append(node.name)
         finally:
             free.put(place)
 
     with ThreadPoolExecutor(len(fleet.places)) as workers:
-        list(workers.map(run_one, nodes))
+        list(workers.map(run_free, nodes))
+        list(workers.map(run_one, later))
     if failed:
         raise TrainingError(
             f"{', '.join(failed)}: failed, as it says above; the same command goes on where it was"
@@ -113,9 +130,7 @@ def choose_systems(
     Raises:
         RecipeError: A recipe is wrong, or no system has one of the names in `only`.
     """
-    overlay = read_overlay(setup.overlay)
-    forms = read_forms([path for path in recipes if is_submission(path)], overlay)
-    others = read_nodes([path for path in recipes if not is_submission(path)], overlay)
+    forms, others = read_all(recipes, setup.changes())
     every = {node.name: node for top in (*(form.node for form in forms), *others)
              for node in top.walk()}  # fmt: skip
     wanted = list(every) if tuple(only) in ((), (EVERY,)) else list(only)
@@ -127,12 +142,21 @@ def choose_systems(
     return [node for node in every.values() if node.name in chosen and not node.members]
 
 
+def command_flags(setup: Setup, node: Node | None = None) -> list[str]:
+    """The flags of `run` that a setup stands for; of a system those that its recipe can take."""
+    flags = ["--data", str(setup.data), "--runs", str(setup.runs)]
+    flags += ["--workers", str(setup.workers), "--device", setup.device]
+    if setup.overlay is not None:
+        flags += ["--overlay", str(setup.overlay)]
+    for value in setup.values:
+        concerned = node is None or value.partition(".")[0].strip() in node.tables
+        flags += ["--set", value] if concerned else []
+    return flags
+
+
 def _commands(node: Node, setup: Setup, launcher: list[str]) -> list[list[str]]:
     """What runs a system: its training by the launcher, where there is one, then all the rest."""
-    where = ["run", str(node.path), "--data", str(setup.data), "--runs", str(setup.runs)]
-    where += ["--workers", str(setup.workers), "--device", setup.device]
-    if setup.overlay is not None:
-        where += ["--overlay", str(setup.overlay)]
+    where = ["run", str(node.path), *command_flags(setup, node)]
     rest = [sys.executable, "-m", "dcase_asd", *where, "--prepared", "--brief"]
     return [[*launcher, "-m", "dcase_asd", *where, "--train-only"], rest] if launcher else [rest]
 

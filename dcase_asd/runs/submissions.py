@@ -10,8 +10,7 @@ from dcase_asd.editions.edition import load_edition
 from dcase_asd.errors import RecipeError
 from dcase_asd.fusion.result import read_fusion
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.runs.overlay import read_overlay
-from dcase_asd.runs.recipes import Form, Node, is_submission, read_forms, read_nodes
+from dcase_asd.runs.recipes import Form, Node, read_all, read_forms
 from dcase_asd.runs.requirements import missing
 from dcase_asd.runs.runner import Runner, Setup, SystemRun
 from dcase_asd.runs.tables import Result, write_tables
@@ -69,7 +68,7 @@ def run_submissions(
         DcaseAsdError: As the steps; the same call goes on where it stopped.
     """
     out, progress = Path(out), progress or Silent()
-    found = read_forms(forms, read_overlay(setup.overlay))
+    found = read_forms(forms, setup.changes())
     runner = Runner(setup, progress)
     runner.prepare()
     _check(found, [], setup)
@@ -94,9 +93,7 @@ def check_recipes(
         RecipeError: All that is wrong or missing.
         DataError: As `prepare`.
     """
-    overlay = read_overlay(setup.overlay)
-    forms = read_forms([path for path in recipes if is_submission(path)], overlay)
-    nodes = read_nodes([path for path in recipes if not is_submission(path)], overlay)
+    forms, nodes = read_all(recipes, setup.changes())
     Runner(setup, progress or Silent()).prepare()
     _check(forms, nodes, setup)
     tops = [*nodes, *(form.node for form in forms)]

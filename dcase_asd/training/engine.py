@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils import deterministic
 
@@ -57,6 +58,10 @@ GLOO = "gloo/transport"
 
 _DROPOUT, _AUGMENTATION = 2, 3
 """Told to the random generators; the numbers before are those of `batches`."""
+
+
+BUFFERS = "buffers"
+"""Of a state that was saved between the means of batch-norm statistics, those of each process."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +295,18 @@ class Engine:
                 if buffer.is_floating_point():
                     buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
+    def any_process(self, said: bool) -> bool:
+        """Whether any of the processes says so."""
+        if self.accelerator.num_processes == 1:
+            return said
+        value = torch.tensor([float(said)], device=self.device)
+        return bool(self.accelerator.reduce(value, "sum").item())
+
+    def buffers_of_all(self) -> list[dict[str, Tensor]]:
+        """Batch-norm statistics of each process, in their order."""
+        own = {name: buffer.cpu() for name, buffer in self.network.named_buffers()}
+        return list(gather_object([own]))
+
     def state(self) -> dict[str, Any]:
         """All that later updates depend on, beside the recipe and the data."""
         scaler = self.accelerator.scaler
@@ -302,6 +319,9 @@ class Engine:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken."""
         self.network.load_state_dict(state["model"])
+        rank, buffers = self.accelerator.process_index, state.get(BUFFERS, [])
+        if rank < len(buffers):
+            self.network.load_state_dict(buffers[rank], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

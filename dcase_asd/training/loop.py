@@ -19,8 +19,9 @@ from dcase_asd.training.batches import (
 )
 from dcase_asd.training.checkpoints import CheckpointFiles, SavedState
 from dcase_asd.training.dev_score import DevelopmentSet, dev_score, embed_share
-from dcase_asd.training.engine import Engine, UpdateReport, training
+from dcase_asd.training.engine import BUFFERS, Engine, UpdateReport, training
 from dcase_asd.training.history import History
+from dcase_asd.training.stopping import StopSignals
 
 SMOOTHING = 0.9
 """How much of the shown loss and accuracy is that of the updates before."""
@@ -66,6 +67,7 @@ class Loop:
         Raises:
             TrainingError: As `Engine.update`.
             AudioError: A clip cannot be read.
+            KeyboardInterrupt: A signal asked to stop; the state is saved (see `StopSignals`).
         """
         first = 0
         if state is not None:
@@ -74,6 +76,7 @@ class Loop:
         total = self.settings.updates
         with (
             names_lost_workers(self.workers),
+            StopSignals() as stop,
             training(self.engine.network, self.settings),
             self.progress.bar("Fine-tuning", total - first, "updates") as advance,
         ):
@@ -81,7 +84,7 @@ class Loop:
             batches = self._load(first)
             for update in range(first, total):
                 report = self.engine.update(update, batches)
-                self._after(update + 1, report)
+                self._after(update + 1, report, self.engine.any_process(stop.asked))
                 self.progress.status(smoothed.describe(report))
                 advance(1)
         if self.history is None:
@@ -93,8 +96,8 @@ class Loop:
         pin = self.engine.device.type == "cuda"
         return load_batches(self.batches, self.engine.numbers(first), self.workers, pin)
 
-    def _after(self, updates: int, report: UpdateReport) -> None:
-        """Evaluate, keep and save where it is time to."""
+    def _after(self, updates: int, report: UpdateReport, stopped: bool) -> None:
+        """Evaluate, keep and save where it is time to, or where a signal asked to stop."""
         settings = self.settings
         last = updates == settings.updates
         evaluated = last or _is_due(updates, settings.in_updates(settings.eval_every))
@@ -109,6 +112,8 @@ class Loop:
         step = updates * settings.accumulation if settings.step_unit == "batch" else updates
         if saved:
             self.engine.share_buffers()
+        # Where no mean is due, each process gets its own back, as if nothing had been saved.
+        buffers = self.engine.buffers_of_all() if stopped and not saved else []
         if evaluated:
             score = self._dev_score()
             values |= {} if score is None else {"dev_score": score}
@@ -119,8 +124,11 @@ class Loop:
                     self.progress.note(f"step {step}: dev score {100 * score:.2f} %")
         if self.history is not None:
             self.history.add(updates, step, values)
-            if saved:
-                self.files.save_state(SavedState(updates, self.engine.state(), self.kept))
+            if saved or stopped:
+                state = self.engine.state() | ({} if saved else {BUFFERS: buffers})
+                self.files.save_state(SavedState(updates, state, self.kept))
+        if stopped and not last:
+            raise KeyboardInterrupt
 
     def _dev_score(self) -> float | None:
         """The official score of the model as it is, computed by all processes together."""

@@ -107,6 +107,13 @@ def test_a_plan_of_the_miniature_generates_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_set_changes_every_recipe_and_a_misspelt_name_is_told(run, tmp_path):
+    run(SPECTRAL, "--set", "score.neighbors=2", "--brief")
+    assert "neighbors = 2" in (tmp_path / "runs/spectral/recipe.toml").read_text()
+    run(SPECTRAL, "--set", "score.neighbours=2", status=1)
+    run(SPECTRAL, "--set", "train.steps=8", "--dry-run", status=1)
+
+
 def test_systems_run_in_processes_of_their_own(run):
     text = run(SPECTRAL, "--jobs", "2")
     assert "official score" in text
@@ -191,3 +198,30 @@ def test_the_demo_ends_with_its_figures_and_the_verdict_on_its_package(tmp_path,
     done = CliRunner().invoke(app, ["demo", str(tmp_path / "only"), "--data-only"])
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1].endswith(" clips of dcase2024, dcase2025")
+
+
+def test_jobs_of_a_cluster_are_shown_and_run_here(run, data, tmp_path):
+    text = run(SPECTRAL, "--launcher", "slurm", "--partition", "gpu", "--dry-run")
+    assert text.startswith("### spectral\n#!/bin/bash\n")
+    assert "#SBATCH --partition=gpu\n" in text
+    assert list(tmp_path.iterdir()) == []
+    text = run(SPECTRAL, "--launcher", "local", "--gpus", "0")
+    assert f"what they say is in {tmp_path}/runs/.jobs" in text
+    assert "nothing has changed" in run(SPECTRAL)
+    found = json.loads(run(SPECTRAL, "--launcher", "slurm", "--dry-run", "--json"))
+    assert found["jobs"][0]["job"]["name"] == "spectral"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--partition", "gpu"),
+        ("--nodes", "2"),
+        ("--launcher", "local", "--nodes", "2"),
+        ("--launcher", "slurm", "--slurm", "account"),
+        ("--launcher", "slurm", "--jobs", "2"),
+        ("--launcher", "slurms"),
+    ],
+)
+def test_flags_of_jobs_that_do_not_fit_are_told(run, flags):
+    run(SPECTRAL, *flags, "--dry-run", status=2)

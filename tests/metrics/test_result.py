@@ -4,7 +4,14 @@ import io
 import pytest
 
 from dcase_asd.metrics.official import SectionResult, aggregate
-from dcase_asd.metrics.result import as_csv, as_latex, as_markdown, table_rows
+from dcase_asd.metrics.result import (
+    EvaluationReport,
+    as_csv,
+    as_latex,
+    as_markdown,
+    result_table,
+    table_rows,
+)
 
 VALUES = {"auc_source": 0.6826, "auc_target": 0.6796, "pauc": 0.6068}
 
@@ -54,3 +61,20 @@ def test_latex_escapes_names_and_sets_subscripts(evaluation):
     assert r"bearing & AUC$_s$ & 68.26 \\" in text
     assert text.startswith(r"\begin{tabular}{llr}")
     assert text.endswith("\\end{tabular}\n")
+
+
+def test_several_systems_stand_side_by_side_with_the_means_last(evaluation):
+    other = aggregate([SectionResult(name, "00", "", VALUES) for name in ("fan", "ToyCar")], "2022")
+    reports = [
+        EvaluationReport("dcase2022", name, "file names", each, None, {}, True, ())
+        for name, each in (("a", evaluation), ("b", other))
+    ]
+    table = result_table(reports)
+    assert table.columns == ["Machine", "Metric", "a", "b"]
+    cells = {(row[0], row[1]): tuple(row[2:]) for row in table.rows}
+    assert cells["bearing", "AUC_s"] == ("68.26", "-")
+    assert cells["fan", "pAUC"] == ("-", "60.68")
+    assert cells["ToyCar", "hmean"] == ("65.44", "65.44")
+    machines = list(dict.fromkeys(row[0] for row in table.rows))
+    assert machines == ["bearing", "fan", "ToyCar", "hmean"]
+    assert table.markdown().splitlines()[3] == "|  | AUC_t | 67.96 | - |"

@@ -2,7 +2,7 @@ import pytest
 
 from dcase_asd.errors import RecipeError
 from dcase_asd.runs.overlay import Overlay, read_overlay
-from dcase_asd.runs.recipes import read_nodes
+from dcase_asd.runs.recipes import read_all, read_nodes
 
 RECIPE = """
 name = "a"
@@ -118,3 +118,41 @@ def test_values_that_contradict_each_other_name_recipe_and_overlay(overlaid):
         RecipeError, match=r"a\.toml with .*over\.toml: train: steps must be a mult"
     ):
         overlaid("[train]\nsteps = 81\n")
+
+
+def given(tmp_path, *values, recipe=RECIPE, overlay=None):
+    """Read a recipe with single values."""
+    (tmp_path / "a.toml").write_text(recipe)
+    if overlay is not None:
+        (tmp_path / "over.toml").write_text(overlay)
+    path = None if overlay is None else tmp_path / "over.toml"
+    return read_all([tmp_path / "a.toml"], read_overlay(path, values))[1][0].recipe
+
+
+def test_single_values_come_after_those_of_the_file(tmp_path):
+    values = ("train.steps=160", "embed.options.layers=[1, 2]", "score.neighbors=2")
+    recipe = given(tmp_path, *values, overlay="[train]\nsteps = 80\nwarmup = 5\n")
+    assert (recipe.train.steps, recipe.train.warmup) == (160, 5)
+    assert recipe.embed.options == {"layers": [1, 2], "exponent": 2.0}
+    assert recipe.score.neighbors == 2
+
+
+def test_a_value_that_is_text_needs_no_quotes(tmp_path):
+    assert given(tmp_path, "train.schedule=constant").train.schedule == "constant"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("train.learning_rat=1", r"--set: unknown name 'train.learning_rat' \(did you mean 'lear"),
+        ("trian.steps=8", r"--set: unknown table 'trian' \(did you mean 'train'"),
+        ("train=8", "--set: 'train' is a table; give a value of it, such as train.name=value"),
+        ("train.steps=many", "'train.steps' must be a whole number, not 'many'"),
+        ("train.steps", "'train.steps' is not of the form name=value"),
+        ("fusion.step=0.5", r"--set: none of the recipes has \[fusion\]; leave these values out"),
+        ("train.steps=9", "a.toml with --set: train: steps must be a multiple of accumulation"),
+    ],
+)
+def test_a_wrong_single_value_is_told_with_the_way_out(tmp_path, value, message):
+    with pytest.raises(RecipeError, match=message):
+        given(tmp_path, value)

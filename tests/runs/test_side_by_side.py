@@ -1,6 +1,8 @@
 """Systems in processes of their own: which commands, on which devices, what a failure stops."""
 
+import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,14 @@ def test_a_launcher_trains_before_the_rest_is_run(calls, setup):
     assert training[:6] == [sys.executable, "-X", "dev", "-m", "dcase_asd", "run"]
     assert training[-1] == "--train-only"
     assert rest[-2:] == ["--prepared", "--brief"]
+
+
+def test_each_system_is_given_the_values_that_its_recipe_has_a_table_of(calls, setup):
+    values = ("train.steps=8000", "fusion.step=0.5")
+    run_side_by_side([FORMS[0]], replace(setup, values=values), Fleet(only=("beats_01",)))
+    ((_, arguments),) = calls
+    assert [*itertools.pairwise(arguments)].count(("--set", "train.steps=8000")) == 1
+    assert "fusion.step=0.5" not in arguments
 
 
 def test_chosen_systems_run_alone_a_fusion_as_its_parts(setup):
