@@ -198,7 +198,7 @@ def _holds_results(run: Path) -> bool:
     """Whether a run folder holds more than a recipe and the plan of what to embed."""
     beginnings = {recipe_path(run).name, PLAN}
     files = (path for path in run.rglob("*") if path.is_file() and path.name not in beginnings)
-    return any(path.stat().st_size for path in files)  # a lock or a new journal is empty
+    return any(path.stat().st_size for path in files)  # a lock or a new history is empty
 
 
 def _that_must_stay(system: System) -> dict[str, Any]:

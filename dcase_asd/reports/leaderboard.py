@@ -25,7 +25,7 @@ from dcase_asd.recipe.fusion import is_fused, read_fused_system
 from dcase_asd.recipe.system import System, read_system, recipe_path
 from dcase_asd.reports.read import STAGES, ReportedSystem, names_of, read_reported_system
 from dcase_asd.scores.table import scored_editions
-from dcase_asd.training.journal import read_journal
+from dcase_asd.training.history import read_history
 
 LEFT_OUT = "left out"
 """Heading of what a choice is worth on machine types that were left out of it."""
@@ -271,7 +271,7 @@ def differences(values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 def training_seconds(run: str | Path) -> float | None:
     """Seconds that the updates of a run's training took; None where it has no history."""
     try:
-        settings, history = read_system(run).train, read_journal(run)
+        settings, history = read_system(run).train, read_history(run)
     except DcaseAsdError:
         return None
     speeds = [each["clips_per_second"] for each in history if each.get("clips_per_second")]

@@ -167,12 +167,21 @@ def compose(
 ) -> AnomalyDetector:
     """Put detectors around one: standardized, per band, by domain, with fewer references."""
     if standardize:
-        make = partial(Standardized, make)
+        make = partial(_standardized, make)
     if bands:
         make = partial(PerBand, make)
     if by_domain is not None:
         make = partial(ByDomain, make, by_domain)
     return FewerReferences(make, references) if references else make()
+
+
+def _standardized(make: Make) -> AnomalyDetector:
+    """Several detectors are standardized each, so that scores that calibrate them are honest."""
+    detector = make()
+    if not isinstance(detector, CalibratedMinimum):
+        return Standardized(make)
+    detector.makes = tuple(partial(Standardized, each) for each in detector.makes)
+    return detector
 
 
 def score_embeddings(

@@ -34,7 +34,7 @@ def test_training_is_drawn_as_it_went(make_entry, tmp_path):
     assert len([path for path in done.pictures if "training" in path.name]) == 4
 
 
-def test_a_damaged_journal_is_an_error(make_entry, tmp_path):
+def test_a_damaged_history_is_an_error(make_entry, tmp_path):
     entry = make_entry("dcase2025")
     (entry.run / "train.jsonl").write_text('{"update": 1, oops}\n')
     with pytest.raises(ArtifactError, match=r"train.jsonl: a line is damaged"):

@@ -196,7 +196,7 @@ class Board:
         self.closed = True
 
 
-def test_tensorboard_gets_what_the_journal_gets(data, tmp_path, make_system, monkeypatch):
+def test_tensorboard_gets_what_the_history_gets(data, tmp_path, make_system, monkeypatch):
     board = types.SimpleNamespace(SummaryWriter=Board)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
     run = tmp_path / "run"

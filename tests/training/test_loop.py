@@ -56,7 +56,7 @@ def finished(data, tmp_path_factory, plugin_path, short):
     return run, done
 
 
-def test_a_run_leaves_recipe_journal_and_the_chosen_checkpoints(finished):
+def test_a_run_leaves_recipe_history_and_the_chosen_checkpoints(finished):
     run, done = finished
     assert [each.step for each in done.checkpoints] == [8, 16]
     assert all(0 < each.score <= 1 for each in done.checkpoints)
