@@ -7,7 +7,7 @@ first used, so that ``import dcase_asd`` brings neither torch nor pandas.
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "plan_download": "downloads.plan",
