@@ -7,6 +7,7 @@ READY := $(VENV)/ready
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 DEMO ?= demo
 TESTS ?=
+TEST_PROCESSES ?= 2
 
 # `make submission` and `make systems` are `dcase-asd run` (see its --help); these become its flags:
 # SCALE=mini, DATA, RUNS, OUT, DEVICES="0 1 2 3", LAUNCH="accelerate launch --num_processes 2",
@@ -39,9 +40,9 @@ demo: $(READY)  ## Run the whole pipeline on a generated miniature of the challe
 	$(BIN)/dcase-asd demo $(DEMO)
 test coverage: export OMP_NUM_THREADS ?= 1  # the tests' networks are tiny, and slower on several threads
 test: $(READY)  ## Run every test (TESTS=... for some)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(TESTS)
 coverage: $(READY)  ## Run every test and say which lines none of them runs (98 % at least)
-	$(BIN)/python -m pytest --cov $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --cov $(TESTS)
 lint: $(READY)  ## Check style, types and the layers' imports
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 format: $(READY)  ## Format the code
