@@ -9,18 +9,30 @@ import os
 import sys
 from contextlib import suppress
 
-from dcase_asd.cli import download, embed, evaluate, finetune, fuse, prepare, report, run, submit
+from dcase_asd.cli import (
+    download,
+    embed,
+    evaluate,
+    finetune,
+    fuse,
+    prepare,
+    pretrain,
+    report,
+    run,
+    submit,
+)
 from dcase_asd.cli.app import app
 from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
 from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
     "app", "download", "embed", "evaluate", "finetune", "fuse", "main",
-    "prepare", "report", "run", "submit",
+    "prepare", "pretrain", "report", "run", "submit",
 ]  # fmt: skip
 
 PIPELINE = (
-    "demo", "run", "download", "weights", "prepare", "labels", "plugins", "finetune", "embed",
+    "demo", "run", "download", "weights", "prepare", "labels", "plugins", "shards", "pretrain",
+    "finetune", "embed",
     "score", "fuse", "evaluate", "report", "submit", "validate",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""

@@ -98,4 +98,9 @@ class Pretraining:
                 f"decay_end must be at least decay_start: {self.decay_end:g} is below "
                 f"{self.decay_start:g}"
             )
+        if self.warmup >= self.updates:
+            problems.append(
+                f"warmup must be below updates, not {self.warmup} of {self.updates}; the published "
+                f"share is warmup = {self.updates * 2 // 15}"
+            )
         refuse(problems)

@@ -71,13 +71,13 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: Tensor, columns: int) -> Tensor:
         """Tokens of a grid with so many columns, which run fastest, (b, n, d) -> (b, n, d)."""
-        batch, count, dimension = tokens.shape
-        x = tokens.transpose(1, 2).reshape(batch, dimension, count // columns, columns)
+        # Channels last in memory, in which the layer norm runs over neighbors.
+        x = tokens.unflatten(1, (-1, columns)).permute(0, 3, 1, 2)
         for convolution in self.convolutions:
             y = convolution(x).permute(0, 2, 3, 1)
             y = gelu(layer_norm(y, y.shape[-1:])).permute(0, 3, 1, 2)
             x = y + x if x.shape == y.shape else y
-        predicted: Tensor = self.proj(x.flatten(2).transpose(1, 2))
+        predicted: Tensor = self.proj(x.permute(0, 2, 3, 1).flatten(1, 2))
         return predicted
 
 

@@ -11,7 +11,9 @@ from dcase_asd.backbone.family import (
     STEM,
     TRANSFORMER,
     Family,
+    PretrainingDefaults,
     fairseq_settings,
+    head_sizes,
     published_key,
 )
 from dcase_asd.backbone.published import (
@@ -100,3 +102,10 @@ EAT = Family(
     Architecture, EatNetwork, find_checkpoint, _hugging_face, _fairseq, _canonical, _published,
     _needed,
 )  # fmt: skip
+
+PRETRAINING = PretrainingDefaults(
+    head_sizes(tiny=(192, 3), mini=(256, 4), small=(384, 6), base=(768, 12))
+    | {"large": {"embed_dim": 1024, "num_heads": 16, "depth": 24}},
+    max_images=16, decoder_layers=6, decoder_kernel=3, least_frames=16, any_rate=False,
+)  # fmt: skip
+"""As published, of base and large; the smaller sizes are FISHER's."""

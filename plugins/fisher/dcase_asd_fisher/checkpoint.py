@@ -10,7 +10,9 @@ from dcase_asd.backbone.family import (
     STEM,
     TRANSFORMER,
     Family,
+    PretrainingDefaults,
     fairseq_settings,
+    head_sizes,
 )
 from dcase_asd.backbone.published import WeightsFile, present_values, require_values
 from dcase_asd.errors import BackboneError
@@ -42,3 +44,9 @@ FISHER = Family(
     Architecture, FisherNetwork, find_checkpoint, _hugging_face, _fairseq,
     canonical=lambda key: key.removeprefix(STEM),
 )  # fmt: skip
+
+PRETRAINING = PretrainingDefaults(
+    head_sizes(tiny=(192, 3), mini=(256, 4), small=(384, 6)),
+    max_images=64, decoder_layers=5, decoder_kernel=5, least_frames=1024, any_rate=True,
+)  # fmt: skip
+"""Defaults of the published configuration; how FISHER was trained beyond them is not public."""

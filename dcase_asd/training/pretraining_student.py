@@ -1,0 +1,76 @@
+"""What is pre-trained: a plugin's network with random or published weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from dcase_asd.backbone import broken_weight
+from dcase_asd.backbone.family import FamilyBackbone
+from dcase_asd.errors import BackboneError, RecipeError, nearest_name
+from dcase_asd.recipe.pretraining import Pretraining
+from dcase_asd.registry import load_backbone, load_class
+
+FRAMES_A_SECOND, FRAMES_TOGETHER = 100, 32
+"""Frames of 10 ms; and what their number is rounded up to (10 s: 1024, as published)."""
+
+
+def student(settings: Pretraining) -> tuple[FamilyBackbone, Pretraining]:
+    """The backbone to be trained, and the recipe with nothing in it left to the plugin.
+
+    Raises:
+        BackboneError: There is no such plugin or checkpoint, or it cannot be pre-trained.
+        RecipeError: The size is none of the plugin's, or not that of the checkpoint.
+    """
+    kind = load_class(settings.plugin)
+    if not issubclass(kind, FamilyBackbone):
+        raise BackboneError(
+            f"the plugin {settings.plugin!r} cannot be pre-trained; choose --plugin fisher or eat"
+        )
+    own = kind.pretraining
+    if settings.size and settings.size not in own.sizes:
+        hint = nearest_name(settings.size, own.sizes)
+        raise RecipeError(f"{settings.plugin} has no size {settings.size!r}; {hint}")
+    if settings.sample_rate and not own.any_rate:
+        raise RecipeError(f"sample_rate: {settings.plugin} takes one rate alone; leave it out")
+    frames = math.ceil(settings.seconds * FRAMES_A_SECOND / FRAMES_TOGETHER) * FRAMES_TOGETHER
+    frames = max(frames, own.least_frames)
+    if settings.checkpoint is None:
+        sizes = own.sizes[settings.size or next(iter(own.sizes))]
+        architecture = {**sizes, **settings.architecture, "target_length": frames}
+        options = {"random_weights": settings.seed, "architecture": architecture}
+    else:
+        options = {"target_length": frames}
+        if settings.architecture:
+            raise RecipeError("architecture: that of the checkpoint stays; leave it out")
+    backbone = load_backbone(settings.plugin, settings.checkpoint, **options)
+    if not isinstance(backbone, FamilyBackbone):
+        raise BackboneError(
+            f"{settings.checkpoint}: fine-tuned with a head; give the weights it was made of"
+        )
+    there = {name: backbone.options["architecture"][name] for name in own.sizes["tiny"]}
+    if settings.checkpoint and settings.size and there != own.sizes[settings.size]:
+        known = [name for name, each in own.sizes.items() if there.items() <= each.items()]
+        said = f"size {known[0]}" if known else f"another size ({there})"
+        raise RecipeError(
+            f"{settings.checkpoint}: a checkpoint of {said}, not {settings.size}; leave out --size"
+        )
+    if weight := broken_weight(backbone):
+        raise BackboneError(
+            f"{settings.checkpoint}: the weight {weight} is not finite; give another --checkpoint"
+        )
+    whole = dataclasses.replace(
+        settings,
+        max_images=settings.max_images or own.max_images,
+        decoder_layers=settings.decoder_layers or own.decoder_layers,
+        decoder_kernel=settings.decoder_kernel or own.decoder_kernel,
+    )
+    return backbone, whole
+
+
+def batch_rate(settings: Pretraining) -> int:
+    """Rate in Hz that recordings are resampled to; 0: each at its own."""
+    own = load_class(settings.plugin)
+    if issubclass(own, FamilyBackbone) and own.pretraining.any_rate:
+        return settings.sample_rate
+    return 16_000
