@@ -91,7 +91,7 @@ class PretrainingDefaults:
     """What is a plugin's own when it is pre-trained.
 
     Attributes:
-        sizes: Architectures by name, the default first.
+        sizes: Values of `SIZES` by the name of a size, the default first.
         max_images: Masks of a clip, times its bands, at most.
         decoder_layers: The decoder's convolutions.
         decoder_kernel: Side of their kernels.
@@ -107,9 +107,9 @@ class PretrainingDefaults:
     any_rate: bool
 
 
-def head_sizes(**sizes: tuple[int, int]) -> dict[str, dict[str, int]]:
-    """Sizes by name, each of a dimension and a number of heads."""
-    return {name: {"embed_dim": dim, "num_heads": heads} for name, (dim, heads) in sizes.items()}
+def named_sizes(**sizes: tuple[int, int, int]) -> dict[str, dict[str, int]]:
+    """Sizes by name, each the values of `SIZES`."""
+    return {name: dict(zip(SIZES, values, strict=True)) for name, values in sizes.items()}
 
 
 class FamilyBackbone(Backbone):

@@ -72,7 +72,7 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, columns: int) -> Tensor:
         """Tokens of a grid with so many columns, which run fastest, (b, n, d) -> (b, n, d)."""
         # Channels last in memory, in which the layer norm runs over neighbors.
-        x = tokens.unflatten(1, (-1, columns)).permute(0, 3, 1, 2)
+        x = tokens.view(len(tokens), -1, columns, tokens.shape[2]).permute(0, 3, 1, 2)
         for convolution in self.convolutions:
             y = convolution(x).permute(0, 2, 3, 1)
             y = gelu(layer_norm(y, y.shape[-1:])).permute(0, 3, 1, 2)

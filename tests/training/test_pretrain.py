@@ -206,12 +206,19 @@ def test_continued_pre_training_begins_where_the_checkpoint_is(audio, tmp_path):
 
 def test_a_checkpoint_of_another_size_is_told(audio, tmp_path):
     mini = load_backbone(
-        "fisher", random_weights=0, architecture={"embed_dim": 256, "num_heads": 4, "depth": 1}
+        "fisher", random_weights=0, architecture={"embed_dim": 256, "num_heads": 4}
     )
     mini.save(tmp_path / "mini.safetensors")
     recipe = settings(checkpoint=str(tmp_path / "mini.safetensors"), architecture={}, size="small")
     with pytest.raises(RecipeError, match="checkpoint of size mini, not small; leave out --size"):
         run(audio, tmp_path / "run", recipe)
+    other = load_backbone("fisher", random_weights=0, architecture={"depth": 3})
+    other.save(tmp_path / "other.safetensors")
+    of_other = settings(
+        checkpoint=str(tmp_path / "other.safetensors"), architecture={}, size="tiny"
+    )
+    with pytest.raises(RecipeError, match=r"another size \(.*'depth': 3.*\), not tiny"):
+        run(audio, tmp_path / "run", of_other)
     with pytest.raises(RecipeError, match="architecture: that of the checkpoint stays"):
         run(audio, tmp_path / "run", dataclasses.replace(recipe, architecture=TINY))
 

@@ -13,7 +13,7 @@ from dcase_asd.backbone.family import (
     Family,
     PretrainingDefaults,
     fairseq_settings,
-    head_sizes,
+    named_sizes,
     published_key,
 )
 from dcase_asd.backbone.published import (
@@ -104,8 +104,10 @@ EAT = Family(
 )  # fmt: skip
 
 PRETRAINING = PretrainingDefaults(
-    head_sizes(tiny=(192, 3), mini=(256, 4), small=(384, 6), base=(768, 12))
-    | {"large": {"embed_dim": 1024, "num_heads": 16, "depth": 24}},
+    named_sizes(
+        tiny=(192, 12, 3), mini=(256, 12, 4), small=(384, 12, 6), base=(768, 12, 12),
+        large=(1024, 24, 16),
+    ),
     max_images=16, decoder_layers=6, decoder_kernel=3, least_frames=16, any_rate=False,
 )  # fmt: skip
 """As published, of base and large; the smaller sizes are FISHER's."""

@@ -12,7 +12,7 @@ from dcase_asd.backbone.family import (
     Family,
     PretrainingDefaults,
     fairseq_settings,
-    head_sizes,
+    named_sizes,
 )
 from dcase_asd.backbone.published import WeightsFile, present_values, require_values
 from dcase_asd.errors import BackboneError
@@ -46,7 +46,7 @@ FISHER = Family(
 )  # fmt: skip
 
 PRETRAINING = PretrainingDefaults(
-    head_sizes(tiny=(192, 3), mini=(256, 4), small=(384, 6)),
+    named_sizes(tiny=(192, 12, 3), mini=(256, 12, 4), small=(384, 12, 6)),
     max_images=64, decoder_layers=5, decoder_kernel=5, least_frames=1024, any_rate=True,
 )  # fmt: skip
 """Defaults of the published configuration; how FISHER was trained beyond them is not public."""
