@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from dcase_asd.recipe.setting import out_of_range, refuse, setting
 
+DECODER_GROUPS = 16
+"""Groups of each of the decoder's convolutions, as published."""
+
 
 @dataclass(frozen=True)
 class Pretraining:
@@ -87,7 +90,7 @@ class Pretraining:
 
     def __post_init__(self) -> None:
         problems = out_of_range(self)
-        if self.decoder_width % 16:
+        if self.decoder_width % DECODER_GROUPS:
             problems.append(f"decoder_width must be a multiple of 16, not {self.decoder_width}")
         if self.decoder_kernel and self.decoder_kernel % 2 == 0:
             problems.append(f"decoder_kernel must be odd, not {self.decoder_kernel}")

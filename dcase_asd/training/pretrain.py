@@ -98,8 +98,6 @@ def pretrain(
         only_writer(run) if main else nullcontext(),
         names_lost_processes(accelerator.num_processes),
     ):
-        if main:
-            write_text(run / PRETRAINING_RECIPE, recipe_text(settings))
         backbone, whole = student(settings)
         own = accelerator.num_processes == 1 and device != "auto"
         try:
@@ -111,6 +109,8 @@ def pretrain(
             raise TrainingError(
                 f"cannot compute on the device {device!r} ({reason}); try --device cpu"
             ) from error
+        if main:  # not before: the next command would take over what cannot be done
+            write_text(run / PRETRAINING_RECIPE, recipe_text(settings))
         _train(run, engine, recordings, workers, tensorboard, main, progress)
         accelerator.wait_for_everyone()
         if main:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dcase_asd.backbone.vision_transformer import PATCH
-from dcase_asd.recipe.pretraining import Pretraining
-from dcase_asd.training.pretraining_objective import DECODER_GROUPS, visible_patches
+from dcase_asd.recipe.pretraining import DECODER_GROUPS, Pretraining
+from dcase_asd.training.pretraining_objective import visible_patches
 
 FORWARD_AND_BACKWARD = 3
 """The gradients of a product are two products of its size."""

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, instance_norm, layer_norm, mse_loss
 
 from dcase_asd.backbone.vision_transformer import PATCH, Block, VisionTransformer
-from dcase_asd.recipe.pretraining import Pretraining
+from dcase_asd.recipe.pretraining import DECODER_GROUPS, Pretraining
 
-DECODER_GROUPS = 16
-"""Groups of each of the decoder's convolutions."""
 MASK_DEVIATION = 0.01
 """Standard deviation of the noise that stands for masked patches in the decoder."""
 VARIANCE_FLOOR = 1e-6

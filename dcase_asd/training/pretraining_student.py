@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from dcase_asd.backbone import Backbone, broken_weight
 from dcase_asd.backbone.family import SIZES, FamilyBackbone
 from dcase_asd.errors import BackboneError, RecipeError, nearest_name
-from dcase_asd.recipe.pretraining import Pretraining
+from dcase_asd.recipe.pretraining import DECODER_GROUPS, Pretraining
 from dcase_asd.registry import load_backbone, load_class
 
 CHALLENGE_RATE = 16_000
@@ -49,6 +49,10 @@ def student(settings: Pretraining) -> tuple[FamilyBackbone, Pretraining]:
     if not isinstance(backbone, FamilyBackbone):
         raise BackboneError(
             f"{settings.checkpoint}: fine-tuned with a head; give the weights it was made of"
+        )
+    if backbone.options["architecture"]["embed_dim"] % DECODER_GROUPS:
+        raise RecipeError(
+            f"embed_dim must be a multiple of {DECODER_GROUPS} for the decoder's groups"
         )
     there = {name: backbone.options["architecture"][name] for name in SIZES}
     if settings.checkpoint and settings.size and there != own.sizes[settings.size]:

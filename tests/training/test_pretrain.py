@@ -229,12 +229,14 @@ def test_a_checkpoint_of_another_size_is_told(audio, tmp_path):
         ({"plugin": "spectral"}, BackboneError, "cannot be pre-trained; choose --plugin fisher or"),
         ({"size": "tinny"}, RecipeError, "has no size 'tinny'; did you mean 'tiny'"),
         ({"plugin": "eat", "sample_rate": 8000}, RecipeError, "eat takes one rate alone"),
+        ({"architecture": {"embed_dim": 24}}, RecipeError, "embed_dim must be a multiple of 16"),
         ({"architecture": {"depht": 1}}, BackboneError, "no 'depht'; did you mean 'depth'"),
     ],
 )
 def test_what_cannot_be_pre_trained_is_told(audio, tmp_path, changes, error, said):
     with pytest.raises(error, match=said):
         run(audio, tmp_path / "run", settings(**changes))
+    assert settings_of(tmp_path / "run", {}) == Pretraining()  # nothing of it is gone on with
 
 
 @pytest.mark.parametrize(
