@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from dcase_asd.errors import AudioError
 from dcase_asd.wav import AGAIN, AudioHeader, WavLayout, decode, read_bytes, wav_layout
 
 __all__ = [
-    "AudioHeader", "Inspection", "Waveform", "content_hash", "inspect_recording", "read_blocks",
+    "AudioHeader", "Inspection", "Packed", "Waveform", "content_hash", "inspect_recording",
+    "read_blocks",
     "read_clip", "read_header", "read_span", "read_waveform",
 ]  # fmt: skip
 
@@ -41,6 +43,32 @@ REPAIR = "repair or remove it"
 """The way out of a sample that is no number."""
 
 _Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A recording within an archive that holds it as it is, such as a tar file.
+
+    Attributes:
+        archive: Path of the archive.
+        start: First byte of the recording in it.
+        size: Bytes.
+        name: Of the recording, for messages.
+    """
+
+    archive: str
+    start: int
+    size: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.archive}: {self.name}"
+
+    def open(self) -> BinaryIO:
+        """The recording as a file in memory."""
+        with Path(self.archive).open("rb", buffering=0) as file:
+            file.seek(self.start)
+            return io.BytesIO(file.read(self.size))
 
 
 @dataclass(frozen=True)
@@ -78,7 +106,7 @@ def inspect_recording(path: str | Path) -> Inspection:
         return Inspection(source.header, digest.hexdigest(), "; ".join(filter(None, notes)))
 
 
-def read_header(path: str | Path) -> AudioHeader:
+def read_header(path: str | Path | Packed) -> AudioHeader:
     """Read a recording's header.
 
     Raises:
@@ -168,11 +196,11 @@ def read_clip(
     return waveform, sounding
 
 
-def read_span(path: str | Path, start: int, frames: int, channel: int = 0) -> Waveform:
+def read_span(path: str | Path | Packed, start: int, frames: int, channel: int = 0) -> Waveform:
     """Read part of one channel at the file's own rate.
 
     Args:
-        path: As in `read_waveform`.
+        path: As in `read_waveform`, or a recording in an archive.
         start: First frame.
         frames: How many frames; fewer are read at the end of the file.
         channel: As in `read_waveform`.
@@ -188,7 +216,7 @@ def read_span(path: str | Path, start: int, frames: int, channel: int = 0) -> Wa
         span = np.ascontiguousarray(source.floats(start, frames)[:, channel])
         if not source.is_float:
             return span
-        changed = Path(path).stat().st_mtime_ns
+        changed = Path(path.archive if isinstance(path, Packed) else path).stat().st_mtime_ns
     if not np.isfinite(span).all():
         raise AudioError(f"{path}: holds a sample that is not a finite number; {REPAIR}")
     return span * _scale_of_file(path, changed)
@@ -216,7 +244,7 @@ def read_blocks(path: str | Path, channel: int = 0) -> Iterator[Waveform]:
             yield block
 
 
-def _check_channel(path: str | Path, channel: int, channels: int) -> None:
+def _check_channel(path: str | Path | Packed, channel: int, channels: int) -> None:
     if not 0 <= channel < channels:
         raise AudioError(
             f"{path}: there is no channel {channel}, the file has {channels}; "
@@ -224,7 +252,7 @@ def _check_channel(path: str | Path, channel: int, channels: int) -> None:
         )
 
 
-def _float_scale(source: _Wav | _Decoded, path: str | Path) -> tuple[np.float32, str]:
+def _float_scale(source: _Wav | _Decoded, path: str | Path | Packed) -> tuple[np.float32, str]:
     """What float samples are multiplied with, one factor for all channels, and why in words."""
     peaks, whole = np.zeros(source.header.channels, dtype=np.float32), True
     for start in range(0, source.header.frames, BLOCK_FRAMES):
@@ -247,7 +275,7 @@ def _float_scale(source: _Wav | _Decoded, path: str | Path) -> tuple[np.float32,
 
 
 @lru_cache(maxsize=1 << 17)
-def _scale_of_file(path: str | Path, changed: int) -> np.float32:  # noqa: ARG001 - a key of the cache
+def _scale_of_file(path: str | Path | Packed, changed: int) -> np.float32:  # noqa: ARG001 - a key of the cache
     with _opened(path) as source:
         return _float_scale(source, path)[0]
 
@@ -277,7 +305,7 @@ class _Decoded:
 
     note = ""
 
-    def __init__(self, sound: soundfile.SoundFile, path: Path) -> None:
+    def __init__(self, sound: soundfile.SoundFile, path: Path | Packed) -> None:
         self.sound, self.path = sound, path
         self.header = AudioHeader(sound.frames, sound.samplerate, sound.channels)
         self.is_float = sound.subtype in ("FLOAT", "DOUBLE")
@@ -324,16 +352,17 @@ class _Decoded:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[_Wav | _Decoded]:
-    path = Path(path)
+def _opened(path: str | Path | Packed) -> Iterator[_Wav | _Decoded]:
+    path = path if isinstance(path, Packed) else Path(path)
     try:
-        with path.open("rb", buffering=0) as file:
+        with path.open() if isinstance(path, Packed) else path.open("rb", buffering=0) as file:
             layout = wav_layout(file, path)
             if layout is not None:
                 yield _Wav(file, layout)
                 return
-        with soundfile.SoundFile(path) as sound:
-            yield _Decoded(sound, path)
+            file.seek(0)
+            with soundfile.SoundFile(file if isinstance(path, Packed) else path) as sound:
+                yield _Decoded(sound, path)
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
     except soundfile.SoundFileError as error:
@@ -341,9 +370,9 @@ def _opened(path: str | Path) -> Iterator[_Wav | _Decoded]:
         raise AudioError(f"{path}: {_what_it_is(path) or reason}") from error
 
 
-def _what_it_is(path: Path) -> str:
+def _what_it_is(path: Path | Packed) -> str:
     """What was saved in place of a recording, with the way out; empty where that is not known."""
-    with path.open("rb") as file:
+    with path.open() if isinstance(path, Packed) else path.open("rb") as file:
         head = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith(b"version https://git-lfs"):
         return "no audio but a Git LFS pointer to it; fetch the recording with `git lfs pull`"

@@ -186,6 +186,12 @@ def load_backbone(name: str, checkpoint: str | Path | None = None, **options: An
         raise BackboneError(f"the plugin {name!r} refuses its options: {error}") from error
 
 
+PRETRAINED = "pretrained.safetensors"
+"""Name of the checkpoint of a pre-training's run folder, which is there when it has ended."""
+
+PRETRAINING_RECIPE = "pretrain.toml"
+"""Name of the recipe of such a folder."""
+
 RESOURCE = "checkpoints.toml"
 
 CACHE_VARIABLE = "DCASE_ASD_CACHE"
@@ -306,6 +312,8 @@ def locate_checkpoint(plugin: str, checkpoint: str | Path) -> Path | None:
     """
     path, name = Path(checkpoint).expanduser(), str(checkpoint)
     if path.exists():
+        if (path / PRETRAINING_RECIPE).is_file():
+            return _pretrained(path)
         return path
     names = _published_names(plugin)
     if name in names:
@@ -319,6 +327,16 @@ def locate_checkpoint(plugin: str, checkpoint: str | Path) -> Path | None:
         raise BackboneError(f"{name}: an address; download the file and give its path")
     hint = f", or a published name ({nearest_name(path.name, names)})" if names else ""
     raise BackboneError(f"{name}: no such checkpoint; give the path of a file or folder{hint}")
+
+
+def _pretrained(run: Path) -> Path:
+    """The checkpoint of a pre-training's run folder."""
+    if not (run / PRETRAINED).is_file():
+        raise BackboneError(
+            f"{run}: this pre-training has not ended; start its command again, or give one of its "
+            "checkpoints/step_….safetensors, which --checkpoint-every keeps"
+        )
+    return run / PRETRAINED
 
 
 def _published_names(plugin: str) -> list[str]:

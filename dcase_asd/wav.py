@@ -12,7 +12,6 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -79,7 +78,7 @@ class WavLayout:
     note: str
 
 
-def wav_layout(file: BinaryIO, path: Path) -> WavLayout | None:
+def wav_layout(file: BinaryIO, path: object) -> WavLayout | None:
     """Find the samples of a WAV file of integers or floats.
 
     Args:
@@ -92,7 +91,8 @@ def wav_layout(file: BinaryIO, path: Path) -> WavLayout | None:
     Raises:
         AudioError: The file is empty or truncated, or holds no sample or unknown ones.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     head = file.read(HEADER_BYTES)
     if size == 0:
         raise AudioError(f"{path}: the file is empty; {AGAIN}")
@@ -155,7 +155,7 @@ def _chunks(peek: Callable[[int, int], bytes], size: int) -> Iterator[tuple[byte
 
 
 def sample_layout(
-    path: Path, form: bytes, spans: tuple[tuple[int, int], ...], notes: list[str]
+    path: object, form: bytes, spans: tuple[tuple[int, int], ...], notes: list[str]
 ) -> WavLayout | None:
     """What the format chunk says of samples that stand at `spans`; None where they are coded.
 

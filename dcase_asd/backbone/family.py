@@ -87,10 +87,37 @@ class Family:
         return {name: value.shape for name, value in network.state_dict().items()}
 
 
+@dataclass(frozen=True)
+class PretrainingDefaults:
+    """What is a plugin's own when it is pre-trained.
+
+    Attributes:
+        sizes: Values of `SIZES` by the name of a size, the default first.
+        max_images: Masks of a clip, times its bands, at most.
+        decoder_layers: The decoder's convolutions.
+        decoder_kernel: Side of their kernels.
+        least_frames: Frames that the network is told to crop (or pad) to, at least.
+        any_rate: Whether clips of every rate are taken.
+    """
+
+    sizes: Mapping[str, Mapping[str, int]]
+    max_images: int
+    decoder_layers: int
+    decoder_kernel: int
+    least_frames: int
+    any_rate: bool
+
+
+def named_sizes(**sizes: tuple[int, int, int]) -> dict[str, dict[str, int]]:
+    """Sizes by name, each the values of `SIZES`."""
+    return {name: dict(zip(SIZES, values, strict=True)) for name, values in sizes.items()}
+
+
 class FamilyBackbone(Backbone):
     """A backbone whose class takes an architecture and options, and has a `network`."""
 
     family: ClassVar[Family]
+    pretraining: ClassVar[PretrainingDefaults]
     network: Any
     passes_options: ClassVar[bool] = True
 
@@ -128,6 +155,19 @@ class FamilyBackbone(Backbone):
         own = backbone.network.state_dict()  # of fewer layers, perhaps
         backbone.network.load_state_dict({name: tensors[name] for name in own})
         return backbone
+
+    def images(self, waveforms: Tensor, lengths: Tensor, sample_rate: int) -> Tensor:
+        """What the transformer sees of clips of any rate that it takes: its images one by one.
+
+        Args:
+            waveforms: As in `tokens`.
+            lengths: As in `tokens`.
+            sample_rate: In Hz.
+
+        Returns:
+            (b * bands, frames, bins), clip after clip.
+        """
+        return self.spectrogram(waveforms, lengths, sample_rate)
 
     @classmethod
     def _read(

@@ -195,10 +195,7 @@ class VisionTransformer(nn.Module):
                 masks = [None] * len(images) if mask is None else torch.split(mask, count)
                 parts = zip(torch.split(images, count), masks, strict=False)
                 return torch.cat([self(part, each, cls_only=cls_only) for part, each in parts])
-        patches = self.patches(images[:, None]).flatten(2).transpose(1, 2)
-        patches = patches + self.positions[:, : patches.shape[1]]
-        cls = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
-        x: Tensor = self.norm(torch.cat([cls, patches], dim=1))
+        x = self.with_cls(self.embed_patches(images))
         if mask is not None:
             mask = mask[:, None, None]
         outputs = []
@@ -219,6 +216,18 @@ class VisionTransformer(nn.Module):
         check_choice("merge", merge, Merge)
         self.layers, self.merge = tuple(sorted(set(layers))), merge
         return max(1, len(self.layers)) if merge == "concat" else 1
+
+    def embed_patches(self, images: Tensor) -> Tensor:
+        """Patches of images (b, frames, bins), projected and told their positions, (b, n, d)."""
+        patches = self.patches(images[:, None]).flatten(2).transpose(1, 2)
+        placed: Tensor = patches + self.positions[:, : patches.shape[1]]
+        return placed
+
+    def with_cls(self, patches: Tensor) -> Tensor:
+        """What the first block takes of patches (b, n, d), or some of them: (b, 1 + n, d)."""
+        cls = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
+        tokens: Tensor = self.norm(torch.cat([cls, patches], dim=1))
+        return tokens
 
     def _images_at_once(self, images: Tensor) -> int:
         tokens = 1 + images.shape[1] // PATCH * (images.shape[2] // PATCH)

@@ -20,6 +20,7 @@ from dcase_asd.cli import (
     import_scores,
     prepare,
     presets,
+    pretrain,
     report,
     run,
     runs,
@@ -32,13 +33,13 @@ from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
     "app", "check", "download", "embed", "evaluate", "finetune", "fit", "fuse", "import_scores",
-    "main", "prepare", "presets", "report", "run", "runs", "submit", "sweep",
+    "main", "prepare", "presets", "pretrain", "report", "run", "runs", "submit", "sweep",
 ]  # fmt: skip
 
 PIPELINE = (
-    "demo", "run", "presets", "download", "weights", "prepare", "labels", "plugins", "finetune",
-    "embed", "score", "import-scores", "fuse", "sweep", "evaluate", "runs", "report", "submit",
-    "validate", "fit", "check",
+    "demo", "run", "presets", "download", "weights", "prepare", "labels", "plugins", "shards",
+    "pretrain", "finetune", "embed", "score", "import-scores", "fuse", "sweep", "evaluate",
+    "runs", "report", "submit", "validate", "fit", "check",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(

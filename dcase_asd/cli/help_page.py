@@ -16,6 +16,7 @@ from dcase_asd.cli import app
 from dcase_asd.cli.flags import shown_default
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import FusedSystem, Fusion
+from dcase_asd.recipe.pretraining import Pretraining
 from dcase_asd.recipe.setting import range_text
 from dcase_asd.recipe.system import Embedding, System
 from dcase_asd.recipe.training import Training
@@ -29,6 +30,7 @@ TABLES = {
     "`[score]`": Detector,
     "A fusion": FusedSystem,
     "`[fusion]`": Fusion,
+    "A pre-training": Pretraining,
 }
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 

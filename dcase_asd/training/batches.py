@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,9 @@ NO_WORKER = {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOEN
 """What Linux says, of no file, where a process cannot be started or is not there to talk to."""
 END_WITH_PARENT = 1
 """Linux' PR_SET_PDEATHSIG."""
+
+Batch = TypeVar("Batch", bound=tuple[Any, ...])
+"""A named tuple with tensors."""
 
 _ORDER, _BATCH = 0, 1
 """Told to the random generators, so that no two purposes share their numbers."""
@@ -170,8 +173,8 @@ class _Recordings:
 
 
 def load_batches(
-    batches: TrainingBatches, numbers: Sequence[int], workers: int, pin: bool
-) -> Iterator[TrainingBatch]:
+    batches: Dataset[Batch], numbers: Sequence[int], workers: int, pin: bool
+) -> Iterator[Batch]:
     """Read batches in order, in worker processes (0: none), some batches ahead.
 
     Args:
@@ -208,13 +211,13 @@ def _say_nothing(*_: object) -> None:
     """What went wrong is told by the process that trains."""
 
 
-class _Reported(Dataset[TrainingBatch | DcaseAsdError]):
+class _Reported(Dataset[Batch | DcaseAsdError]):
     """Hands errors on as values: a worker process would turn their message into a traceback."""
 
-    def __init__(self, batches: TrainingBatches) -> None:
+    def __init__(self, batches: Dataset[Batch]) -> None:
         self.batches = batches
 
-    def __getitem__(self, number: int) -> TrainingBatch | DcaseAsdError:
+    def __getitem__(self, number: int) -> Batch | DcaseAsdError:
         try:
             batch = self.batches[number]
         except AudioError as error:

@@ -16,10 +16,11 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import deterministic
 
 from dcase_asd.errors import TrainingError
+from dcase_asd.recipe.pretraining import Pretraining
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.augment import draw_mixup, mask_spectrogram, mix_at_snr
 from dcase_asd.training.batches import TrainingBatch
@@ -85,7 +86,7 @@ class UpdateReport:
     waited: float
 
 
-def make_accelerator(settings: Training, device: str) -> Accelerator:
+def make_accelerator(settings: Training | Pretraining, device: str) -> Accelerator:
     """Join the other processes, if there are any, and choose the precision.
 
     Args:
@@ -244,7 +245,7 @@ class Engine:
 
     def _backward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """Gradients of one batch; returns its mean loss and the share of clips that were right."""
-        with _names_out_of_memory(self.settings):
+        with names_out_of_memory(_smaller_batch(self.settings)):
             loss, hit = self._forward(batch)
             self.accelerator.backward(loss / self.batches_of_update)
         return loss.detach().float(), hit.float()
@@ -277,12 +278,7 @@ class Engine:
     def _check_finite(self, losses: Tensor, files: list[tuple[int, list[str]]]) -> None:
         for loss, (number, names) in zip(losses.tolist(), files, strict=True):
             if not np.isfinite(loss):
-                more = f" and {len(names) - FILES_TOLD} more" if len(names) > FILES_TOLD else ""
-                raise TrainingError(
-                    f"the loss of batch {number} is {loss}: a lower learning_rate or precision "
-                    f"fp32 may help, or one of its files is broken: "
-                    f"{', '.join(names[:FILES_TOLD])}{more}"
-                )
+                raise TrainingError(not_finite(loss, number, names))
 
     def _over_processes(self, values: Tensor) -> list[float]:
         reduced = self.accelerator.reduce(values.to(self.device), "mean")
@@ -327,8 +323,17 @@ class Engine:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
 
+def not_finite(loss: float, number: int, names: list[str]) -> str:
+    """What is said of a batch whose loss is not finite."""
+    more = f" and {len(names) - FILES_TOLD} more" if len(names) > FILES_TOLD else ""
+    return (
+        f"the loss of batch {number} is {loss}: a lower learning_rate or precision fp32 may help, "
+        f"or one of its files is broken: {', '.join(names[:FILES_TOLD])}{more}"
+    )
+
+
 @contextmanager
-def training(network: TrainingModel, settings: Training) -> Iterator[None]:
+def training(network: nn.Module, settings: Training | Pretraining) -> Iterator[None]:
     """Train inside; afterwards the model is in eval mode and torch's global state as before."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not deterministic
     before = torch.are_deterministic_algorithms_enabled()
@@ -348,13 +353,18 @@ def training(network: TrainingModel, settings: Training) -> Iterator[None]:
 
 
 @contextmanager
-def _names_out_of_memory(settings: Training) -> Iterator[None]:
+def names_out_of_memory(advice: str) -> Iterator[None]:
+    """Tell in one line, which is given, that the memory does not suffice.
+
+    Raises:
+        TrainingError: It does not.
+    """
     try:
         yield
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and CPU_OUT_OF_MEMORY not in str(error):
             raise
-        raise TrainingError(_smaller_batch(settings)) from error
+        raise TrainingError(advice) from error
 
 
 def _smaller_batch(settings: Training) -> str:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from dcase_asd.backbone import check_choice
-from dcase_asd.backbone.family import Family, FamilyBackbone
+from dcase_asd.backbone.family import Family, FamilyBackbone, PretrainingDefaults
 from dcase_asd.backbone.vision_transformer import PATCH, Merge
 from dcase_asd.errors import BackboneError
-from dcase_asd_eat.checkpoint import EAT, LOGITS
+from dcase_asd_eat.checkpoint import EAT, LOGITS, PRETRAINING
 from dcase_asd_eat.front_end import SAMPLE_RATE, FrontEnd
 from dcase_asd_eat.network import (
     BANDS,
@@ -47,6 +47,7 @@ class Eat(FamilyBackbone):
 
     name: ClassVar[str] = "eat"
     family: ClassVar[Family] = EAT
+    pretraining: ClassVar[PretrainingDefaults] = PRETRAINING
     pooling: ClassVar[Literal["attention", "cls"]] = "cls"
 
     def __init__(

@@ -11,7 +11,9 @@ from dcase_asd.backbone.family import (
     STEM,
     TRANSFORMER,
     Family,
+    PretrainingDefaults,
     fairseq_settings,
+    named_sizes,
     published_key,
 )
 from dcase_asd.backbone.published import (
@@ -100,3 +102,12 @@ EAT = Family(
     Architecture, EatNetwork, find_checkpoint, _hugging_face, _fairseq, _canonical, _published,
     _needed,
 )  # fmt: skip
+
+PRETRAINING = PretrainingDefaults(
+    named_sizes(
+        tiny=(192, 12, 3), mini=(256, 12, 4), small=(384, 12, 6), base=(768, 12, 12),
+        large=(1024, 24, 16),
+    ),
+    max_images=16, decoder_layers=6, decoder_kernel=3, least_frames=16, any_rate=False,
+)  # fmt: skip
+"""As published, of base and large; the smaller sizes are FISHER's."""

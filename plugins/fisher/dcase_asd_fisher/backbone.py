@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from dcase_asd.backbone import check_choice, masked_mean
-from dcase_asd.backbone.family import Family, FamilyBackbone
+from dcase_asd.backbone.family import Family, FamilyBackbone, PretrainingDefaults
 from dcase_asd.backbone.vision_transformer import PATCH, Merge
 from dcase_asd.errors import BackboneError
-from dcase_asd_fisher.checkpoint import FISHER
+from dcase_asd_fisher.checkpoint import FISHER, PRETRAINING
 from dcase_asd_fisher.front_end import LOWEST_RATE, FrontEnd
 from dcase_asd_fisher.network import Architecture, FisherNetwork, Representation
 
@@ -53,6 +53,7 @@ class Fisher(FamilyBackbone):
 
     name: ClassVar[str] = "fisher"
     family: ClassVar[Family] = FISHER
+    pretraining: ClassVar[PretrainingDefaults] = PRETRAINING
     pooling: ClassVar[Literal["attention", "cls"]] = "cls"
 
     def __init__(
@@ -115,6 +116,11 @@ class Fisher(FamilyBackbone):
         """
         frames: Tensor = self.front_end(waveforms, lengths, self.check_rate(sample_rate))
         return frames
+
+    def images(self, waveforms: Tensor, lengths: Tensor, sample_rate: int) -> Tensor:
+        """Sub-bands of clips of any rate from 1000 Hz, (b * bands, t, band_width)."""
+        bands: Tensor = self.network.images(self.front_end(waveforms, lengths, sample_rate))
+        return bands
 
     def tokens_from_spectrogram(self, spectrogram: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Tokens of what `spectrogram` gives, (b, n, dimension), [CLS] first, differentiable."""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from dcase_asd.backbone.family import IMAGE, SIZES, STEM, TRANSFORMER, Family, fairseq_settings
+from dcase_asd.backbone.family import (
+    IMAGE,
+    SIZES,
+    STEM,
+    TRANSFORMER,
+    Family,
+    PretrainingDefaults,
+    fairseq_settings,
+    named_sizes,
+)
 from dcase_asd.backbone.published import WeightsFile, present_values, require_values
 from dcase_asd.errors import BackboneError
 from dcase_asd.registry import find_checkpoint
@@ -35,3 +44,9 @@ FISHER = Family(
     Architecture, FisherNetwork, find_checkpoint, _hugging_face, _fairseq,
     canonical=lambda key: key.removeprefix(STEM),
 )  # fmt: skip
+
+PRETRAINING = PretrainingDefaults(
+    named_sizes(tiny=(192, 12, 3), mini=(256, 12, 4), small=(384, 12, 6)),
+    max_images=64, decoder_layers=5, decoder_kernel=5, least_frames=1024, any_rate=True,
+)  # fmt: skip
+"""Defaults of the published configuration; how FISHER was trained beyond them is not public."""

@@ -87,6 +87,14 @@ class FisherNetwork(nn.Module):
             self.encoder = VisionTransformer(architecture, grid)
         self.to_empty(device="cpu")
 
+    def images(self, spectrogram: Tensor) -> Tensor:
+        """Sub-bands from low to high, clip after clip: (b, t, f) -> (b * bands, t, band_width)."""
+        clips, frames, bins = spectrogram.shape
+        bands = bins // self.band_width
+        used = spectrogram[..., : bands * self.band_width]
+        split = used.reshape(clips, frames, bands, self.band_width).transpose(1, 2)
+        return split.reshape(clips * bands, frames, self.band_width)
+
     def forward(
         self, spectrogram: Tensor, mask: Tensor | None = None, *, cls_only: bool = False
     ) -> Tensor:
@@ -100,11 +108,9 @@ class FisherNetwork(nn.Module):
         Returns:
             Tokens, (b, n, bands, d), bands from low to high; n = 1 with `cls_only`.
         """
-        clips, frames, bins = spectrogram.shape
-        bands = bins // self.band_width
-        used = spectrogram[..., : bands * self.band_width]
-        split = used.reshape(clips, frames, bands, self.band_width).transpose(1, 2)
-        images = split.reshape(clips * bands, frames, self.band_width)
+        images = self.images(spectrogram)
+        clips = len(spectrogram)
+        bands = len(images) // clips
         if mask is not None:
             mask = mask.repeat_interleave(bands, dim=0)
         tokens: Tensor = self.encoder(images, mask, cls_only=cls_only)
