@@ -25,7 +25,7 @@ def test_the_page_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     for source in blocks:
         exec(source, space)  # noqa: S102 - the page's own text
     assert "official score" in capsys.readouterr().out
-    assert space["vectors"].shape == (2, 128)
+    assert space["vectors"].shape == (2, 192)
     assert space["bands"].shape == (30, 8, 16)
     assert space["anomaly_scores"].shape == (5,)
     assert space["cleaned"].shape == (16000,)

@@ -198,14 +198,17 @@ class VisionTransformer(nn.Module):
         x = self.with_cls(self.embed_patches(images))
         if mask is not None:
             mask = mask[:, None, None]
-        outputs = []
+        outputs: list[Tensor] = []
         for number, block in enumerate(self.blocks, start=1):
             x = block(x, mask, cls_only and number == len(self.blocks))
             if number in (self.layers or (len(self.blocks),)):
                 outputs.append(x[:, :1] if cls_only else x)
         if len(outputs) == 1:
             return outputs[0]
-        return torch.cat(outputs, 2) if self.merge == "concat" else torch.stack(outputs).mean(0)
+        merged: Tensor = (
+            torch.cat(outputs, 2) if self.merge == "concat" else torch.stack(outputs).mean(0)
+        )
+        return merged
 
     def choose(self, layers: Sequence[int], merge: Merge) -> int:
         """Take the outputs of other layers; returns how many times longer a token gets.

@@ -23,7 +23,7 @@ def presets(
     Published scores are their authors': they were not measured here, which would need the published
     weights and the recordings.
 
-    Example: dcase-asd presets training-free > mine.toml
+    Example: dcase-asd presets training-free
     """
     from dcase_asd.runs.presets import PREFIX, presets, recipe_file
 

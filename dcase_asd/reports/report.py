@@ -115,10 +115,10 @@ def report(
     out = default if out is None else Path(out)
     gallery = Gallery(picture_format)
     decisions = Decisions(rule, quantile)
-    again = list[object]()
+    again = list[str]()
     if not details and len(systems) > FEW_SYSTEMS:
-        again = ["--edition", rules.name]
-        again += [] if ground_truth is None else ["--ground-truth", ground_truth]
+        again = [rules.name]
+        again += [] if ground_truth is None else ["--ground-truth", str(ground_truth)]
     total = sum(len(stage.sections) for system in systems for stage in system.stages)
     with progress.bar("Drawing", 0 if again else total, "machine sections") as advance, drawing():
         values = _page(systems, rules, decisions, gallery, advance, again)
@@ -138,11 +138,11 @@ def _page(
     decisions: Decisions,
     gallery: Gallery,
     advance: Advance,
-    again: Sequence[object],
+    again: Sequence[str],
 ) -> dict[str, Any]:
     """The values that the page shows, but for its clips.
 
-    With arguments of `again`, systems are shown by these, each alone, and here in short.
+    With `again`, an edition and more arguments, each system is shown alone by these, here in short.
     """
     tests = {system.name: system.tests for system in systems}
     return {
@@ -188,7 +188,7 @@ def _system(
     decisions: Decisions,
     gallery: Gallery,
     advance: Advance,
-    again: Sequence[object],
+    again: Sequence[str],
 ) -> dict[str, Any]:
     fusion = None
     if system.fusion is not None:
@@ -214,7 +214,7 @@ def _system(
         "training": [] if again else comparison.training(system, gallery),
         "stages": stages,
         "recipe": system.recipe,
-        "command": command("report", system.run, *again).strip("`") if again else "",
+        "command": again and command("report", system.run, "--edition", *again).strip("`"),
     }
 
 

@@ -21,6 +21,8 @@ from dcase_asd.scores.neighbors import Array, check_bank
 SMALLEST_SCALE = 1e-3
 """Floor of a train clip's local density, relative to the median: where all K neighbors are copies
 of it, the mean distance is 0 and would make every other distance infinite."""
+CALIBRATED = ("mean", "minimum")
+"""Detectors that are several, each calibrated by its leave-one-out scores."""
 SMALLEST_BANK = 3
 """Clips that a local density needs: leave-one-out asks for the neighbor of a neighbor."""
 SCALES: dict[str, DomainScale] = {"domain": "deviation", "median": "median"}
@@ -140,6 +142,10 @@ def score_section(
         raise TooFewClipsError("there is no train clip to compare with")
     if detector.normalize == "density":
         detector = _with_density_of(detector, len(train), notes)
+    if detector.detector in CALIBRATED and len(train) < SMALLEST_BANK:
+        notes.append(f"{len(train)} train clip(s) are too few to calibrate the detectors of "
+                     f"{detector.detector}: scored by the nearest clip")  # fmt: skip
+        detector = Detector()
     alone = _scale_of_domains(detector) is None or len(np.unique(train_domains)) == 1
     if alone and detector.neighbors > 1:
         check_bank(detector.neighbors, len(train) - 1)

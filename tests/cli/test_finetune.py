@@ -51,12 +51,15 @@ def test_every_setting_is_a_flag(called):
     other = {"seed": 7, "cycles": 2, "lora_dropout": 0.1, "mixup": 0.2, "clip_norm": 1.0,
              "step_unit": "update", "schedule": "constant", "precision": "fp32", "pooling": "mean",
              "loss": "adacos", "sub_centered": "all", "tune": "lora", "ensemble": "last",
-             "representation": "pooled", "editions": ("2020", "2024"),
+             "representation": "pooled", "head": "aggregate", "center_weight": 0.1,
+             "pseudo": "kmeans", "pseudo_run": "runs/a", "editions": ("2020", "2024"),
              "noise_snrs": (3.0, 6.5), "noise_editions": (),
              "lora_targets": ("q_proj",), "freeze": ("a.*", "b")}  # fmt: skip
     wanted, arguments = {}, []
     for field in dataclasses.fields(Training):
         name, old = field.name, field.default
+        if name == "pseudo_threshold":  # excludes pseudo_clusters
+            continue
         value = other[name] if name in other else values[type(old)](old)
         assert value != old
         wanted[name] = value

@@ -110,7 +110,8 @@ def test_embed_and_score_speak_json(small_tree, tmp_path):
     done = call("score", folder, *base, "--domains", "minimum")
     assert json.loads(done.stdout) == {
         "scores": f"{folder}/scores/dcase2025.csv", "train": 6, "test": 8, "changed": True,
-        "detector": {"detector": "nearest", "options": {}, "standardize": False, "references": 0,
+        "detector": {"detector": "mean", "options": {"of": ["varmin", "mahalanobis"]},
+                     "standardize": True, "references": 0,
                      "neighbors": 1, "domains": "minimum", "normalize": "none",
                      "density_neighbors": 16},
     }  # fmt: skip

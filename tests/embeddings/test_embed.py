@@ -47,7 +47,7 @@ def test_every_train_and_test_clip_is_embedded_and_no_other(data, tmp_path):
     done = embed(data, run, "dcase2025", system())
     assert (done.made, done.kept, done.clips) == (1, 0, 14)
     (fan,) = read_embeddings(run, "dcase2025")
-    assert (fan.stage, fan.machine, fan.vectors.shape) == ("dev", "fan", (14, 256))
+    assert (fan.stage, fan.machine, fan.vectors.shape) == ("dev", "fan", (14, 384))
     assert sorted(fan.clips["split"].unique()) == ["test", "train"]
     assert fan.provenance["backbone"] == "spectral"
     assert fan.provenance["parameters"] == 0
@@ -204,8 +204,10 @@ def test_recordings_without_sound_are_named_with_the_channel_that_has_some(
     scored = Silent()
     score(tmp_path / "run", "dcase2025", progress=scored)
     assert scored.notes == [
-        note, "dev fan section 00: all embeddings are the same, so that its scores say nothing"
-    ]  # fmt: skip
+        note,
+        "dev fan section 00: train clips do not differ: their embeddings are not standardized",
+        "dev fan section 00: all embeddings are the same, so that its scores say nothing",
+    ]
     other = Silent()
     embed(data, tmp_path / "other", "dcase2025", system(channel=1), progress=other)
     score(tmp_path / "other", "dcase2025", progress=other)

@@ -81,7 +81,7 @@ def test_the_spectral_plugin_needs_no_weights(machine):
     choice = BackboneChoice.find("spectral", None, {"mel_bins": 40})
     assert (choice.checkpoint, choice.files) == (None, {})
     model = Monitor.fit([machine.normal() for _ in range(5)], sample_rate=RATE, backbone=choice)
-    assert model.normals.vectors.shape == (5, 80)
+    assert model.normals.vectors.shape == (5, 120)
 
 
 def test_a_recipe_names_the_backbone(tmp_path, machine):
@@ -96,7 +96,7 @@ def test_a_recipe_names_the_backbone(tmp_path, machine):
     recipe.write_text('name = "x"\n[embed]\nplugin = "spectral"\noptions = { mel_bins = 20 }\n')
     words = ["fit", str(tmp_path), "--out", str(tmp_path / "m.asd"), "--recipe", str(recipe)]
     assert CliRunner().invoke(app, words).exit_code == 0
-    assert Monitor.load(tmp_path / "m.asd").normals.vectors.shape == (4, 40)
+    assert Monitor.load(tmp_path / "m.asd").normals.vectors.shape == (4, 60)
     recipe.write_text('name = "x"\n[embed]\nplugin = "spectral"\n[train]\n')
     done = CliRunner().invoke(app, [*words, "--force"])
     assert isinstance(done.exception, RecipeError)

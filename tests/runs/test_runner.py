@@ -21,7 +21,7 @@ def test_a_recipe_runs_from_recordings_to_results(data, tmp_path):
     assert (dev.labels, evaluation.labels) == ("file names", "ground truth dcase2025")
     assert len(dev.evaluation.machines) == 7
     assert len(evaluation.evaluation.machines) == 8
-    assert min(dev.evaluation.official_score, evaluation.evaluation.official_score) > 0.6
+    assert min(dev.evaluation.official_score, evaluation.evaluation.official_score) > 0.5
 
 
 def test_a_second_run_changes_no_byte_and_says_so(data, tmp_path, contents):

@@ -41,7 +41,7 @@ def write_machine(run, machine, sections, stage="dev", seed=0):
     provenance = {"backbone": "x", "parameters": 7, "sample_rate": 16000, "fingerprint": f"{seed}"}
     finish(marker, pd.DataFrame(rows, columns=["file", "section", "domain", "split"]), provenance)
     write_plan(run, "dcase2025", [(stage, machine)])
-    write_text(run / "recipe.toml", recipe_text(System("run", Embedding("spectral"))))
+    write_text(run / "recipe.toml", recipe_text(System("run", Embedding("spectral"), Detector())))
     return vectors
 
 
@@ -399,7 +399,7 @@ def test_scores_of_a_run_made_before_are_left_as_they_are(run):
     table = (
         '[score]\nneighbors = 1\ndomains = "pooled"\nnormalize = "none"\ndensity_neighbors = 16\n'
     )
-    text = (run / "recipe.toml").read_text() + table
+    text = recipe_text(System("run", Embedding("spectral"))) + table
     (run / "recipe.toml").write_text(text)
     done = score(run, "dcase2025")
     four = {"neighbors": 1, "domains": "pooled", "normalize": "none", "density_neighbors": 16}

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.utils import deterministic
 
-from dcase_asd.backbone import Backbone, contract
+from dcase_asd.backbone import Backbone, saved
 from dcase_asd.embeddings.embed import embed
 from dcase_asd.embeddings.kept import checkpoints_folder
 from dcase_asd.errors import TrainingError
@@ -149,7 +149,7 @@ def test_a_full_disk_is_told_with_the_file_and_nothing_half_written_stays(
     def full(*_, **__):
         raise error("No space left on device\nmore")
 
-    monkeypatch.setattr(contract if name == "save_file" else torch, name, full)
+    monkeypatch.setattr(saved if name == "save_file" else torch, name, full)
     run = tmp_path / "run"
     said = rf"{file}.*: cannot be written \(No space left on device\); mend that and run the same"
     with pytest.raises(TrainingError, match=said):

@@ -13,6 +13,7 @@ from dcase_asd.embeddings.store import read_embeddings
 from dcase_asd.errors import ArtifactError, BackboneError
 from dcase_asd.metrics.evaluate import evaluate_run_or_folder
 from dcase_asd.progress import Silent
+from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.system import read_system
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.registry import load_backbone
@@ -36,7 +37,7 @@ def test_each_representation_of_a_run_is_scored_with_all_its_checkpoints(
         changed = make_system(representation=representation, **made)
         new = embed(data, run, "dcase2025", changed, "cpu").made
         assert new == (0 if representation == "cls" else 2 * 3)
-        assert read_system(run) == changed
+        assert read_system(run) == dataclasses.replace(changed, score=Detector())
         for folder, checkpoint in zip(embedding_folders(run), done.scored, strict=True):
             fan = read_embeddings(folder, "dcase2025")[0]
             assert fan.vectors.shape == (16, width)
@@ -113,7 +114,7 @@ def test_fine_tuned_checkpoints_are_pooled_before_their_head(data, tmp_path, mak
     deviation = dataclasses.replace(plain.embed, pooling="std")
     pooled = dataclasses.replace(plain, embed=deviation)
     assert embed(data, run, "dcase2025", pooled, "cpu").made == len(done.scored) * 3
-    assert read_system(run) == pooled
+    assert read_system(run) == dataclasses.replace(pooled, score=Detector())
     for folder, checkpoint in zip(embedding_folders(run), done.scored, strict=True):
         fan = read_embeddings(folder, "dcase2025")[0]
         (path,) = data.rglob(f"fan/*/{fan.clips['file'][0]}")
