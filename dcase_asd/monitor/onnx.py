@@ -13,6 +13,7 @@ from dcase_asd.audio import Waveform
 from dcase_asd.errors import ArtifactError, BackboneError, DataError
 from dcase_asd.files import replacing
 from dcase_asd.monitor.hearing import FrontEnd, hear, sound_of, waveforms
+from dcase_asd.monitor.log_mel import INT16_SCALE, PREEMPHASIS
 from dcase_asd.monitor.monitor import Monitor
 from dcase_asd.monitor.normals import listed
 
@@ -179,12 +180,13 @@ def _generated(monitor: Monitor) -> dict[str, Waveform]:
     peaks = front.log_mel.hertz[1:-1][front.used]
     widths = front.log_mel.filters[:, front.used].sum(axis=0)
     power = (front.log_mel.window.astype(np.float64) ** 2).sum()
+    emphasis = np.abs(1 - PREEMPHASIS * np.exp(-2j * np.pi * peaks / front.sample_rate)) ** 2
     found = {}
     for number, at in enumerate(np.linspace(0, len(monitor.normals) - 1, GENERATED).astype(int)):
         frames = round(front.window * front.sample_rate * (1.0, 0.5, 2.6)[number % 3])
         levels = monitor.normals.spectra[at, : front.bins].astype(np.float64)
-        # A bin's energy is that of white noise times the window's, the filter's and full scale's.
-        density = np.exp(levels) / (widths * power) / 2.0**30
+        # Of white noise a bin holds the window's, the filter's and the pre-emphasis' energy.
+        density = np.exp(levels) / (widths * power * emphasis * INT16_SCALE**2)
         hertz = np.fft.rfftfreq(frames, 1 / front.sample_rate)
         white = np.fft.rfft(random.standard_normal(frames))
         shaped = np.fft.irfft(white * np.sqrt(np.interp(hertz, peaks, density)), frames)

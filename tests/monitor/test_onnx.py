@@ -155,7 +155,7 @@ def test_recordings_that_check_compares_in_part_are_told_of(monitor, machine, tm
     (tmp_path / "clips").mkdir()
     narrow = sosfilt(butter(12, 3000, fs=RATE, output="sos"), machine.normal())
     soundfile.write(tmp_path / "clips/narrow.wav", narrow, RATE)
-    with pytest.raises(DataError, match="narrow.wav: .* give normal recordings .* --clips"):
+    with pytest.raises(DataError, match=r"narrow.wav: .* give normal recordings .* --clips"):
         export.export_monitor(monitor, tmp_path / "a.onnx", clips=tmp_path / "clips")
     soundfile.write(tmp_path / "clips/whole.wav", machine.normal(), RATE)
     done = export.export_monitor(monitor, tmp_path / "a.onnx", clips=tmp_path / "clips")
@@ -183,7 +183,8 @@ def test_a_missing_package_names_the_extra(monitor, tmp_path, monkeypatch, packa
 
 
 def test_a_detector_without_standardizing_is_exported(machine):
-    made = Monitor.fit([Machine(5, 1.0, "noisy").normal() for _ in range(9)], sample_rate=RATE)
+    other = Machine(5, 1.0, "noisy")
+    made = Monitor.fit([other.normal() for _ in range(9)], sample_rate=RATE)
     plain = replace(made, choice=DetectorChoice(standardize=False))
     sound = machine.normal()[:RATE]
     (score,) = session_of(monitor_graph(plain)).run(["score"], {"waveform": sound[None]})
