@@ -4,7 +4,7 @@
     pip install onnxruntime numpy soundfile
     python onnx_example.py fan.onnx today.wav yesterday.wav
 
-A recording of several windows has a score for each; the largest is compared with the threshold.
+A recording of several windows has a score for each; the worst is compared with the threshold.
 """
 
 import sys
@@ -27,11 +27,11 @@ def main(model: str, *recordings: str) -> None:
         if len(samples) < rate / 2:
             sys.exit(f"error: {name}: shorter than 0.5 s")
         waveform = np.ascontiguousarray(samples[None, :, channel])  # (batch, samples)
-        distance, score = session.run(["distance", "score"], {"waveform": waveform})
+        _, score, p_value = session.run(["distance", "score", "p_value"], {"waveform": waveform})
         worst = int(score[0].argmax())
         verdict = "anomalous" if score[0, worst] > threshold else "normal"
         print(f"{name}: {verdict}, score {score[0, worst]:.6g} (threshold {threshold:.6g}), "
-              f"distance {distance[0, worst]:.6g}")  # fmt: skip
+              f"p {p_value[0, worst]:.2g}")  # fmt: skip
 
 
 if __name__ == "__main__":

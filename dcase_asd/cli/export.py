@@ -37,9 +37,9 @@ def export(
 ) -> None:
     """Write a model as an ONNX graph that takes samples and gives scores, without this program.
 
-    Its input `waveform` is (batch, samples) at the model's rate, its outputs `distance` and `score`
-    are (batch, windows); `score` is what `check` prints, which looks at recordings in more ways.
-    onnxruntime runs the graph first: nothing is written where a score differs by more than 1e-4
+    Its input `waveform` is (batch, samples) at the model's rate; its outputs `distance`, `score`
+    and `p_value` are (batch, windows). `score` is what `check` prints, which also says when and
+    where. onnxruntime runs the graph first: nothing is written where a score differs by over 1e-4
     relative from that of `check`. What can be exported is a model of `fit` without --plugin.
 
     Example: dcase-asd export fan.asd --onnx fan.onnx

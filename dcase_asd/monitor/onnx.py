@@ -16,10 +16,13 @@ from dcase_asd.monitor.hearing import FrontEnd, hear, sound_of, waveforms
 from dcase_asd.monitor.log_mel import INT16_SCALE, PREEMPHASIS
 from dcase_asd.monitor.monitor import Monitor
 from dcase_asd.monitor.normals import listed
+from dcase_asd.monitor.verdict import Array, Verdict
 
 if TYPE_CHECKING:
     from dcase_asd.monitor.onnx_graph import Precision
 
+Checked = dict[str, tuple[Waveform, Verdict]]
+"""Recordings at the model's rate, and what `Monitor.check` says of them."""
 TOLERANCE = 1e-4
 """Largest relative difference from the scores of `check` that a graph may have."""
 MOST_CLIPS = 20
@@ -102,7 +105,7 @@ def export_monitor(
             "with the mahalanobis detector, which `fit` takes without --plugin and --recipe"
         )
     sounds = _generated(monitor) if clips is None else _read(monitor.front, clips)
-    whole, left_out = _compared(monitor, sounds)
+    whole, left_out = _checked(monitor, sounds)
     exact = _Session(onnxruntime, monitor_graph(monitor).SerializeToString())
     differences, _ = exact.differences(monitor, whole)
     worst = int(differences.argmax())
@@ -131,19 +134,16 @@ class _Session:
         self.graph = graph
         self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
-    def scores(self, waveforms: Waveform) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def scores(self, waveforms: Waveform) -> Array:
         """Scores of recordings (batch, n), (batch, windows)."""
         found = self.session.run(["score"], {"waveform": waveforms})[0]
         return np.asarray(found, dtype=np.float64)
 
-    def differences(
-        self, monitor: Monitor, sounds: dict[str, Waveform]
-    ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], int]:
+    def differences(self, monitor: Monitor, checked: Checked) -> tuple[Array, int]:
         """Relative difference from `Monitor.check` of each clip, and how many verdicts differ."""
         found, others = [], 0
         calibration = monitor.judge.scorer.calibration
-        for name, waveform in sounds.items():
-            verdict = monitor.check(waveform, name=name)
+        for waveform, verdict in checked.values():
             twice = self.scores(np.stack([waveform, waveform]))  # a batch, too
             decided = [calibration.decide(each, monitor.false_alarms, None) for each in twice]
             scores = np.array([each.score for each in decided])
@@ -197,23 +197,22 @@ def _generated(monitor: Monitor) -> dict[str, Waveform]:
     return found
 
 
-def _compared(
-    monitor: Monitor, sounds: dict[str, Waveform]
-) -> tuple[dict[str, Waveform], list[str]]:
+def _checked(monitor: Monitor, sounds: dict[str, Waveform]) -> tuple[Checked, list[str]]:
     """The recordings that `check` compares with all mel bins, and the names of the others.
 
     Raises:
         DataError: There is none.
     """
-    scorer, whole, left_out = monitor.judge.scorer, {}, []
+    scorer = monitor.judge.scorer
+    whole: Checked = {}
     for name, waveform in sounds.items():
         heard = hear(sound_of(waveform, monitor.front.sample_rate, name), monitor.front)
         vectors = np.stack([each.vector for each in heard.windows]).astype(np.float64)
         decided = scorer.calibration.decide(scorer.score(vectors), monitor.false_alarms, None)
-        if decided.score == monitor.check(waveform, name=name).score:
-            whole[name] = waveform
-        else:
-            left_out.append(name)
+        verdict = monitor.check(waveform, name=name)
+        if decided.score == verdict.score:
+            whole[name] = waveform, verdict
+    left_out = [name for name in sounds if name not in whole]
     if not whole:
         raise DataError(
             f"{left_out[0]}: as the other recordings to compare scores on, it has nothing at high "

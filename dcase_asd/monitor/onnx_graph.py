@@ -19,6 +19,7 @@ from dcase_asd.scores.detectors import Mahalanobis
 
 OPSET, IR_VERSION = 18, 8
 """Of the graph; onnxruntime 1.14 and newer run them."""
+OUTPUTS = ("distance", "score", "p_value")
 INT8 = 127
 
 Precision = Literal["float32", "fp16", "int8"]
@@ -34,8 +35,9 @@ def monitor_graph(monitor: Monitor, precision: Precision = "float32") -> onnx.Mo
     """The graph of a monitor for which `is_exportable` is true.
 
     Its input ``waveform`` is (batch, samples), recordings of equal length at the model's rate in
-    [-1, 1]. They are cut into windows as `check` cuts them. Its outputs are ``distance`` and
-    ``score``, (batch, windows): the raw distance, and the same in units of a usual normal window's.
+    [-1, 1]. They are cut into windows as `check` cuts them. Its outputs, each (batch, windows), are
+    ``distance``; ``score``, the same in units of a usual normal window's; and ``p_value``, the
+    share of normal windows that score as much, as far as can be said (`Calibration.p_value`).
 
     Args:
         monitor: The monitor.
@@ -48,12 +50,13 @@ def monitor_graph(monitor: Monitor, precision: Precision = "float32") -> onnx.Mo
     vectors = _statistics(graph, bins, _shares(graph, samples, monitor.front))
     distance = _mahalanobis(graph, vectors, monitor)
     score = graph("Div", distance, graph.value(np.float64(monitor.judge.scorer.unit)))
-    for name, found in (("distance", distance), ("score", score)):
+    p_value = _p_value(graph, score, monitor.judge.scorer.calibration.scores)
+    for name, found in zip(OUTPUTS, (distance, score, p_value), strict=True):
         graph.add("Cast", [found], [name], to=TensorProto.FLOAT)
     given = helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", "samples"])
     made = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "windows"])
-        for name in ("distance", "score")
+        for name in OUTPUTS
     ]
     model = helper.make_model(
         helper.make_graph(graph.nodes, "monitor", [given], made, graph.values),
@@ -186,3 +189,14 @@ def _mahalanobis(graph: _Graph, vectors: str, monitor: Monitor) -> str:
     whitening = detector.whitening()
     white = graph("MatMul", centered, graph("Cast", graph.matrix(whitening), to=TensorProto.DOUBLE))
     return graph("ReduceSum", graph("Mul", white, white), graph.value(np.array([-1])), keepdims=0)
+
+
+def _p_value(graph: _Graph, score: str, normal: NDArray[np.float64]) -> str:
+    """(1 + how many normal windows score as much) / (n + 1), (batch, windows)."""
+    each = graph("Unsqueeze", score, graph.value(np.array([-1])))
+    reached = graph(
+        "Cast", graph("GreaterOrEqual", graph.value(normal), each), to=TensorProto.DOUBLE
+    )
+    count = graph("ReduceSum", reached, graph.value(np.array([-1])), keepdims=0)
+    one_more = graph("Add", count, graph.value(np.float64(1)))
+    return graph("Div", one_more, graph.value(np.float64(len(normal) + 1)))

@@ -119,6 +119,7 @@ def test_the_example_judges_as_check_does_without_the_toolkit(place):
         assert verdict.verdict == word
         score = float(rest.partition("score ")[2].split()[0])
         assert score == pytest.approx(verdict.score, rel=1e-4)
+        assert rest.endswith(f"p {verdict.p_value:.2g}")
 
 
 @pytest.mark.usefixtures("exported")

@@ -35,13 +35,16 @@ def session(monitor):
 @pytest.mark.parametrize("seconds", [0.5, 1.234, 3.0, 4.4, 4.6, 7.77, 16.5])
 def test_each_window_has_the_score_that_check_computes(monitor, session, machine, seconds):
     long = np.concatenate([machine.normal() for _ in range(6)])[: int(seconds * RATE)]
-    distance, score = session.run(["distance", "score"], {"waveform": long[None]})
+    distance, score, p_value = session.run(None, {"waveform": long[None]})
     heard = hear(sound_of(long, RATE), monitor.front).windows
     vectors = np.stack([each.vector for each in heard]).astype(np.float64)
     assert score.shape == distance.shape == (1, max(1, round(seconds / 3)))
     scorer = monitor.judge.scorer
     np.testing.assert_allclose(score[0], scorer.score(vectors), rtol=1e-4)
     np.testing.assert_allclose(distance[0], scorer.detector.score(vectors), rtol=1e-4)
+    normal = scorer.raw_left_out
+    expected = [(1 + sum(normal >= each)) / 31 for each in distance[0]]
+    np.testing.assert_allclose(p_value[0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("fault", ["knock", "tone", "leak"])
