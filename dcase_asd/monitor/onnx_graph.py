@@ -175,7 +175,9 @@ def _statistics(graph: _Graph, bins: str, shares: str) -> str:
     squares = graph("MatMul", shares, graph("Mul", bins, bins))
     variance = graph("Sub", squares, graph("Mul", mean, mean))
     deviation = graph("Sqrt", graph("Max", variance, graph.value(np.float64(0))))
-    return graph("Concat", mean, deviation, axis=-1)
+    # `check` keeps vectors in float32, and normal windows may differ by little more than that.
+    kept = graph("Cast", graph("Concat", mean, deviation, axis=-1), to=TensorProto.FLOAT)
+    return graph("Cast", kept, to=TensorProto.DOUBLE)
 
 
 def _mahalanobis(graph: _Graph, vectors: str, monitor: Monitor) -> str:

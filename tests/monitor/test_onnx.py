@@ -74,6 +74,16 @@ def test_other_rates_and_windows_are_exported_too(rate, window):
     np.testing.assert_allclose(score[0], expected, rtol=1e-4)
 
 
+def test_a_minute_is_summed_exactly_enough(tmp_path):
+    random, rate = np.random.default_rng(0), 4000
+    normal = [0.05 * random.standard_normal(60 * rate).astype(np.float32) for _ in range(12)]
+    monitor = Monitor.fit(normal, sample_rate=rate, window=60)
+    for number, each in enumerate(normal):
+        soundfile.write(tmp_path / f"{number}.wav", each, rate, subtype="FLOAT")
+    done = export.export_monitor(monitor, tmp_path / "a.onnx", clips=tmp_path)
+    assert done.difference < 5e-5
+
+
 def test_the_file_says_what_it_is(monitor, session):
     graph = monitor_graph(monitor)
     assert [(each.domain, each.version) for each in graph.opset_import] == [("", OPSET)]
