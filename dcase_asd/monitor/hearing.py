@@ -300,7 +300,9 @@ class _Cutter:
         begin = self.sound.start
         start = self.done[-1].end if self.done else begin
         until = begin + (self.sound.seconds if end is None else end * self.front.shift)
-        vector = np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
+        # The sum of a minute's frames is off by more than normal windows differ in float32.
+        wide = frames.astype(np.float64)
+        vector = np.concatenate([wide.mean(axis=0), wide.std(axis=0)]).astype(np.float32)
         self.done.append(WindowHeard(start, until, vector, _grid(frames, self.front)))
 
 

@@ -163,6 +163,17 @@ class Mahalanobis(AnomalyDetector):
         outside = np.maximum(beyond, 0.0) / floor if floor > 0 else np.zeros(len(centered))
         return np.asarray(inside + outside)
 
+    def whitening(self) -> Array:
+        """The symmetric matrix W, (d, d), for which a score is the squared length of (x - mean) W.
+
+        It is the square root of the inverse of the shrunk covariance.
+        """
+        shrunk = (1 - self.shrinkage) * self.variances + self.shrinkage * self.level
+        floor = self.shrinkage * self.level
+        beyond = 1 / np.sqrt(floor) if floor > 0 else 0.0
+        gain = np.divide(1, np.sqrt(shrunk), out=np.zeros_like(shrunk), where=shrunk > 0) - beyond
+        return np.asarray((self.axes.T * gain) @ self.axes + beyond * np.eye(len(self.mean)))
+
     def leave_one_out(self) -> Array:
         """Score each train clip by the mean and covariance of the others, in closed form.
 
