@@ -136,7 +136,7 @@ class Judge:
             notes.append("as a whole it is normal, but for what is marked")
         return Verdict(
             sound.name, found.score, found.threshold, found.p_value, word, tuple(spans),
-            self.normals.name(nearest), tuple(notes), heat,
+            self.normals.name(nearest), tuple(notes), heat, self.normals.recording(nearest),
         )  # fmt: skip
 
     def _heard_bins(self, heard: Heard, spectra: Array, gain: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -226,7 +227,9 @@ class Monitor:
             "false_alarms": self.false_alarms,
             "threshold": self.judge.scorer.calibration.threshold(self.false_alarms),
             "unit": self.judge.scorer.unit,
-            "recordings": [asdict(each) for each in normals.recordings],
+            "recordings": [
+                asdict(each) | {"path": _from_here(each.path, path)} for each in normals.recordings
+            ],
         }
         weights = backbone.weights() if backbone and embed_weights else {}
         write_model(path, table, arrays, weights)
@@ -254,6 +257,7 @@ class Monitor:
                 str(each["name"]),
                 str(each["key"]),
                 Properties(**{name: float(value) for name, value in each["properties"].items()}),
+                os.path.normpath(path.absolute().parent / each["path"]) if each["path"] else "",
             )
             for each in table["recordings"]
         )  # fmt: skip
@@ -298,6 +302,16 @@ def check_share(false_alarms: float) -> float:
         raise RecipeError(f"--false-alarms {false_alarms:g}: give a share between 0 and 1, such as "
                           "0.01")  # fmt: skip
     return false_alarms
+
+
+def _from_here(recording: str, model: Path) -> str:
+    """Where a recording lies as seen from a model's folder; empty where there is no way."""
+    try:
+        return Path(os.path.relpath(recording, model.absolute().parent)).as_posix() * bool(
+            recording
+        )
+    except ValueError:  # another drive of Windows
+        return ""
 
 
 def _sounds(
