@@ -12,6 +12,7 @@ from contextlib import suppress
 from dcase_asd.cli import (
     check,
     download,
+    drift,
     embed,
     evaluate,
     finetune,
@@ -32,14 +33,15 @@ from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
 from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
-    "app", "check", "download", "embed", "evaluate", "finetune", "fit", "fuse", "import_scores",
-    "main", "prepare", "presets", "pretrain", "report", "run", "runs", "submit", "sweep",
+    "app", "check", "download", "drift", "embed", "evaluate", "finetune", "fit", "fuse",
+    "import_scores", "main", "prepare", "presets", "pretrain", "report", "run", "runs", "submit",
+    "sweep",
 ]  # fmt: skip
 
 PIPELINE = (
     "demo", "run", "presets", "download", "weights", "prepare", "labels", "plugins", "shards",
     "pretrain", "finetune", "embed", "score", "import-scores", "fuse", "sweep", "evaluate",
-    "runs", "report", "submit", "validate", "fit", "check",
+    "runs", "report", "submit", "validate", "fit", "check", "drift",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(

@@ -114,7 +114,8 @@ class Judge:
         else:
             scorer, vectors = self.scorer, self.embedder.embed(sound, self.front).astype(np.float64)
         calibration = scorer.calibration
-        found = calibration.decide(scorer.score(vectors), false_alarms, rule)
+        scores = scorer.score(vectors)
+        found = calibration.decide(scores, false_alarms, rule)
         notes += _support_notes(found, calibration, len(vectors), false_alarms, rule)
         word, gain = found.word, 0.0
         if heard.is_silent:
@@ -137,6 +138,7 @@ class Judge:
         return Verdict(
             sound.name, found.score, found.threshold, found.p_value, word, tuple(spans),
             self.normals.name(nearest), tuple(notes), heat, self.normals.recording(nearest),
+            float(np.median(scores)),
         )  # fmt: skip
 
     def _heard_bins(self, heard: Heard, spectra: Array, gain: float) -> int:

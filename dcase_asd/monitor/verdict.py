@@ -74,6 +74,7 @@ class Verdict:
         notes: What is said of the recording itself and of the normal ones, not of the machine.
         heat: Deviations of the window that decided, for pictures; no part of the JSON.
         similar: The recording that `nearest` names; no part of it, either.
+        level: Median score of the windows, by which drift is told; a part of the log alone.
     """
 
     file: str
@@ -86,9 +87,10 @@ class Verdict:
     notes: tuple[str, ...]
     heat: HeatMap = field(repr=False, compare=False)
     similar: Recording | None = field(default=None, repr=False, compare=False)
+    level: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """The values by name, without `heat` and `similar`; these names stay."""
+        """The values by name, as documented; these names stay."""
         return {
             "file": self.file,
             "score": self.score,
