@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from dcase_asd.cli.app import AsJson, app
@@ -51,6 +50,8 @@ def drift(
 
     Example: dcase-asd drift fan.asd fan.log.jsonl --out drift.svg
     """
+    import numpy as np
+
     from dcase_asd.monitor.drift import find_drift, read_log
     from dcase_asd.monitor.monitor import Monitor
 
