@@ -33,8 +33,9 @@ from dcase_asd.monitor.heat import (
 )
 from dcase_asd.monitor.microphone import heard_bins, level_beyond, recording_notes
 from dcase_asd.monitor.normals import Normals
-from dcase_asd.monitor.scoring import DetectorChoice, Scorer
+from dcase_asd.monitor.scoring import Scorer
 from dcase_asd.monitor.verdict import Array, Calibration, Decision, Rule, Verdict
+from dcase_asd.recipe.detector import Detector
 
 EVENT = 2.0
 """How many times what few normal recordings reach a single event has to deviate, so that a
@@ -57,7 +58,7 @@ class Judge:
 
     front: FrontEnd
     normals: Normals
-    choice: DetectorChoice
+    choice: Detector
     embedder: Embedder | None = None
     saved: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 

@@ -13,7 +13,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.errors import ArtifactError, AudioError, DataError, RecipeError, TooFewClipsError
+from dcase_asd.errors import (
+    ArtifactError,
+    AudioError,
+    DataError,
+    RecipeError,
+    ScoresError,
+    TooFewClipsError,
+)
 from dcase_asd.monitor.backbones import BackboneChoice, Embedder
 from dcase_asd.monitor.hearing import FrontEnd, Properties, open_sound, sound_of
 from dcase_asd.monitor.judge import Judge
@@ -30,9 +37,12 @@ from dcase_asd.monitor.normals import (
     narrow_recordings,
     several_conditions,
 )
-from dcase_asd.monitor.scoring import FEWEST_WINDOWS, DetectorChoice
+from dcase_asd.monitor.scoring import FEWEST_WINDOWS, SPECTRA
 from dcase_asd.monitor.verdict import FALSE_ALARMS, Rule, Verdict
 from dcase_asd.progress import Progress, Silent
+from dcase_asd.recipe.detector import Detector
+from dcase_asd.recipe.toml import recipe_from
+from dcase_asd.scores.detector import make_detector
 
 Recordings = str | Path | Sequence[str | Path | NDArray[np.floating]]
 FAR_OUT, FAR_ALONE = 5.0, 2.0
@@ -40,8 +50,6 @@ FAR_OUT, FAR_ALONE = 5.0, 2.0
 next largest."""
 ENOUGH = 8
 """Windows that the way out of too few aims at."""
-BACKBONE_DETECTOR = DetectorChoice("nearest", standardize=False)
-"""Detector of a backbone's embeddings, where the field compares directions."""
 REASONS_TOLD = 8
 """Reasons for leaving recordings out that are told, each with the first of them."""
 KEPT = np.float16
@@ -64,7 +72,7 @@ class Monitor:
 
     front: FrontEnd
     normals: Normals
-    choice: DetectorChoice
+    choice: Detector
     embedder: Embedder | None = None
     false_alarms: float = FALSE_ALARMS
     skipped: tuple[Skipped, ...] = ()
@@ -79,6 +87,7 @@ class Monitor:
         window: float | None = None,
         channel: int = 0,
         backbone: BackboneChoice | None = None,
+        detector: Detector | None = None,
         false_alarms: float = FALSE_ALARMS,
         progress: Progress | None = None,
     ) -> Self:
@@ -93,15 +102,20 @@ class Monitor:
             channel: Which one of each file.
             backbone: Another front end (see `BackboneChoice.find`); by default the mean and
                 deviation of a log-mel spectrum, which needs no torch.
+            detector: How windows are scored; by default as the plugin proposes, without a
+                backbone `SPECTRA`.
             false_alarms: Share of normal recordings that may be called anomalous.
             progress: Where to tell how far it is.
 
         Raises:
+            ScoresError: There is no such detector, or it does not take its options.
             DataError: There is no recording.
             AudioError: None of them can be used.
             TooFewClipsError: They are too few.
         """
         check_share(false_alarms)
+        choice = detector or (backbone.proposed() if backbone else SPECTRA)
+        make_detector(choice)
         progress = progress or Silent()
         sounds, others = _sounds(recordings, channel, sample_rate)
         front = choose_front_end(sounds, channel, window, sample_rate)
@@ -118,7 +132,6 @@ class Monitor:
                 "too few to tell what is usual; record more, 20 at least, or cut them finer with "
                 f"--window {max(0.5, seconds / ENOUGH):.2g}"
             )
-        choice = BACKBONE_DETECTOR if backbone else DetectorChoice()
         return cls(front, normals.fewer(), choice, embedder, false_alarms, tuple(skipped))
 
     def update(self, recordings: Recordings, progress: Progress | None = None) -> Self:
@@ -235,7 +248,6 @@ class Monitor:
             "detector": asdict(self.choice),
             "false_alarms": self.false_alarms,
             "threshold": self.judge.scorer.calibration.threshold(self.false_alarms),
-            "unit": self.judge.scorer.unit,
             "recordings": [
                 asdict(each) | {"path": _from_here(each.path, path)} for each in normals.recordings
             ],
@@ -253,7 +265,7 @@ class Monitor:
         table, arrays = read_model(path)
         try:
             made = cls._from_file(table, arrays, Path(path))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, RecipeError, ScoresError) as error:
             raise ArtifactError(f"{path}: a damaged model ({error}); {AGAIN}") from error
         return made
 
@@ -288,8 +300,8 @@ class Monitor:
             raise ValueError("its parts do not fit each other")
         grids = tuple(np.split(arrays["grids"], np.cumsum(cells)[:-1]))
         backbone = table["backbone"] and BackboneChoice(**table["backbone"])
-        choice = DetectorChoice(**table["detector"])
-        choice.make()
+        choice = recipe_from({**table["detector"]}, Detector, "detector")
+        make_detector(choice)
         saved = {name: arrays[name] for name in ("left_out", "usual", "noticed")}
         return cls(
             front,
