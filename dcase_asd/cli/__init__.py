@@ -12,6 +12,7 @@ from contextlib import suppress
 from dcase_asd.cli import (
     check,
     download,
+    drift,
     embed,
     evaluate,
     export,
@@ -33,7 +34,7 @@ from dcase_asd.cli.streams import BROKEN_PIPE, open_streams, use_utf8_names
 from dcase_asd.errors import DcaseAsdError, printable_name
 
 __all__ = [
-    "app", "check", "download", "embed", "evaluate", "export", "finetune", "fit", "fuse",
+    "app", "check", "download", "drift", "embed", "evaluate", "export", "finetune", "fit", "fuse",
     "import_scores", "main", "prepare", "presets", "pretrain", "report", "run", "runs", "submit",
     "sweep",
 ]  # fmt: skip
@@ -41,7 +42,7 @@ __all__ = [
 PIPELINE = (
     "demo", "run", "presets", "download", "weights", "prepare", "labels", "plugins", "shards",
     "pretrain", "finetune", "embed", "score", "import-scores", "fuse", "sweep", "evaluate",
-    "runs", "report", "submit", "validate", "fit", "check", "export",
+    "runs", "report", "submit", "validate", "fit", "check", "drift", "export",
 )  # fmt: skip
 """The order in which ``--help`` lists the commands."""
 app.registered_commands.sort(

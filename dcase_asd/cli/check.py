@@ -93,6 +93,14 @@ def check(
             show_default=False,
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            help="Page to write: the 50 most anomalous recordings to be listened to and looked at, "
+            "all with their scores.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell whether recordings sound like the normal ones, and when, where and why not.
@@ -100,7 +108,9 @@ def check(
     Of each recording: the verdict, its score, the threshold, how unusual that is among normal ones,
     the times and bands that differ most, the normal recording that is most similar, and what is
     unusual about the recording itself. With --json a list of these; of a stream or with --watch one
-    JSON line each.
+    JSON line each. With --report a page that needs no network: the most anomalous recordings with
+    player, spectrogram, what differs and the most similar normal one where its file is still there,
+    then the distribution of all scores.
 
     Exit status: 0; 3 where something is anomalous and --fail-on-anomaly was given; 1 for an error.
 
@@ -111,7 +121,11 @@ def check(
 
     stream = Path("-") in paths
     _refuse(stream, watch, paths, {"--rate": rate, "--window": window, "--hop": hop},
-            {"--log": log, "--idle": idle or None})  # fmt: skip
+            {"--log": log, "--idle": idle or None}, report)  # fmt: skip
+    if report is not None:
+        from dcase_asd.reports.check import check_way
+
+        check_way(report)
     monitor = Monitor.load(model)
     parsed = Rule.parse(rule) if rule else None
     share = monitor.false_alarms if false_alarms is None else check_share(false_alarms)
@@ -128,7 +142,19 @@ def check(
                          false_alarms=share, rule=parsed, idle=idle)  # fmt: skip
     else:
         found = _each(monitor, paths, share, parsed)
-    failed, anomalous = _shown(found, as_json, lines=stream or watch)
+    kept: list[Verdict | str] = []
+    failed, anomalous = _shown(
+        found if report is None else _keeping(found, kept), as_json, lines=stream or watch
+    )
+    if report is not None:
+        from dcase_asd.reports.verdicts import write_verdicts
+
+        write_verdicts(
+            report, monitor, model, [each for each in kept if not isinstance(each, str)],
+            [each for each in kept if isinstance(each, str)], false_alarms=share,
+            progress=Display(),
+        )  # fmt: skip
+        say(f"{report}: written")
     if anomalous and fail_on_anomaly:
         raise typer.Exit(ANOMALY)
     if failed:
@@ -157,6 +183,12 @@ def _each(
             except DcaseAsdError as error:
                 yield str(error)
             advance(1)
+
+
+def _keeping(found: Iterator[Verdict | str], kept: list[Verdict | str]) -> Iterator[Verdict | str]:
+    for each in found:
+        kept.append(each)
+        yield each
 
 
 def _shown(found: Iterator[Verdict | str], as_json: bool, *, lines: bool) -> tuple[bool, bool]:
@@ -200,6 +232,7 @@ def _refuse(
     paths: list[Path],
     of_stream: dict[str, object],
     of_watch: dict[str, object],
+    report: Path | None,
 ) -> None:
     """Flags that belong to another way of checking."""
     if (stream or watch) and len(paths) > 1:
@@ -207,6 +240,8 @@ def _refuse(
         raise RecipeError(f"{what} goes with nothing else; run the others by themselves")
     if stream and watch:
         raise typer.BadParameter("looks at a folder, not at standard input", param_hint="--watch")
+    if (stream or watch) and report is not None:
+        raise typer.BadParameter("goes with files and folders, which end", param_hint="--report")
     wrong = ({} if stream else of_stream) | ({} if watch else of_watch)
     for flag, value in wrong.items():
         if value is not None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dcase_asd.cli.app import AsJson, app
 from dcase_asd.cli.display import Display, say, show_json
 from dcase_asd.errors import RecipeError
+
+if TYPE_CHECKING:
+    from dcase_asd.monitor.backbones import BackboneChoice
+    from dcase_asd.recipe.detector import Detector
 
 
 @app.command()
@@ -80,7 +85,14 @@ def fit(
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option("--recipe", help="Recipe or run folder that names plugin and options."),
+        typer.Option(
+            "--recipe",
+            help="Recipe or run folder whose [embed] and [score] to hear and score with.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", help="The same of a recipe that `dcase-asd presets` lists."),
     ] = None,
     embed_weights: Annotated[
         bool,
@@ -104,8 +116,8 @@ def fit(
         raise RecipeError(f"{target}: exists already; give another --out, add to it with --update "
                           f"{target}, or replace it with --force")  # fmt: skip
     given = {"window": window, "sample_rate": sample_rate, "plugin": plugin, "recipe": recipe,
-             "checkpoint": checkpoint, "option": option, "channel": channel or None,
-             "false_alarms": false_alarms}  # fmt: skip
+             "preset": preset, "checkpoint": checkpoint, "option": option,
+             "channel": channel or None, "false_alarms": false_alarms}  # fmt: skip
     display = Display()
     if update is not None:
         if kept := [name for name, value in given.items() if value is not None]:
@@ -113,11 +125,17 @@ def fit(
             raise typer.BadParameter("a model that is updated keeps its own", param_hint=flag)
         model = Monitor.load(update).update(recordings, display)
     else:
-        backbone, channel = _backbone(plugin, checkpoint, option, recipe, channel)
+        if preset is not None:
+            from dcase_asd.runs.presets import PREFIX, recipe_file
+
+            if recipe is not None:
+                raise typer.BadParameter("names a recipe, too; give one", param_hint="--preset")
+            recipe = recipe_file(PREFIX + preset.removeprefix(PREFIX))
+        backbone, detector, channel = _backbone(plugin, checkpoint, option, recipe, channel)
         chosen = {} if false_alarms is None else {"false_alarms": false_alarms}
         model = Monitor.fit(
             recordings, sample_rate=sample_rate, window=window, channel=channel,
-            backbone=backbone, progress=display, **chosen,
+            backbone=backbone, detector=detector, progress=display, **chosen,
         )  # fmt: skip
     model.save(target, embed_weights=embed_weights)
     notes, count = model.notes(), len(model.normals.recordings)
@@ -144,18 +162,19 @@ def _backbone(
     option: list[str] | None,
     recipe: Path | None,
     channel: int,
-) -> tuple[Any, int]:
-    """The backbone that the flags or a recipe name, None for the embedded one; and the channel."""
+) -> tuple[BackboneChoice | None, Detector | None, int]:
+    """Backbone and detector that the flags or a recipe name, None for the usual ones; channel."""
     from dcase_asd.recipe.toml import read_assignments
 
     if recipe is None and plugin is None:
         if checkpoint or option:
             hint = "--checkpoint" if checkpoint else "--option"
             raise typer.BadParameter("of which backbone? name it with --plugin", param_hint=hint)
-        return None, channel
+        return None, None, channel
     from dcase_asd.monitor.backbones import BackboneChoice
 
-    options = read_assignments(option or [])
+    options, detector = read_assignments(option or []), None
+    added: dict[str, Any] = {}
     if recipe is not None:
         from dcase_asd.recipe.system import read_system
 
@@ -165,8 +184,16 @@ def _backbone(
                 f"{recipe}: is fine-tuned, so that its backbone is one of its checkpoints; give "
                 f"--plugin {system.embed.plugin} --checkpoint with that file in place of --recipe"
             )
-        plugin = plugin or system.embed.plugin
-        checkpoint = checkpoint or system.embed.checkpoint
-        options, channel = system.embed.options | options, channel or system.embed.channel
+        embed, detector = system.embed, system.score
+        if embed.far != "none":
+            raise RecipeError(
+                f"{recipe}: takes out the far one of two microphones, and a model hears one; give "
+                "--recipe with a copy that has no far, or another one"
+            )
+        plugin = plugin or embed.plugin
+        checkpoint = checkpoint or embed.checkpoint
+        options, channel = embed.options | options, channel or embed.channel
+        added = {name: getattr(embed, name) for name in ("pooling", "pooling_options", "bands")}
     assert plugin is not None  # noqa: S101 - one of both was given
-    return BackboneChoice.find(plugin, checkpoint, options), channel
+    found = BackboneChoice.find(plugin, checkpoint, options)
+    return replace(found, **added), detector, channel

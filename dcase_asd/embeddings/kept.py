@@ -13,7 +13,7 @@ from dcase_asd.errors import ArtifactError, command
 from dcase_asd.files import read_json, write_json, write_text
 from dcase_asd.folders import PLAN, editions_below
 from dcase_asd.recipe.detector import Detector
-from dcase_asd.recipe.system import ADDED, System, read_system, recipe_path
+from dcase_asd.recipe.system import ADDED, Embedding, System, read_system, recipe_path
 from dcase_asd.recipe.toml import recipe_from, recipe_text
 from dcase_asd.registry import load_class
 
@@ -188,8 +188,17 @@ def detector_of(run: str | Path, system: System) -> Detector:
         before = read_system(path)
         if before.score is not None and before.embed.plugin == embed.plugin:
             return before.score
-    checkpoint = Path(embed.checkpoint or "").expanduser()
-    if system.train is not None or "classes" in checkpoint_metadata(checkpoint):
+    return Detector() if system.train is not None else proposed_detector(embed)
+
+
+def proposed_detector(embed: Embedding) -> Detector:
+    """What the plugin proposes; the default of a fine-tuned checkpoint.
+
+    Raises:
+        BackboneError: The plugin cannot be imported.
+        RecipeError: What it proposes is wrong.
+    """
+    if "classes" in checkpoint_metadata(Path(embed.checkpoint or "").expanduser()):
         return Detector()
     return recipe_from(load_class(embed.plugin).scoring, Detector, f"plugin {embed.plugin!r}")
 

@@ -102,8 +102,8 @@ def watch(
     Args:
         monitor: Of the machine.
         folder: Where they arrive.
-        log: File that gets a JSON line for each: that of the verdict, or ``file`` and ``error``;
-            and ``time``, ``size`` and ``changed``.
+        log: File that gets a JSON line for each: that of the verdict, ``level`` and ``model`` (see
+            `Monitor.key`), or ``file`` and ``error``; and ``time``, ``size`` and ``changed``.
         false_alarms: As of `Monitor.check`.
         rule: As of `Monitor.check`.
         every: Seconds between two looks.
@@ -134,7 +134,7 @@ def watch(
                     continue
                 found = str(error)
             arrivals.done[name] = state
-            _append(log, name, state, found)
+            _append(log, name, state, found, monitor.key)
             yield found
         quiet = 0.0 if arrived or arrivals.waiting else quiet + every
         if idle and quiet >= idle:
@@ -162,10 +162,13 @@ def _logged(log: Path) -> dict[str, State]:
     return done
 
 
-def _append(log: Path, name: str, state: State, found: Verdict | str) -> None:
+def _append(log: Path, name: str, state: State, found: Verdict | str, model: str) -> None:
     entry: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="seconds")}
     entry |= state._asdict()
-    entry |= found.as_json() if isinstance(found, Verdict) else {"file": name, "error": found}
+    if isinstance(found, Verdict):
+        entry |= found.as_json() | {"level": found.level, "model": model}
+    else:
+        entry |= {"file": name, "error": found}
     line = json.dumps(entry, allow_nan=False).encode()
     try:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,9 @@ from dcase_asd.errors import BackboneError
 from dcase_asd.files import find_below
 from dcase_asd.monitor.hearing import FrontEnd, Sound, waveforms
 from dcase_asd.monitor.model_file import unpack_weights
+from dcase_asd.poolings import Pooling
+from dcase_asd.recipe.detector import Detector
+from dcase_asd.recipe.system import Bands, Embedding
 from dcase_asd.registry import (
     installed_plugins,
     load_backbone,
@@ -38,12 +41,18 @@ class BackboneChoice:
         checkpoint: Path or published name; None where there are no weights.
         options: Of the plugin.
         files: SHA-256 of each file of the checkpoint, by name.
+        pooling: As in `recipe.system.Embedding`.
+        pooling_options: As there.
+        bands: As there.
     """
 
     plugin: str
     checkpoint: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    pooling: Pooling | None = None
+    pooling_options: dict[str, float] = field(default_factory=dict)
+    bands: Bands = "concat"
 
     @classmethod
     def find(
@@ -65,6 +74,18 @@ class BackboneChoice:
         choice = cls(plugin, checkpoint, dict(options))
         hashes = {path.name: _sha256(path) for path in choice.weights().values()}
         return cls(plugin, checkpoint, dict(options), hashes)
+
+    @property
+    def recipe(self) -> Embedding:
+        """The same as `[embed]` of a recipe."""
+        return Embedding(self.plugin, self.checkpoint, self.options, pooling=self.pooling,
+                         pooling_options=self.pooling_options, bands=self.bands)  # fmt: skip
+
+    def proposed(self) -> Detector:
+        """How the plugin proposes to score, as `score` does."""
+        from dcase_asd.embeddings.kept import proposed_detector
+
+        return proposed_detector(self.recipe)
 
     def weights(self) -> dict[str, Path]:
         """The checkpoint's files by name; none where there are no weights."""
@@ -113,21 +134,30 @@ class Embedder:
         return load_backbone(choice.plugin, choice.checkpoint, **choice.options)
 
     def embed(self, sound: Sound, front: FrontEnd) -> NDArray[np.float32]:
-        """Vectors of a recording's windows, (m, d).
+        """Vectors of a recording's windows, (m, d); of bands that are kept apart (m, f, d).
 
         Raises:
             BackboneError: One of them is not finite.
         """
         import torch
 
+        from dcase_asd.embeddings.represent import represent
+
+        recipe = self.choice.recipe
         backbone = self.backbone
         rate = backbone.sample_rate
         with torch.inference_mode():
             vectors = [
-                backbone.embed(torch.from_numpy(each)[None], sample_rate=rate or sound.rate)[0]
+                represent(
+                    backbone,
+                    recipe,
+                    torch.from_numpy(each)[None],
+                    torch.tensor([len(each)]),
+                    rate or sound.rate,
+                ).vectors[0]
                 for each in waveforms(sound, front, rate)
             ]
-        found: NDArray[np.float32] = torch.stack(vectors).float().numpy()
+        found: NDArray[np.float32] = torch.stack(vectors).numpy()
         if not np.isfinite(found).all():
             raise BackboneError(f"{sound.name}: the backbone {self.choice.plugin!r} gives no "
                                 "finite embedding of it")  # fmt: skip

@@ -50,6 +50,7 @@ class Sound:
         frames: Its length in samples.
         blocks: Goes through the samples from the start.
         start: When it begins, in seconds, where it is a part of something longer.
+        path: Its file, absolute; empty where there is none.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Sound:
     frames: int
     blocks: Callable[[], Iterable[Waveform]]
     start: float = 0.0
+    path: str = ""
 
     @property
     def seconds(self) -> float:
@@ -72,7 +74,8 @@ def open_sound(path: str | Path, channel: int = 0, name: str = "") -> Sound:
     """
     header = read_header(path)
     blocks = lambda: read_blocks(path, channel)  # noqa: E731 - it has the two arguments
-    return Sound(name or str(path), header.sample_rate, header.frames, blocks)
+    where = str(Path(path).absolute())
+    return Sound(name or str(path), header.sample_rate, header.frames, blocks, path=where)
 
 
 def sound_of(
@@ -202,12 +205,13 @@ class WindowHeard(NamedTuple):
 
 @dataclass(frozen=True)
 class Heard:
-    """What was heard of a recording; `key` is equal for equal samples."""
+    """What was heard of a recording; `key` is equal for equal samples, `path` is `Sound.path`."""
 
     name: str
     windows: list[WindowHeard]
     properties: Properties
     key: str
+    path: str = ""
 
     @property
     def is_silent(self) -> bool:
@@ -232,7 +236,8 @@ def hear(sound: Sound, front: FrontEnd) -> Heard:
         meter.add(block)
         cut.add(change(block, False))
     cut.add(change(np.zeros(0, dtype=np.float32), True))
-    return Heard(sound.name, cut.finish(), meter.properties(), meter.digest.hexdigest())
+    windows, key = cut.finish(), meter.digest.hexdigest()
+    return Heard(sound.name, windows, meter.properties(), key, sound.path)
 
 
 def waveforms(sound: Sound, front: FrontEnd, rate: int | None) -> Iterator[Waveform]:
@@ -318,12 +323,17 @@ def _grid(frames: Frames, front: FrontEnd) -> Frames:
     return grid
 
 
+def new_key(rate: int) -> hashlib.blake2b:
+    """Becomes `Heard.key` when it is updated with the bytes of all blocks."""
+    return hashlib.blake2b(str(rate).encode(), digest_size=16)
+
+
 class _Meter:
     """Measures `Properties`, block by block."""
 
     def __init__(self, rate: int) -> None:
         self.rate, self.piece = rate, max(1, rate // 100)
-        self.digest = hashlib.blake2b(str(rate).encode(), digest_size=16)
+        self.digest = new_key(rate)
         self.count, self.total, self.energy = 0, 0.0, 0.0
         self.pieces: list[NDArray[np.float64]] = []
         self.low, self.high, self.at_low, self.at_high = np.inf, -np.inf, 0, 0

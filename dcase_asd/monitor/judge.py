@@ -33,8 +33,9 @@ from dcase_asd.monitor.heat import (
 )
 from dcase_asd.monitor.microphone import heard_bins, level_beyond, recording_notes
 from dcase_asd.monitor.normals import Normals
-from dcase_asd.monitor.scoring import DetectorChoice, Scorer
+from dcase_asd.monitor.scoring import Scorer
 from dcase_asd.monitor.verdict import Array, Calibration, Decision, Rule, Verdict
+from dcase_asd.recipe.detector import Detector
 
 EVENT = 2.0
 """How many times what few normal recordings reach a single event has to deviate, so that a
@@ -57,7 +58,7 @@ class Judge:
 
     front: FrontEnd
     normals: Normals
-    choice: DetectorChoice
+    choice: Detector
     embedder: Embedder | None = None
     saved: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -114,7 +115,8 @@ class Judge:
         else:
             scorer, vectors = self.scorer, self.embedder.embed(sound, self.front).astype(np.float64)
         calibration = scorer.calibration
-        found = calibration.decide(scorer.score(vectors), false_alarms, rule)
+        scores = scorer.score(vectors)
+        found = calibration.decide(scores, false_alarms, rule)
         notes += _support_notes(found, calibration, len(vectors), false_alarms, rule)
         word, gain = found.word, 0.0
         if heard.is_silent:
@@ -136,7 +138,8 @@ class Judge:
             notes.append("as a whole it is normal, but for what is marked")
         return Verdict(
             sound.name, found.score, found.threshold, found.p_value, word, tuple(spans),
-            self.normals.name(nearest), tuple(notes), heat,
+            self.normals.name(nearest), tuple(notes), heat, self.normals.recording(nearest),
+            float(np.median(scores)),
         )  # fmt: skip
 
     def _heard_bins(self, heard: Heard, spectra: Array, gain: float) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -11,7 +13,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.errors import ArtifactError, AudioError, DataError, RecipeError, TooFewClipsError
+from dcase_asd.errors import (
+    ArtifactError,
+    AudioError,
+    DataError,
+    RecipeError,
+    ScoresError,
+    TooFewClipsError,
+)
 from dcase_asd.monitor.backbones import BackboneChoice, Embedder
 from dcase_asd.monitor.hearing import FrontEnd, Properties, open_sound, sound_of
 from dcase_asd.monitor.judge import Judge
@@ -28,9 +37,12 @@ from dcase_asd.monitor.normals import (
     narrow_recordings,
     several_conditions,
 )
-from dcase_asd.monitor.scoring import FEWEST_WINDOWS, DetectorChoice
+from dcase_asd.monitor.scoring import FEWEST_WINDOWS, SPECTRA
 from dcase_asd.monitor.verdict import FALSE_ALARMS, Rule, Verdict
 from dcase_asd.progress import Progress, Silent
+from dcase_asd.recipe.detector import Detector
+from dcase_asd.recipe.toml import recipe_from
+from dcase_asd.scores.detector import make_detector
 
 Recordings = str | Path | Sequence[str | Path | NDArray[np.floating]]
 FAR_OUT, FAR_ALONE = 5.0, 2.0
@@ -38,8 +50,6 @@ FAR_OUT, FAR_ALONE = 5.0, 2.0
 next largest."""
 ENOUGH = 8
 """Windows that the way out of too few aims at."""
-BACKBONE_DETECTOR = DetectorChoice("nearest", standardize=False)
-"""Detector of a backbone's embeddings, where the field compares directions."""
 REASONS_TOLD = 8
 """Reasons for leaving recordings out that are told, each with the first of them."""
 KEPT = np.float16
@@ -62,7 +72,7 @@ class Monitor:
 
     front: FrontEnd
     normals: Normals
-    choice: DetectorChoice
+    choice: Detector
     embedder: Embedder | None = None
     false_alarms: float = FALSE_ALARMS
     skipped: tuple[Skipped, ...] = ()
@@ -77,6 +87,7 @@ class Monitor:
         window: float | None = None,
         channel: int = 0,
         backbone: BackboneChoice | None = None,
+        detector: Detector | None = None,
         false_alarms: float = FALSE_ALARMS,
         progress: Progress | None = None,
     ) -> Self:
@@ -91,15 +102,20 @@ class Monitor:
             channel: Which one of each file.
             backbone: Another front end (see `BackboneChoice.find`); by default the mean and
                 deviation of a log-mel spectrum, which needs no torch.
+            detector: How windows are scored; by default as the plugin proposes, without a
+                backbone `SPECTRA`.
             false_alarms: Share of normal recordings that may be called anomalous.
             progress: Where to tell how far it is.
 
         Raises:
+            ScoresError: There is no such detector, or it does not take its options.
             DataError: There is no recording.
             AudioError: None of them can be used.
             TooFewClipsError: They are too few.
         """
         check_share(false_alarms)
+        choice = detector or (backbone.proposed() if backbone else SPECTRA)
+        make_detector(choice)
         progress = progress or Silent()
         sounds, others = _sounds(recordings, channel, sample_rate)
         front = choose_front_end(sounds, channel, window, sample_rate)
@@ -116,7 +132,6 @@ class Monitor:
                 "too few to tell what is usual; record more, 20 at least, or cut them finer with "
                 f"--window {max(0.5, seconds / ENOUGH):.2g}"
             )
-        choice = BACKBONE_DETECTOR if backbone else DetectorChoice()
         return cls(front, normals.fewer(), choice, embedder, false_alarms, tuple(skipped))
 
     def update(self, recordings: Recordings, progress: Progress | None = None) -> Self:
@@ -169,6 +184,14 @@ class Monitor:
             sound = sound_of(recording, sample_rate or self.front.sample_rate, name or "array")
         share = self.false_alarms if false_alarms is None else check_share(false_alarms)
         return self.judge.judge(sound, share, Rule.parse(rule) if isinstance(rule, str) else rule)
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for models that give the same scores."""
+        digest = hashlib.blake2b(repr((self.front, self.choice)).encode(), digest_size=8)
+        digest.update(np.ascontiguousarray(self.normals.vectors, dtype=np.float32).tobytes())
+        digest.update(self.normals.owners.astype(np.int64).tobytes())
+        return digest.hexdigest()
 
     def notes(self) -> list[str]:
         """What must be said of the normal recordings, a sentence each."""
@@ -225,8 +248,9 @@ class Monitor:
             "detector": asdict(self.choice),
             "false_alarms": self.false_alarms,
             "threshold": self.judge.scorer.calibration.threshold(self.false_alarms),
-            "unit": self.judge.scorer.unit,
-            "recordings": [asdict(each) for each in normals.recordings],
+            "recordings": [
+                asdict(each) | {"path": _from_here(each.path, path)} for each in normals.recordings
+            ],
         }
         weights = backbone.weights() if backbone and embed_weights else {}
         write_model(path, table, arrays, weights)
@@ -241,7 +265,7 @@ class Monitor:
         table, arrays = read_model(path)
         try:
             made = cls._from_file(table, arrays, Path(path))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, RecipeError, ScoresError) as error:
             raise ArtifactError(f"{path}: a damaged model ({error}); {AGAIN}") from error
         return made
 
@@ -254,6 +278,7 @@ class Monitor:
                 str(each["name"]),
                 str(each["key"]),
                 Properties(**{name: float(value) for name, value in each["properties"].items()}),
+                os.path.normpath(path.absolute().parent / each["path"]) if each["path"] else "",
             )
             for each in table["recordings"]
         )  # fmt: skip
@@ -275,8 +300,8 @@ class Monitor:
             raise ValueError("its parts do not fit each other")
         grids = tuple(np.split(arrays["grids"], np.cumsum(cells)[:-1]))
         backbone = table["backbone"] and BackboneChoice(**table["backbone"])
-        choice = DetectorChoice(**table["detector"])
-        choice.make()
+        choice = recipe_from({**table["detector"]}, Detector, "detector")
+        make_detector(choice)
         saved = {name: arrays[name] for name in ("left_out", "usual", "noticed")}
         return cls(
             front,
@@ -298,6 +323,16 @@ def check_share(false_alarms: float) -> float:
         raise RecipeError(f"--false-alarms {false_alarms:g}: give a share between 0 and 1, such as "
                           "0.01")  # fmt: skip
     return false_alarms
+
+
+def _from_here(recording: str, model: Path) -> str:
+    """Where a recording lies as seen from a model's folder; empty where there is no way."""
+    try:
+        return Path(os.path.relpath(recording, model.absolute().parent)).as_posix() * bool(
+            recording
+        )
+    except ValueError:  # another drive of Windows
+        return ""
 
 
 def _sounds(

@@ -22,6 +22,7 @@ from dcase_asd.monitor.hearing import (
     Properties,
     Sound,
     hear,
+    new_key,
     open_sound,
 )
 from dcase_asd.monitor.log_mel import Frames
@@ -53,11 +54,23 @@ FEWEST_OF_A_GROUP = 3
 
 @dataclass(frozen=True)
 class Recording:
-    """A normal recording: its name, the hash of its samples, its properties."""
+    """A normal recording: its name, the hash of its samples, its properties, and where it was."""
 
     name: str
     key: str
     properties: Properties
+    path: str = ""
+
+    def is_there(self, channel: int) -> bool:
+        """Whether its file can still be read and holds the same samples."""
+        try:
+            sound = open_sound(self.path, channel)
+            key = new_key(sound.rate)
+            for block in sound.blocks():
+                key.update(block.tobytes())
+        except AudioError:
+            return False
+        return key.hexdigest() == self.key
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,11 @@ class Normals:
 
     def name(self, window: int) -> str:
         """The name of a window's recording."""
-        return self.recordings[int(self.owners[window])].name
+        return self.recording(window).name
+
+    def recording(self, window: int) -> Recording:
+        """The recording that a window is of."""
+        return self.recordings[int(self.owners[window])]
 
     @property
     def properties(self) -> list[Properties]:
@@ -238,7 +255,7 @@ def _kept(parts: Sequence[tuple[Heard, Frames]]) -> Normals | None:
         return None
     heard = [each for each, _ in parts]
     return Normals(
-        tuple(Recording(each.name, each.key, each.properties) for each in heard),
+        tuple(Recording(each.name, each.key, each.properties, each.path) for each in heard),
         np.repeat(np.arange(len(heard)), [len(each.windows) for each in heard]),
         np.stack([window.vector for each in heard for window in each.windows]),
         np.concatenate([vectors for _, vectors in parts]),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.errors import TooFewClipsError
 from dcase_asd.monitor.verdict import Array, Calibration
-from dcase_asd.scores.composed import Standardized
+from dcase_asd.recipe.detector import Detector
+from dcase_asd.scores.detector import make_detector
 from dcase_asd.scores.detectors import LEFT_OUT_TIMES, AnomalyDetector
-from dcase_asd.scores.named import DETECTORS
+from dcase_asd.scores.named import BANDS
 
 FEWEST_WINDOWS = 3
 """One to score, and two to learn from."""
@@ -21,27 +21,8 @@ BLOCKS = 8
 """Parts of a single recording, each of which is scored by what is learnt from the others."""
 
 
-@dataclass(frozen=True)
-class DetectorChoice:
-    """Which detector scores windows; part of a model's file.
-
-    Attributes:
-        name: A row of `scores.named.DETECTORS`.
-        standardize: See `scores.composed.Standardized`.
-        options: Of the detector.
-    """
-
-    name: str = "mahalanobis"
-    standardize: bool = True
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def make(self) -> AnomalyDetector:
-        """The detector, not fitted yet."""
-        inner = self._inner()
-        return Standardized(self._inner) if self.standardize else inner
-
-    def _inner(self) -> AnomalyDetector:
-        return DETECTORS[self.name](**self.options)
+SPECTRA = Detector("mahalanobis", standardize=True)
+"""Detector of mean and deviation of the spectrum."""
 
 
 @dataclass(frozen=True)
@@ -49,52 +30,73 @@ class Scorer:
     """Scores windows by normal ones.
 
     Attributes:
-        vectors: Of the normal windows, (n, d).
+        vectors: Of the normal windows, (n, d), or (n, f, d) of frequency bands.
         owners: Recording of each of them, (n,).
-        choice: The detector.
+        choice: The detector; all windows are of one domain.
         left_out: Raw leave-one-out scores, (n,), where they are known.
     """
 
     vectors: Array
     owners: NDArray[np.intp]
-    choice: DetectorChoice
+    choice: Detector
     left_out: Array | None = None
 
     @cached_property
     def detector(self) -> AnomalyDetector:
         """The detector, fitted with all normal windows."""
-        return self.choice.make().fit(self.vectors)
+        return self._fitted(self.vectors)
+
+    def _fitted(self, vectors: Array) -> AnomalyDetector:
+        return make_detector(self.choice, vectors.ndim == BANDS).fit(vectors)
 
     @cached_property
     def raw_left_out(self) -> Array:
         """Score of each normal window by those of the other recordings, (n,)."""
-        return self._leave_out() if self.left_out is None else self.left_out
+        scores = self._leave_out() if self.left_out is None else self.left_out
+        if not np.isfinite(scores).all():
+            raise TooFewClipsError(
+                f"{len(scores)} normal window(s), too few to learn from all but one of them; add "
+                "normal recordings, or take another detector"
+            )
+        return scores
 
     @cached_property
-    def unit(self) -> float:
-        """Raw score of a usual normal window, which `score` calls 1."""
-        return float(np.median(np.abs(self.raw_left_out))) or 1.0
+    def scale(self) -> tuple[float, float]:
+        """Raw scores that `score` calls 0, and how much it calls 1: a usual normal window has 1.
+
+        Distances keep their 0; of a detector whose scores may lie below 0 the unit is their usual
+        distance from the median.
+        """
+        raw = self.raw_left_out
+        middle = float(np.median(raw))
+        if raw.min() >= 0:
+            return 0.0, middle or 1.0
+        unit = float(np.median(np.abs(raw - middle))) or 1.0
+        return middle - unit, unit
 
     @cached_property
     def calibration(self) -> Calibration:
         """What a score is compared with."""
-        return Calibration(self.raw_left_out / self.unit)
+        zero, unit = self.scale
+        return Calibration((self.raw_left_out - zero) / unit)
 
     def score(self, vectors: Array) -> Array:
         """Scores (q,) of windows (q, d)."""
-        return np.asarray(self.detector.score(vectors) / self.unit)
+        zero, unit = self.scale
+        return np.asarray((self.detector.score(vectors) - zero) / unit)
 
     @cached_property
     def _standard(self) -> tuple[Array, Array, Array]:
         """Mean and gain of each value, and the normal windows standardized by them."""
-        mean, deviation = self.vectors.mean(axis=0), self.vectors.std(axis=0)
+        flat = self.vectors.reshape(len(self.vectors), -1)
+        mean, deviation = flat.mean(axis=0), flat.std(axis=0)
         gain = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
-        return mean, gain, (self.vectors - mean) * gain
+        return mean, gain, (flat - mean) * gain
 
     def nearest(self, vector: Array) -> int:
-        """The normal window most similar to one, (d,), by the distance of standardized vectors."""
+        """The normal window most similar to one, (d,) or (f, d), by standardized values."""
         mean, gain, normal = self._standard
-        return int(((normal - (vector - mean) * gain) ** 2).sum(axis=1).argmin())
+        return int(((normal - (vector.ravel() - mean) * gain) ** 2).sum(axis=1).argmin())
 
     def _leave_out(self) -> Array:
         count, names = len(self.vectors), np.unique(self.owners)
@@ -113,6 +115,5 @@ class Scorer:
         scores = np.empty(count)
         for group in np.unique(groups):
             out = groups == group
-            detector = self.choice.make().fit(self.vectors[~out])
-            scores[out] = detector.score(self.vectors[out])
+            scores[out] = self._fitted(self.vectors[~out]).score(self.vectors[out])
         return scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from dcase_asd.errors import RecipeError
 from dcase_asd.monitor.heat import HeatMap, Span
 from dcase_asd.scores.threshold import empirical_threshold
+
+if TYPE_CHECKING:
+    from dcase_asd.monitor.normals import Recording
 
 Array = NDArray[np.float64]
 Word = Literal["normal", "suspicious", "anomalous"]
@@ -70,6 +73,8 @@ class Verdict:
         nearest: Name of the normal recording that is most similar.
         notes: What is said of the recording itself and of the normal ones, not of the machine.
         heat: Deviations of the window that decided, for pictures; no part of the JSON.
+        similar: The recording that `nearest` names; no part of it, either.
+        level: Median score of the windows, by which drift is told; a part of the log alone.
     """
 
     file: str
@@ -81,9 +86,11 @@ class Verdict:
     nearest: str
     notes: tuple[str, ...]
     heat: HeatMap = field(repr=False, compare=False)
+    similar: Recording | None = field(default=None, repr=False, compare=False)
+    level: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """The values by name, without `heat`; these names stay."""
+        """The values by name, as documented; these names stay."""
         return {
             "file": self.file,
             "score": self.score,

@@ -58,7 +58,7 @@ def write_check_page(
     path, progress = Path(path), progress or Silent()
     if not rows:
         raise DataError(f"{path}: there is no clip to show; check at least one recording")
-    _check_way(path)
+    check_way(path)
     rows = in_order(rows)
     shown = rows[: most or None]
     gallery = Gallery("svg")
@@ -87,8 +87,12 @@ def write_check_page(
     return path
 
 
-def _check_way(path: Path) -> None:
-    """Refuse to replace what was not made here."""
+def check_way(path: Path) -> None:
+    """Refuse to replace what was not made here.
+
+    Raises:
+        ArtifactError: A folder, or another file, is in the way.
+    """
     if path.is_dir():
         raise ArtifactError(f"{path}: is a folder; give a file to write the page to")
     if path.is_file():

@@ -1,6 +1,8 @@
 """Commands fit and check: what they print, their exit status, and what they leave alone."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 
@@ -198,3 +200,82 @@ def test_a_damaged_model_is_one_line(place, tmp_path, monkeypatch, capsys):
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert "dcase-asd fit recordings/normal --out fan.asd" in line
+
+
+def titles(page):
+    return re.findall(r"<h4>(.*?)</h4>", page.read_text(encoding="utf-8"))
+
+
+def test_a_report_shows_the_most_anomalous_first_beside_the_nearest(place, tmp_path):
+    evil = tmp_path / "<script>alert(1)<x>.wav"
+    evil.write_bytes((place / "new/fine.wav").read_bytes())
+    wrong = tmp_path / "wrong & <b>.wav"
+    wrong.write_bytes(b"RIFF")
+    page = tmp_path / "out/report.html"
+    done = run("check", place / "fan.asd", place / "new", evil, wrong, "--json", "--report", page)
+    found = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert len(found) == 3
+    text = page.read_text(encoding="utf-8")
+    assert titles(page)[0] == f"{place}/new/leak.flac"
+    assert f"{tmp_path}/&lt;script&gt;alert(1)&lt;x&gt;.wav" in titles(page)
+    assert "<script" not in text
+    assert f"Not checked: {tmp_path}/wrong &amp; &lt;b&gt;.wav" in text
+    assert text.count("<audio ") == 6  # each clip, and the normal one nearest to it
+    assert "above where the two differ" in text
+    worst = max(found, key=lambda each: each["score"])
+    assert worst["spans"][0]["text"] in text
+    assert f"nearest normal clip: {worst['nearest']}" in text
+    assert text.count("cannot tell a false-alarm rate") == 1
+    assert "Normal recordings</dt><dd>25" in text
+
+
+def test_a_report_does_without_a_nearest_recording_that_is_gone_or_another(place, tmp_path):
+    normal, page = tmp_path / "normal", tmp_path / "r.html"
+    shutil.copytree(place / "normal", normal)
+    run("fit", normal, "--out", tmp_path / "m.asd")
+    words = ["check", tmp_path / "m.asd", place / "new/leak.flac", "--report", page]
+    (found,) = json.loads(run(*words, "--json").stdout)
+    assert page.read_text(encoding="utf-8").count("<audio ") == 2
+    (tmp_path / "moved").mkdir()
+    for name in ("normal", "m.asd"):  # together, so that one is found from the other
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    words[1] = tmp_path / "moved/m.asd"
+    run(*words)
+    assert page.read_text(encoding="utf-8").count("<audio ") == 2
+    (tmp_path / "moved/normal" / found["nearest"]).write_bytes(
+        (place / "new/fine.wav").read_bytes()
+    )
+    run(*words)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<audio ") == 1
+    assert f"1 of the nearest normal recordings, such as {found['nearest']}, are not shown" in text
+
+
+def test_a_report_of_many_or_long_recordings_says_what_is_left_out(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("dcase_asd.reports.verdicts.SHOWN", 1)
+    monkeypatch.setattr("dcase_asd.reports.verdicts.LONGEST", 5.0)
+    machine = Machine(3, SECONDS, "noisy")
+    parts = [machine.normal(), machine.normal(), machine.faulty("leak", 25).samples]
+    soundfile.write(tmp_path / "long.wav", np.concatenate(parts), RATE)
+    page = tmp_path / "r.html"
+    run("check", place / "fan.asd", tmp_path / "long.wav", place / "new/fine.wav", "--rule", "1/1",
+        "--report", page)  # fmt: skip
+    text = page.read_text(encoding="utf-8")
+    assert titles(page) == [f"{tmp_path}/long.wav"]
+    assert "The 1 most anomalous of 2 clips" in text
+    assert "Shown from 6.0 to 9.0 s, which decided." in text
+    assert "Spectrogram of" in text
+    assert ", 3 seconds, above" in text or ", 3.01 seconds, above" in text
+
+
+def test_a_report_is_refused_before_anything_is_checked(place, tmp_path):
+    thesis = tmp_path / "thesis.html"
+    thesis.write_text("mine")
+    with pytest.raises(DcaseAsdError, match="was not made by dcase-asd"):
+        run("check", place / "fan.asd", place / "new", "--report", thesis)
+    assert thesis.read_text() == "mine"
+    for words in (["-"], [place / "new", "--watch"]):
+        done = run("check", place / "fan.asd", *words, "--report", tmp_path / "r.html")
+        assert done.exit_code == 2
+        assert "files and folders" in done.stderr
