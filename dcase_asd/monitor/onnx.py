@@ -99,7 +99,7 @@ def export_monitor(
         ) from error
     if not is_exportable(monitor):
         what = f"backbone {monitor.embedder.choice.plugin!r}" if monitor.embedder else (
-            f"detector {monitor.choice.name!r}")  # fmt: skip
+            f"detector {monitor.choice.detector!r}")  # fmt: skip
         raise BackboneError(
             f"{name}: has the {what}, which cannot be exported; what can is the log-mel front end "
             "with the mahalanobis detector, which `fit` takes without --plugin and --recipe"

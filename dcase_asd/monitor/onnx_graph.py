@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from dcase_asd import __version__
 from dcase_asd.monitor.hearing import FrontEnd
 from dcase_asd.monitor.log_mel import ENERGY_FLOOR, INT16_SCALE, PREEMPHASIS
 from dcase_asd.monitor.monitor import Monitor
+from dcase_asd.monitor.scoring import SPECTRA
 from dcase_asd.scores.composed import Standardized
 from dcase_asd.scores.detectors import Mahalanobis
 
@@ -27,7 +29,7 @@ Precision = Literal["float32", "fp16", "int8"]
 
 def is_exportable(monitor: Monitor) -> bool:
     """Whether `monitor_graph` knows the front end and the detector."""
-    known = monitor.choice.name == "mahalanobis" and not monitor.choice.options
+    known = replace(monitor.choice, standardize=True) == SPECTRA
     return monitor.embedder is None and known
 
 
@@ -49,7 +51,7 @@ def monitor_graph(monitor: Monitor, precision: Precision = "float32") -> onnx.Mo
     bins = _log_mel(graph, samples, monitor.front)
     vectors = _statistics(graph, bins, _shares(graph, samples, monitor.front))
     distance = _mahalanobis(graph, vectors, monitor)
-    score = graph("Div", distance, graph.value(np.float64(monitor.judge.scorer.unit)))
+    score = graph("Div", distance, graph.value(np.float64(monitor.judge.scorer.scale[1])))
     p_value = _p_value(graph, score, monitor.judge.scorer.calibration.scores)
     for name, found in zip(OUTPUTS, (distance, score, p_value), strict=True):
         graph.add("Cast", [found], [name], to=TensorProto.FLOAT)

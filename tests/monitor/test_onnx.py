@@ -17,7 +17,7 @@ from dcase_asd.monitor.backbones import BackboneChoice, Embedder
 from dcase_asd.monitor.hearing import hear, sound_of
 from dcase_asd.monitor.monitor import Monitor
 from dcase_asd.monitor.onnx_graph import OPSET, monitor_graph
-from dcase_asd.monitor.scoring import DetectorChoice
+from dcase_asd.monitor.scoring import SPECTRA
 from dcase_asd.scores.detectors import Mahalanobis
 
 
@@ -155,7 +155,8 @@ def test_smaller_files_tell_how_much_their_scores_change(
 def test_nothing_is_written_where_a_score_differs(monitor, machine, tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", machine.normal(), RATE)
     unit = replace(monitor)  # a graph of another monitor, whose scores are 0.02 % larger
-    unit.judge.scorer.__dict__["unit"] = monitor.judge.scorer.unit / 1.0002
+    zero, usual = monitor.judge.scorer.scale
+    unit.judge.scorer.__dict__["scale"] = zero, usual / 1.0002
     monkeypatch.setattr(
         "dcase_asd.monitor.onnx_graph.monitor_graph", lambda *_: monitor_graph(unit)
     )
@@ -179,7 +180,7 @@ def test_recordings_that_check_compares_in_part_are_told_of(monitor, machine, tm
     ("change", "message"),
     [
         ({"embedder": Embedder(BackboneChoice("beats"))}, "fan.asd: has the backbone 'beats'"),
-        ({"choice": DetectorChoice("nearest")}, "fan.asd: has the detector 'nearest'"),
+        ({"choice": replace(SPECTRA, detector="nearest")}, "fan.asd: has the detector 'nearest'"),
     ],
 )
 def test_what_cannot_be_exported_names_what_can(monitor, tmp_path, change, message):
@@ -198,7 +199,7 @@ def test_a_missing_package_names_the_extra(monitor, tmp_path, monkeypatch, packa
 def test_a_detector_without_standardizing_is_exported(machine):
     other = Machine(5, 1.0, "noisy")
     made = Monitor.fit([other.normal() for _ in range(9)], sample_rate=RATE)
-    plain = replace(made, choice=DetectorChoice(standardize=False))
+    plain = replace(made, choice=replace(SPECTRA, standardize=False))
     sound = machine.normal()[:RATE]
     (score,) = session_of(monitor_graph(plain)).run(["score"], {"waveform": sound[None]})
     assert score[0, 0] == pytest.approx(plain.check(sound).score, rel=1e-4)
