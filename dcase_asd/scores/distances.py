@@ -1,15 +1,16 @@
 """Distances between clips: in float64, and in float32 where that tells which can be the smallest.
 
 With p = x - m and c(x) = (1 - 2 x.m + m.m) / 2 the cosine distance of unit vectors is
-c(x) + c(y) - p.q, whatever m is; with m near all of them these are small where clips are alike. With
-m = 0 and c(x) = x.x / 2 it is half of the squared Euclidean distance. Both are a product of d + 2
-values; as |p| |q| <= c(x) + c(y), its rounding in float32, in whatever order terms are summed, is
-below 2 (d + 8) 2^-24 (c(x) + c(y)) (N. J. Higham, "Accuracy and stability of numerical algorithms",
-2002, section 3.1).
+c(x) + c(y) - p.q, whatever m is; with m near them all terms are small where clips are alike. With
+p = x - m and c(x) = p.p / 2 it is half of the squared Euclidean distance. Both are a product of
+d + 2 values; as |p| |q| <= c(x) + c(y), its rounding in float32, in whatever order terms are
+summed, is below 2 (d + 8) 2^-24 (c(x) + c(y)) (N. J. Higham, "Accuracy and stability of numerical
+algorithms", 2002, section 3.1).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -39,31 +40,50 @@ class Side:
     """The clips on one side of a block of distances.
 
     Attributes:
-        exact: Unit vectors, or for the Euclidean metric embeddings less the bank's mean, (n, d).
-        middle: m, (d,), for the Euclidean metric 0.
+        vectors: Embeddings, (n, d).
+        middle: m, (d,), for the Euclidean metric the mean of the bank.
         metric: Of the distances.
     """
 
-    exact: Array
+    vectors: NDArray[np.floating]
     middle: Array
     metric: Metric
 
     @cached_property
-    def constants(self) -> Array:
-        """c(x) of each clip, (n,)."""
-        if self.metric == "cosine":
-            found: Array = (1.0 + self.middle @ self.middle) / 2 - self.exact @ self.middle
-            return found
-        return np.asarray(np.einsum("nd,nd->n", self.exact, self.exact) / 2)
+    def exact(self) -> Array:
+        """Unit vectors, or for the Euclidean metric embeddings less the mean of the bank, (n, d)."""
+        return self._prepared(self.vectors)
 
     @cached_property
+    def constants(self) -> Array:
+        """c(x) of each clip, (n,)."""
+        return self._single_and_constants[1]
+
+    @property
     def single(self) -> Singles:
         """p, 1 and c(x) of each clip in float32, (n, d + 2)."""
-        found = np.ones((len(self.exact), self.exact.shape[1] + 2), dtype=np.float32)
-        with np.errstate(over="ignore"):  # infinite distances are measured in float64
-            np.subtract(self.exact, self.middle, out=found[:, :-2], casting="same_kind")
-            found[:, -1] = self.constants
-        return found
+        return self._single_and_constants[0]
+
+    @cached_property
+    def _single_and_constants(self) -> tuple[Singles, Array]:
+        count, dimension = self.vectors.shape
+        single, constants = np.empty((count, dimension + 2), dtype=np.float32), np.empty(count)
+        for rows in strips(count):
+            exact = self._prepared(self.vectors[rows])
+            if self.metric == "cosine":
+                constants[rows] = (1.0 + self.middle @ self.middle) / 2 - exact @ self.middle
+                exact -= self.middle
+            else:
+                constants[rows] = np.einsum("nd,nd->n", exact, exact) / 2
+            with np.errstate(over="ignore"):  # infinite distances are measured in float64
+                single[rows, :-2], single[rows, -1] = exact, constants[rows]
+        single[:, -2] = 1.0
+        return single, constants
+
+    def _prepared(self, vectors: NDArray[np.floating]) -> Array:
+        if self.metric == "cosine":
+            return unit_vectors(vectors)
+        return np.asarray(vectors, dtype=np.float64) - self.middle
 
     def approximate(
         self, other: Side, rows: slice, start: int = 0, out: Singles | None = None
@@ -80,7 +100,7 @@ class Side:
 
     def approximate_within(self) -> Singles:
         """Those of all clips among themselves, of which one half is computed, (n, n)."""
-        count = len(self.exact)
+        count = len(self.vectors)
         found = np.empty((count, count), dtype=np.float32)
         for rows in strips(count):
             self.approximate(self, rows, rows.start, found[rows, rows.start :])
@@ -92,7 +112,7 @@ class Side:
         sums = self.constants[rows, None] + other.constants.max()
         # Unit vectors are rounded themselves, and the smallest numbers vanish.
         least = (2.0**-50 if self.metric == "cosine" else 0.0) + float(np.finfo(np.float32).tiny)
-        bound: Array = (self.exact.shape[1] + 8) * (2.0**-23 * np.maximum(sums, 0.0) + least)
+        bound: Array = (self.vectors.shape[1] + 8) * (2.0**-23 * np.maximum(sums, 0.0) + least)
         return bound
 
     def bounded(self, bounds: Array) -> Array:
@@ -107,33 +127,55 @@ class Side:
         products = self.exact[rows] @ other.exact.T
         if self.metric == "cosine":
             return _cosine(products)
-        return _euclidean(products, self.constants[rows, None] + other.constants)
+        lengths = [np.einsum("nd,nd->n", each, each) for each in (self.exact[rows], other.exact)]
+        return _euclidean(products, lengths[0][:, None] + lengths[1])
 
-    def measure_pairs(self, other: Side, rows: slice, wanted: NDArray[np.bool_]) -> Array:
-        """Those that are wanted of some rows, (r, m) -> (p,) in this order; of copies 0."""
-        row, column = np.nonzero(wanted)
+    def measure_pairs(
+        self, other: Side, rows: slice, wanted: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
+        """Those that are wanted of some rows, (r, m).
+
+        Returns:
+            Rows of `wanted`, columns and distances, (p,) each, row by row; those of copies are 0.
+        """
+        row, column = np.divmod(np.flatnonzero(wanted), wanted.shape[1])
         often = np.bincount(row, minlength=len(wanted)) > FEW * wanted.shape[1]
-        many, first = often[row], rows.start
         found = np.empty(len(row))
         if often.any():
-            whole = self.measure(other, first + np.flatnonzero(often))
-            found[many] = whole[wanted[often]]
-        row, column = row[~many] + first, column[~many]
-        found[~many] = self._measure_each(other, row, column)
+            many = often[row]
+            found[many] = self.measure(other, rows.start + np.flatnonzero(often))[wanted[often]]
+            found[~many] = self._measure_each(other, row[~many] + rows.start, column[~many])
+        else:
+            found = self._measure_each(other, row + rows.start, column)
         if self.metric == "cosine":
             found[found < COPY] = 0.0
-        return found
+        return row, column, found
 
     def _measure_each(
         self, other: Side, rows: NDArray[np.intp], columns: NDArray[np.intp]
     ) -> Array:
-        products = np.empty(len(rows))
+        products, sums = np.empty(len(rows)), np.empty(len(rows))
+        sides = [self._pick(rows), other._pick(columns)]
         for part in strips(len(rows)):
-            own, others = self.exact[rows[part]], other.exact[columns[part]]
+            own, others = [pick(part) for pick in sides]
             np.einsum("pd,pd->p", own, others, out=products[part])
-        if self.metric == "cosine":
-            return _cosine(products)
-        return _euclidean(products, self.constants[rows] + other.constants[columns])
+            if self.metric == "euclidean":
+                sums[part] = np.einsum("pd,pd->p", own, own) + np.einsum("pd,pd->p", others, others)
+        return _cosine(products) if self.metric == "cosine" else _euclidean(products, sums)
+
+    def _pick(self, rows: NDArray[np.intp]) -> Callable[[slice], Array]:
+        """Gives parts of some rows of `exact`, of which the others need not be known."""
+        if len(rows) > len(self.vectors) / 2:
+            return lambda part: self.exact[rows[part]]
+        return lambda part: self._prepared(self.vectors[rows[part]])
+
+
+def unit_vectors(embeddings: NDArray[np.floating]) -> Array:
+    """Embeddings (n, d) scaled to length 1; a zero embedding stays zero (distance 1 to all)."""
+    vectors = np.array(embeddings, dtype=np.float64)
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    vectors /= np.where(norms > 0, norms, 1.0)
+    return vectors
 
 
 def strips(count: int) -> list[slice]:
@@ -163,9 +205,8 @@ def _cosine(products: Array) -> Array:
     return np.maximum(products, 0.0, out=products)
 
 
-def _euclidean(products: Array, halves: Array) -> Array:
-    """Distances of scalar products and halves of the sums of squared lengths, in place."""
-    np.subtract(halves, products, out=products)
-    products[products < COPY * halves] = 0.0
-    np.multiply(products, 2.0, out=products)
+def _euclidean(products: Array, sums: Array) -> Array:
+    """Distances of scalar products and sums of squared lengths, in place."""
+    np.subtract(sums, np.multiply(products, 2.0, out=products), out=products)
+    products[products < COPY * sums] = 0.0
     return np.sqrt(products, out=products)

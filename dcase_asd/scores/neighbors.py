@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.errors import TooFewClipsError
-from dcase_asd.scores.distances import Array, Metric, Side, Singles, bound_smallest, strips
+from dcase_asd.scores.distances import (
+    Array,
+    Metric,
+    Side,
+    Singles,
+    bound_smallest,
+    strips,
+    unit_vectors,
+)
 
 QUERY_BLOCK = 1024
 BANK_BLOCK = 2048
@@ -142,19 +150,11 @@ def find_neighborhood(
         _merge(found, own, own, rows, rows, own.approximate_within())
         for columns, other in _sides(bank, BANK_BLOCK, middle, metric, rows.stop):
             single = np.concatenate(
-                [own.approximate(other, part) for part in strips(len(own.exact))]
+                [own.approximate(other, part) for part in strips(len(own.vectors))]
             )
             _merge(found, own, other, rows, columns, single)
             _merge(found, other, own, columns, rows, single.T)
     return found
-
-
-def unit_vectors(embeddings: NDArray[np.floating]) -> Array:
-    """Embeddings (n, d) scaled to length 1; a zero embedding stays zero (distance 1 to all)."""
-    vectors = np.array(embeddings, dtype=np.float64)
-    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    vectors /= np.where(norms > 0, norms, 1.0)
-    return vectors
 
 
 def _middle(bank: NDArray[np.floating], metric: Metric) -> Array:
@@ -174,11 +174,7 @@ def _sides(
     """Clips from `start` on in blocks: which they are, and what distances are measured of."""
     for first in range(start, len(vectors), block):
         rows = slice(first, min(first + block, len(vectors)))
-        if metric == "cosine":
-            yield rows, Side(unit_vectors(vectors[rows]), middle, metric)
-        else:
-            centered = np.asarray(vectors[rows], dtype=np.float64) - middle
-            yield rows, Side(centered, np.zeros_like(middle), metric)
+        yield rows, Side(vectors[rows], middle, metric)
 
 
 def _adjusted(
@@ -189,7 +185,7 @@ def _adjusted(
 
     Adjusting keeps their order for each clip of the bank, so that it carries over to bounds.
     """
-    for strip in strips(len(own.exact)):
+    for strip in strips(len(own.vectors)):
         part = slice(rows.start + strip.start, rows.start + strip.stop)
 
         def seen(distances: Array, part: slice = part) -> Array:
@@ -203,7 +199,8 @@ def _adjusted(
         # What is no number may be anything: it is measured.
         possible = ~(seen(own.bounded(single - error)) > np.minimum(highest, best[part, -1:]))
         found = np.full(possible.shape, np.inf)
-        found[possible] = own.measure_pairs(other, strip, possible)
+        row, column, distances = own.measure_pairs(other, strip, possible)
+        found[row, column] = distances
         yield part, seen(found)
 
 
@@ -229,14 +226,15 @@ def _merge(
         error, known = own.error(other, strip), near[:, -1:]
         if own.metric == "euclidean":
             known = known**2 / 2
-        limit = np.minimum(bound_smallest(block, count) + error, known) + error
-        possible = ~(block > np.nextafter(limit.astype(np.float32), np.float32(np.inf)))
+        with np.errstate(over="ignore"):
+            limit = (np.minimum(bound_smallest(block, count) + error, known) + error).astype("f4")
+        possible = ~(block > np.nextafter(limit, np.float32(np.inf)))
         if rows == columns:
             possible[np.arange(len(block)), np.arange(strip.start, strip.stop)] = False
-        row, column = np.nonzero(possible)
-        # Those of a row in the order of their index, so that a stable sort keeps the first of equals.
+        row, column, distances = own.measure_pairs(other, strip, possible)
+        # A row's clips are in the order of their index: a stable sort keeps the first of equals.
         row = np.concatenate([np.repeat(np.arange(len(block)), count), row])
-        values = np.concatenate([near.ravel(), own.measure_pairs(other, strip, possible)])
+        values = np.concatenate([near.ravel(), distances])
         clips = np.concatenate([places.ravel(), column + columns.start])
         order = np.lexsort((values, row))
         first = np.cumsum(np.bincount(row)) - np.bincount(row)
