@@ -5,7 +5,8 @@ c(x) + c(y) - p.q, whatever m is; with m near them all terms are small where cli
 p = x - m and c(x) = p.p / 2 it is half of the squared Euclidean distance. Both are a product of
 d + 2 values; as |p| |q| <= c(x) + c(y), its rounding in float32, in whatever order terms are
 summed, is below 2 (d + 8) 2^-24 (c(x) + c(y)) (N. J. Higham, "Accuracy and stability of numerical
-algorithms", 2002, section 3.1).
+algorithms", 2002, section 3.1). So it is for m = 0 and c(x) = 1/2 where a product of embeddings as
+they are is divided by their lengths, themselves sums in float32 and off by (d / 2 + 1) 2^-24.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ STRIP = 256
 FEW = 1 / 64
 """Share of a row's distances up to which they are measured one by one; each takes some fifty times
 what it takes in a product of matrices."""
+SMALL = 1e-20
+"""From this squared length to its inverse the rounding of products in float32 is relative."""
 GROUPS = 64
 """Parts of a row of which the minima are taken before it is partitioned, which takes longer."""
 
@@ -51,34 +54,49 @@ class Side:
 
     @cached_property
     def exact(self) -> Array:
-        """Unit vectors, or for the Euclidean metric embeddings less the mean of the bank, (n, d)."""
+        """Unit vectors, or for the Euclidean metric embeddings less the bank's mean, (n, d)."""
         return self._prepared(self.vectors)
 
     @cached_property
-    def constants(self) -> Array:
-        """c(x) of each clip, (n,)."""
-        return self._single_and_constants[1]
-
-    @property
     def single(self) -> Singles:
-        """p, 1 and c(x) of each clip in float32, (n, d + 2)."""
-        return self._single_and_constants[0]
-
-    @cached_property
-    def _single_and_constants(self) -> tuple[Singles, Array]:
+        """p, 1 and c(x) of each clip in float32, (n, d + 2); embeddings, (n, d), if m is 0."""
+        if self._as_they_are:
+            with np.errstate(over="ignore"):
+                return np.ascontiguousarray(self.vectors, dtype=np.float32)
         count, dimension = self.vectors.shape
-        single, constants = np.empty((count, dimension + 2), dtype=np.float32), np.empty(count)
+        single = np.empty((count, dimension + 2), dtype=np.float32)
         for rows in strips(count):
             exact = self._prepared(self.vectors[rows])
             if self.metric == "cosine":
-                constants[rows] = (1.0 + self.middle @ self.middle) / 2 - exact @ self.middle
+                self.constants[rows] = (1.0 + self.middle @ self.middle) / 2 - exact @ self.middle
                 exact -= self.middle
             else:
-                constants[rows] = np.einsum("nd,nd->n", exact, exact) / 2
+                self.constants[rows] = np.einsum("nd,nd->n", exact, exact) / 2
             with np.errstate(over="ignore"):  # infinite distances are measured in float64
-                single[rows, :-2], single[rows, -1] = exact, constants[rows]
+                single[rows, :-2], single[rows, -1] = exact, self.constants[rows]
         single[:, -2] = 1.0
-        return single, constants
+        return single
+
+    @cached_property
+    def constants(self) -> Array:
+        """c(x) of each clip, (n,), which `single` sets; 1/2 if m is 0."""
+        return np.full(len(self.vectors), 0.5)
+
+    @cached_property
+    def _as_they_are(self) -> bool:
+        return self.metric == "cosine" and not self.middle.any()
+
+    @cached_property
+    def _inverse_lengths(self) -> Singles:
+        """1 / |x|, (n,), 0 of a zero embedding; where float32 does not reach, no number."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares: Singles = np.einsum("nd,nd->n", self.single, self.single)
+            unknown = ~((squares > SMALL) & (squares < 1 / SMALL))
+        squares[unknown] = 1
+        found: Singles = 1 / np.sqrt(squares)
+        if unknown.any():
+            found[unknown] = np.where(self.vectors[unknown].any(axis=1), np.nan, 0.0)
+        return found
 
     def _prepared(self, vectors: NDArray[np.floating]) -> Array:
         if self.metric == "cosine":
@@ -92,10 +110,17 @@ class Side:
 
         Of the Euclidean metric they are half of the squared distances.
         """
-        turned = -self.single[rows]
-        turned[:, -2:] = self.single[rows, :-3:-1]
+        found: Singles
         with np.errstate(over="ignore", invalid="ignore"):
-            found: Singles = np.matmul(turned, other.single[start:].T, out=out)
+            if self._as_they_are:
+                turned = self.single[rows] * -self._inverse_lengths[rows, None]
+                found = np.matmul(turned, other.single[start:].T, out=out)
+                found *= other._inverse_lengths[start:]
+                found += 1
+            else:
+                turned = -self.single[rows]
+                turned[:, -2:] = self.single[rows, :-3:-1]
+                found = np.matmul(turned, other.single[start:].T, out=out)
         return found
 
     def approximate_within(self) -> Singles:
@@ -117,8 +142,8 @@ class Side:
 
     def bounded(self, bounds: Array) -> Array:
         """Bounds of what `approximate` gives as bounds of distances, in place."""
-        np.maximum(bounds, 0.0, out=bounds)
         if self.metric == "euclidean":
+            np.maximum(bounds, 0.0, out=bounds)
             np.sqrt(np.multiply(bounds, 2.0, out=bounds), out=bounds)
         return bounds
 
@@ -191,7 +216,7 @@ def bound_smallest(found: NDArray[np.floating], count: int) -> NDArray[np.floati
     rows, columns = found.shape
     if columns < count:
         return np.full((rows, 1), np.inf, dtype=found.dtype)
-    if count <= GROUPS // 2 and columns >= 2 * GROUPS:
+    if 1 < count <= GROUPS // 2 and columns >= 2 * GROUPS:
         found = found[:, : columns - columns % GROUPS].reshape(rows, -1, GROUPS).min(axis=1)
     if count == 1:
         return np.asarray(found.min(axis=1, keepdims=True))

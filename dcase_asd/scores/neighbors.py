@@ -24,6 +24,8 @@ BANK_BLOCK = 2048
 """Rows taken at once; a block of distances is 16 MiB, of embeddings (768 values) 12 MiB."""
 SAMPLE = 64
 """Clips whose mean is taken for the middle of a bank of unit vectors."""
+ALIKE = 0.5
+"""Squared length of their mean from which on unit vectors are centered."""
 
 Adjust = Callable[[Array, slice, slice], None]
 """Changes a block of distances in place, given its queries (rows) and clips (columns)."""
@@ -160,12 +162,13 @@ def find_neighborhood(
 def _middle(bank: NDArray[np.floating], metric: Metric) -> Array:
     """What embeddings are centered by, (d,), so that small distances are no small differences.
 
-    For the cosine metric any point near the unit vectors is as good as their mean.
+    For the cosine metric any point near the unit vectors is as good as their mean; where they are
+    far from each other nothing is gained by it, and 0 is the cheapest.
     """
-    if metric == "cosine":
-        middle: Array = unit_vectors(bank[:: max(1, len(bank) // SAMPLE)]).mean(axis=0)
-        return middle
-    return np.asarray(np.mean(bank, axis=0, dtype=np.float64))
+    if metric == "euclidean":
+        return np.asarray(np.mean(bank, axis=0, dtype=np.float64))
+    middle: Array = unit_vectors(bank[:: max(1, len(bank) // SAMPLE)]).mean(axis=0)
+    return middle if middle @ middle > ALIKE else np.zeros_like(middle)
 
 
 def _sides(
