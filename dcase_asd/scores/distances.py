@@ -5,8 +5,8 @@ c(x) + c(y) - p.q, whatever m is; with m near them all terms are small where cli
 p = x - m and c(x) = p.p / 2 it is half of the squared Euclidean distance. Both are a product of
 d + 2 values; as |p| |q| <= c(x) + c(y), its rounding in float32, in whatever order terms are
 summed, is below 2 (d + 8) 2^-24 (c(x) + c(y)) (N. J. Higham, "Accuracy and stability of numerical
-algorithms", 2002, section 3.1). So it is for m = 0 and c(x) = 1/2 where a product of embeddings as
-they are is divided by their lengths, themselves sums in float32 and off by (d / 2 + 1) 2^-24.
+algorithms", 2002, section 3.1). So it is for m = 0 and c(x) = 1/2 where the lengths that
+embeddings are divided by are sums in float32 as well, off by (d / 2 + 1) 2^-24.
 """
 
 from __future__ import annotations
@@ -59,10 +59,9 @@ class Side:
 
     @cached_property
     def single(self) -> Singles:
-        """p, 1 and c(x) of each clip in float32, (n, d + 2); embeddings, (n, d), if m is 0."""
-        if self._as_they_are:
-            with np.errstate(over="ignore"):
-                return np.ascontiguousarray(self.vectors, dtype=np.float32)
+        """p, 1 and c(x) of each clip in float32, (n, d + 2); unit vectors, (n, d), if m is 0."""
+        if self._about_zero:
+            return self._single_unit_vectors()
         count, dimension = self.vectors.shape
         single = np.empty((count, dimension + 2), dtype=np.float32)
         for rows in strips(count):
@@ -83,20 +82,19 @@ class Side:
         return np.full(len(self.vectors), 0.5)
 
     @cached_property
-    def _as_they_are(self) -> bool:
+    def _about_zero(self) -> bool:
         return self.metric == "cosine" and not self.middle.any()
 
-    @cached_property
-    def _inverse_lengths(self) -> Singles:
-        """1 / |x|, (n,), 0 of a zero embedding; where float32 does not reach, no number."""
+    def _single_unit_vectors(self) -> Singles:
+        """(n, d), without a pass in float64; no numbers where float32 does not reach."""
         with np.errstate(over="ignore", invalid="ignore"):
-            squares: Singles = np.einsum("nd,nd->n", self.single, self.single)
-            unknown = ~((squares > SMALL) & (squares < 1 / SMALL))
-        squares[unknown] = 1
-        found: Singles = 1 / np.sqrt(squares)
-        if unknown.any():
-            found[unknown] = np.where(self.vectors[unknown].any(axis=1), np.nan, 0.0)
-        return found
+            vectors = np.asarray(self.vectors, dtype=np.float32)
+            factors: Singles = np.einsum("nd,nd->n", vectors, vectors)
+            unknown = ~((factors > SMALL) & (factors < 1 / SMALL))
+            factors[unknown] = 1
+            np.divide(1, np.sqrt(factors), out=factors)
+            factors[unknown] = np.where(self.vectors[unknown].any(axis=1), np.nan, 0)
+            return np.multiply(vectors, factors[:, None])
 
     def _prepared(self, vectors: NDArray[np.floating]) -> Array:
         if self.metric == "cosine":
@@ -112,11 +110,9 @@ class Side:
         """
         found: Singles
         with np.errstate(over="ignore", invalid="ignore"):
-            if self._as_they_are:
-                turned = self.single[rows] * -self._inverse_lengths[rows, None]
-                found = np.matmul(turned, other.single[start:].T, out=out)
-                found *= other._inverse_lengths[start:]
-                found += 1
+            if self._about_zero:
+                found = np.matmul(self.single[rows], other.single[start:].T, out=out)
+                np.subtract(1, found, out=found)
             else:
                 turned = -self.single[rows]
                 turned[:, -2:] = self.single[rows, :-3:-1]
