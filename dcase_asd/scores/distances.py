@@ -71,9 +71,10 @@ class Side:
                 exact -= self.middle
             else:
                 self.constants[rows] = np.einsum("nd,nd->n", exact, exact) / 2
-            with np.errstate(over="ignore"):  # infinite distances are measured in float64
+            with np.errstate(over="ignore"):
                 single[rows, :-2], single[rows, -1] = exact, self.constants[rows]
         single[:, -2] = 1.0
+        single[~(self.constants < 1 / SMALL)] = np.nan  # is measured in float64
         return single
 
     @cached_property

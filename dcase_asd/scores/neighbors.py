@@ -151,9 +151,7 @@ def find_neighborhood(
     for rows, own in _sides(bank, BANK_BLOCK, middle, metric):
         _merge(found, own, own, rows, rows, own.approximate_within())
         for columns, other in _sides(bank, BANK_BLOCK, middle, metric, rows.stop):
-            single = np.concatenate(
-                [own.approximate(other, part) for part in strips(len(own.vectors))]
-            )
+            single = own.approximate(other, slice(None))
             _merge(found, own, other, rows, columns, single)
             _merge(found, other, own, columns, rows, single.T)
     return found
