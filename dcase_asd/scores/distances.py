@@ -137,13 +137,6 @@ class Side:
         bound: Array = (self.vectors.shape[1] + 8) * (2.0**-23 * np.maximum(sums, 0.0) + least)
         return bound
 
-    def bounded(self, bounds: Array) -> Array:
-        """Bounds of what `approximate` gives as bounds of distances, in place."""
-        if self.metric == "euclidean":
-            np.maximum(bounds, 0.0, out=bounds)
-            np.sqrt(np.multiply(bounds, 2.0, out=bounds), out=bounds)
-        return bounds
-
     def measure(self, other: Side, rows: slice | NDArray[np.intp] = slice(None)) -> Array:
         """Distances in float64 of some rows to all clips, (r, m)."""
         products = self.exact[rows] @ other.exact.T

@@ -24,7 +24,9 @@ BANK_BLOCK = 2048
 """Rows taken at once; a block of distances is 16 MiB, of embeddings (768 values) 12 MiB."""
 SAMPLE = 64
 """Clips whose mean is taken for the middle of a bank of unit vectors."""
-ALIKE = 0.5
+LONG = 256
+"""Values of an embedding from which on float32 saves more than adjusting bounds takes."""
+ALIKE = 0.95
 """Squared length of their mean from which on unit vectors are centered."""
 
 Adjust = Callable[[Array, slice, slice], None]
@@ -117,12 +119,14 @@ def smallest_distances(
     best, middle = np.full((len(queries), count), np.inf), _middle(bank, metric)
     for rows, own in _sides(queries, QUERY_BLOCK, middle, metric):
         for columns, other in _sides(bank, BANK_BLOCK, middle, metric):
-            if adjust is not None:
+            if adjust is not None and metric == "cosine" and bank.shape[1] >= LONG:
                 parts = _adjusted(own, other, rows, columns, best, adjust, among_themselves)
             else:
                 distances = own.measure(other)
                 if among_themselves:
                     _forget_diagonal(distances, rows.start - columns.start)
+                if adjust is not None:
+                    adjust(distances, rows, columns)
                 parts = iter([(rows, distances)])
             for part, distances in parts:
                 best[part] = _smallest_columns(best[part], distances, count)
@@ -182,7 +186,7 @@ def _adjusted(
     own: Side, other: Side, rows: slice, columns: slice, best: Array, adjust: Adjust,
     among_themselves: bool,
 ) -> Iterator[tuple[slice, Array]]:  # fmt: skip
-    """Adjusted distances of a block, some rows at a time; infinite where not among the smallest.
+    """Adjusted cosine distances of a block, by strips; infinite where not among the smallest.
 
     Adjusting keeps their order for each clip of the bank, so that it carries over to bounds.
     """
@@ -196,11 +200,13 @@ def _adjusted(
             return distances
 
         single, error = own.approximate(other, strip), own.error(other, strip)
-        highest = bound_smallest(seen(own.bounded(single + error)), best.shape[1])
+        found = single + error
+        limit = np.minimum(bound_smallest(seen(found), best.shape[1]), best[part, -1:])
+        np.subtract(single, error, out=found)
         # What is no number may be anything: it is measured.
-        possible = ~(seen(own.bounded(single - error)) > np.minimum(highest, best[part, -1:]))
-        found = np.full(possible.shape, np.inf)
+        possible = ~(seen(found) > limit)
         row, column, distances = own.measure_pairs(other, strip, possible)
+        found.fill(np.inf)
         found[row, column] = distances
         yield part, seen(found)
 

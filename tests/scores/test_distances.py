@@ -19,7 +19,7 @@ def clips(kind, count, seed=0, dimension=12):
     noise = generator.standard_normal((count, dimension))
     return {
         "unlike": noise,
-        "alike": np.arange(1, dimension + 1) + 1e-3 * noise,
+        "alike": np.arange(1, dimension + 1) * (1 + 1e-3 * noise),
         "two domains": np.where(np.arange(count)[:, None] % 20, 5 + noise, noise - 5),
         "large": 1e25 * noise,
         "small": 1e-25 * noise,
@@ -82,6 +82,7 @@ def test_neighborhoods_are_those_of_a_full_sort(monkeypatch, kind, metric, few):
     ("kind", "metric"), [*KINDS_AND_METRICS, ("with copies", "cosine"), ("with silence", "cosine")]
 )
 def test_scores_do_not_depend_on_blocks(monkeypatch, kind, form, metric):
+    monkeypatch.setattr(neighbors, "LONG", 1)
     bank, queries = clips(kind, 300), clips(kind, 40, 1)
     queries[:5] = bank[:5]
     results = []
@@ -104,8 +105,8 @@ def test_scores_do_not_depend_on_blocks(monkeypatch, kind, form, metric):
 @pytest.mark.parametrize("kind", ["unlike", "alike", "two domains"])
 def test_few_distances_are_measured(monkeypatch, kind):
     monkeypatch.setattr(Side, "measure", None)
-    fitted = NearestClips(1, "variance", 4).fit(clips(kind, 1000, dimension=64))
-    fitted.score(clips(kind, 50, 1, dimension=64))
+    fitted = NearestClips(1, "variance", 4).fit(clips(kind, 1000, dimension=256))
+    fitted.score(clips(kind, 50, 1, dimension=256))
 
 
 def test_copies_are_at_distance_0_and_the_first_of_them_is_taken():
@@ -118,7 +119,7 @@ def test_copies_are_at_distance_0_and_the_first_of_them_is_taken():
 
 
 def test_what_is_no_number_is_no_small_distance():
-    bank, queries = clips("unlike", 200), clips("unlike", 3, 1)
+    bank, queries = (clips("unlike", count, count, dimension=256) for count in (200, 3))
     fitted = NearestClips(1, "variance", 4).fit(bank)
     expected = fitted.score(queries)
     queries[1, 4] = np.nan
