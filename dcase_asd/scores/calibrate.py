@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.scores.neighbors import Array
+from dcase_asd.scores.distances import Array
 from dcase_asd.scores.standardize import Groups, SpreadError
 
 TAIL = 0.1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcase_asd.errors import ScoresError
 from dcase_asd.scores.detectors import AnomalyDetector, Vectors
-from dcase_asd.scores.neighbors import Array, unit_vectors
+from dcase_asd.scores.distances import Array, unit_vectors
 
 Make = Callable[[], AnomalyDetector]
 DomainScale = Literal["none", "deviation", "median"]

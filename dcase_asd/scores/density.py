@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.scores.detectors import FLOOR, AnomalyDetector, Vectors, check_range
+from dcase_asd.scores.distances import Array, Metric
 from dcase_asd.scores.neighbors import (
     Adjust,
-    Array,
-    Metric,
     find_neighborhood,
     smallest_distances,
 )

@@ -15,8 +15,9 @@ from dcase_asd.errors import ScoresError, TooFewClipsError
 from dcase_asd.recipe.detector import NEAREST, Detector
 from dcase_asd.scores.composed import DomainScale
 from dcase_asd.scores.detectors import AnomalyDetector, Find, Vectors
+from dcase_asd.scores.distances import Array
 from dcase_asd.scores.named import BANDS, compose, find_detector, kind_of, option_types
-from dcase_asd.scores.neighbors import Array, check_bank
+from dcase_asd.scores.neighbors import check_bank
 
 SMALLEST_SCALE = 1e-3
 """Floor of a train clip's local density, relative to the median: where all K neighbors are copies

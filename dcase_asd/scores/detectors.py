@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from dcase_asd.errors import TooFewClipsError
 from dcase_asd.recipe.setting import refuse
-from dcase_asd.scores.neighbors import Array, Metric, Neighborhood, nearest, unit_vectors
+from dcase_asd.scores.distances import Array, Metric, unit_vectors
+from dcase_asd.scores.neighbors import Neighborhood, nearest
 
 GROUP = "dcase_asd.detectors"
 """Entry-point group of third parties' detectors: name -> subclass of `AnomalyDetector`."""

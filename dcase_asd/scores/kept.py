@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.files import replacing
-from dcase_asd.scores.neighbors import BANK_BLOCK, Metric, Neighborhood, find_neighborhood
+from dcase_asd.scores.distances import Metric
+from dcase_asd.scores.neighbors import BANK_BLOCK, Neighborhood, find_neighborhood
 
 
 class KeptNeighborhoods:

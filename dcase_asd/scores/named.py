@@ -31,7 +31,7 @@ from dcase_asd.scores.detectors import (
     Subspace,
     Vectors,
 )
-from dcase_asd.scores.neighbors import Array
+from dcase_asd.scores.distances import Array
 
 
 def _several(

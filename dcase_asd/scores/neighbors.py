@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.errors import TooFewClipsError
-
-Array = NDArray[np.float64]
+from dcase_asd.scores.distances import (
+    Array,
+    Metric,
+    Side,
+    Singles,
+    bound_smallest,
+    strips,
+    unit_vectors,
+)
 
 QUERY_BLOCK = 1024
 BANK_BLOCK = 2048
 """Rows taken at once; a block of distances is 16 MiB, of embeddings (768 values) 12 MiB."""
-
-
-Metric = Literal["cosine", "euclidean"]
-"""``cosine`` is 1 - cos, in [0, 2]; ``euclidean`` is of embeddings as they are."""
-COPY = 1e-14
-"""Squared Euclidean distances below this share of the squared lengths are rounding: copies."""
+SAMPLE = 64
+"""Clips whose mean is taken for the middle of a bank of unit vectors."""
+LONG = 256
+"""Values of an embedding from which on float32 saves more than adjusting bounds takes."""
+ALIKE = 0.95
+"""Squared length of their mean from which on unit vectors are centered."""
 
 Adjust = Callable[[Array, slice, slice], None]
 """Changes a block of distances in place, given its queries (rows) and clips (columns)."""
@@ -110,11 +116,20 @@ def smallest_distances(
         TooFewClipsError: The bank holds too few clips.
     """
     check_bank(count, len(bank) - among_themselves)
-    best = np.full((len(queries), count), np.inf)
-    for rows, columns, distances in _blocks(queries, bank, metric, among_themselves):
-        if adjust is not None:
-            adjust(distances, rows, columns)
-        best[rows] = _smallest_columns(best[rows], distances, count)
+    best, middle = np.full((len(queries), count), np.inf), _middle(bank, metric)
+    for rows, own in _sides(queries, QUERY_BLOCK, middle, metric):
+        for columns, other in _sides(bank, BANK_BLOCK, middle, metric):
+            if adjust is not None and metric == "cosine" and bank.shape[1] >= LONG:
+                parts = _adjusted(own, other, rows, columns, best, adjust, among_themselves)
+            else:
+                distances = own.measure(other)
+                if among_themselves:
+                    _forget_diagonal(distances, rows.start - columns.start)
+                if adjust is not None:
+                    adjust(distances, rows, columns)
+                parts = iter([(rows, distances)])
+            for part, distances in parts:
+                best[part] = _smallest_columns(best[part], distances, count)
     return best
 
 
@@ -135,78 +150,106 @@ def find_neighborhood(
     bank: NDArray[np.floating], count: int, metric: Metric = "cosine"
 ) -> Neighborhood:
     """The `count` nearest others of each clip of a bank, 1 <= count <= n - 1."""
-    distances = np.full((len(bank), count), np.inf)
-    indices = np.zeros((len(bank), count), dtype=np.intp)
-    for rows, columns, block in _blocks(bank, bank, metric, True, halves=True):
-        # Candidates in the order of their index, so that a stable sort keeps the first of equals.
-        width = min(count, block.shape[1])
-        near = np.sort(np.argpartition(block, width - 1, axis=1)[:, :width], axis=1)
-        values = np.hstack([distances[rows], np.take_along_axis(block, near, axis=1)])
-        places = np.hstack([indices[rows], near + columns.start])
-        order = np.argsort(values, axis=1, kind="stable")[:, :count]
-        distances[rows] = np.take_along_axis(values, order, axis=1)
-        indices[rows] = np.take_along_axis(places, order, axis=1)
-    return Neighborhood(distances, indices)
+    found = Neighborhood(np.full((len(bank), count), np.inf), np.zeros((len(bank), count), np.intp))
+    middle = _middle(bank, metric)
+    for rows, own in _sides(bank, BANK_BLOCK, middle, metric):
+        _merge(found, own, own, rows, rows, own.approximate_within())
+        for columns, other in _sides(bank, BANK_BLOCK, middle, metric, rows.stop):
+            single = own.approximate(other, slice(None))
+            _merge(found, own, other, rows, columns, single)
+            _merge(found, other, own, columns, rows, single.T)
+    return found
 
 
-def unit_vectors(embeddings: NDArray[np.floating]) -> Array:
-    """Embeddings (n, d) scaled to length 1; a zero embedding stays zero (distance 1 to all)."""
-    vectors = np.array(embeddings, dtype=np.float64)
-    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    vectors /= np.where(norms > 0, norms, 1.0)
-    return vectors
+def _middle(bank: NDArray[np.floating], metric: Metric) -> Array:
+    """What embeddings are centered by, (d,), so that small distances are no small differences.
 
-
-def _blocks(
-    queries: NDArray[np.floating],
-    bank: NDArray[np.floating],
-    metric: Metric,
-    among_themselves: bool,
-    *,
-    halves: bool = False,
-) -> Iterator[tuple[slice, slice, Array]]:
-    """Distances in blocks: which queries, which clips of the bank, (rows, columns).
-
-    With `halves` a block among themselves is the product of one array with itself, of which BLAS
-    computes one half; it rounds otherwise than the product of two arrays.
+    For the cosine metric any point near the unit vectors is as good as their mean; where they are
+    far from each other nothing is gained by it, and 0 is the cheapest.
     """
-    measure = _cosine_distances if metric == "cosine" else _euclidean_distances
-    # Centered by the bank's mean, so that small distances are not differences of large numbers.
-    middle = 0.0 if metric == "cosine" else np.mean(bank, axis=0, dtype=np.float64)
+    if metric == "euclidean":
+        return np.asarray(np.mean(bank, axis=0, dtype=np.float64))
+    middle: Array = unit_vectors(bank[:: max(1, len(bank) // SAMPLE)]).mean(axis=0)
+    return middle if middle @ middle > ALIKE else np.zeros_like(middle)
 
-    def prepare(vectors: NDArray[np.floating]) -> Array:
-        if metric == "cosine":
-            return unit_vectors(vectors)
-        return np.asarray(vectors, dtype=np.float64) - middle
 
-    for first in range(0, len(queries), QUERY_BLOCK):
-        rows = slice(first, min(first + QUERY_BLOCK, len(queries)))
-        own = prepare(queries[rows])
-        for start in range(0, len(bank), BANK_BLOCK):
-            columns = slice(start, min(start + BANK_BLOCK, len(bank)))
-            distances = measure(own, own if halves and rows == columns else prepare(bank[columns]))
+def _sides(
+    vectors: NDArray[np.floating], block: int, middle: Array, metric: Metric, start: int = 0
+) -> Iterator[tuple[slice, Side]]:
+    """Clips from `start` on in blocks: which they are, and what distances are measured of."""
+    for first in range(start, len(vectors), block):
+        rows = slice(first, min(first + block, len(vectors)))
+        yield rows, Side(vectors[rows], middle, metric)
+
+
+def _adjusted(
+    own: Side, other: Side, rows: slice, columns: slice, best: Array, adjust: Adjust,
+    among_themselves: bool,
+) -> Iterator[tuple[slice, Array]]:  # fmt: skip
+    """Adjusted cosine distances of a block, by strips; infinite where not among the smallest.
+
+    Adjusting keeps their order for each clip of the bank, so that it carries over to bounds.
+    """
+    for strip in strips(len(own.vectors)):
+        part = slice(rows.start + strip.start, rows.start + strip.stop)
+
+        def seen(distances: Array, part: slice = part) -> Array:
             if among_themselves:
-                _forget_diagonal(distances, first - start)
-            yield rows, columns, distances
+                _forget_diagonal(distances, part.start - columns.start)
+            adjust(distances, part, columns)
+            return distances
+
+        single, error = own.approximate(other, strip), own.error(other, strip)
+        found = single + error
+        limit = np.minimum(bound_smallest(seen(found), best.shape[1]), best[part, -1:])
+        np.subtract(single, error, out=found)
+        # What is no number may be anything: it is measured.
+        possible = ~(seen(found) > limit)
+        row, column, distances = own.measure_pairs(other, strip, possible)
+        found.fill(np.inf)
+        found[row, column] = distances
+        yield part, seen(found)
 
 
-def _cosine_distances(queries: Array, bank: Array) -> Array:
-    distances = queries @ bank.T
-    np.subtract(1.0, distances, out=distances)
-    # Rounding may leave -1e-16 between equal clips; a distance is never negative.
-    return np.maximum(distances, 0.0, out=distances)
+def _merge(
+    found: Neighborhood, own: Side, other: Side, rows: slice, columns: slice, single: Singles
+) -> None:
+    """Bring clips of a block that are nearer than those found before into a neighborhood.
+
+    Args:
+        found: Is changed.
+        own: Clips of the rows.
+        other: Clips of the columns.
+        rows: Which clips they are.
+        columns: Which these are, none before those of blocks that were brought in before.
+        single: `Side.approximate` distances of the block.
+    """
+    count = found.distances.shape[1]
+    for strip in strips(len(single)):
+        part = slice(rows.start + strip.start, rows.start + strip.stop)
+        near, places, block = found.distances[part], found.indices[part], single[strip]
+        if rows == columns:
+            _forget_diagonal(block, strip.start)
+        error, known = own.error(other, strip), near[:, -1:]
+        if own.metric == "euclidean":
+            known = known**2 / 2
+        with np.errstate(over="ignore"):
+            limit = (np.minimum(bound_smallest(block, count) + error, known) + error).astype("f4")
+        possible = ~(block > np.nextafter(limit, np.float32(np.inf)))
+        if rows == columns:
+            possible[np.arange(len(block)), np.arange(strip.start, strip.stop)] = False
+        row, column, distances = own.measure_pairs(other, strip, possible)
+        # A row's clips are in the order of their index: a stable sort keeps the first of equals.
+        row = np.concatenate([np.repeat(np.arange(len(block)), count), row])
+        values = np.concatenate([near.ravel(), distances])
+        clips = np.concatenate([places.ravel(), column + columns.start])
+        order = np.lexsort((values, row))
+        first = np.cumsum(np.bincount(row)) - np.bincount(row)
+        chosen = order[first[:, None] + np.arange(count)]
+        found.distances[part], found.indices[part] = values[chosen], clips[chosen]
 
 
-def _euclidean_distances(queries: Array, bank: Array) -> Array:
-    lengths = [np.einsum("nd,nd->n", each, each) for each in (queries, bank)]
-    sums = lengths[0][:, None] + lengths[1]
-    squares = sums - 2 * (queries @ bank.T)
-    squares[squares < COPY * sums] = 0.0
-    distances: Array = np.sqrt(squares, out=squares)
-    return distances
-
-
-def _forget_diagonal(distances: Array, offset: int) -> None:
+def _forget_diagonal(distances: NDArray[np.floating], offset: int) -> None:
     rows = np.arange(len(distances))
     columns = rows + offset
     inside = (columns >= 0) & (columns < distances.shape[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.scores.neighbors import Array
+from dcase_asd.scores.distances import Array
 
 Groups = NDArray[np.integer]
 

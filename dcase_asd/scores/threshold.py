@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.errors import ScoresError, TooFewClipsError
-from dcase_asd.scores.neighbors import Array
+from dcase_asd.scores.distances import Array
 
 ThresholdRule = Literal["empirical", "target", "gamma"]
 

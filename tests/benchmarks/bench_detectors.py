@@ -1,5 +1,9 @@
-"""BEAM with VarMin against a loop over bands with scikit-learn; memory of a large bank."""
+"""BEAM with VarMin against a loop over bands with scikit-learn; memory of a large bank.
 
+Both take one thread.
+"""
+
+import os
 import statistics
 import tempfile
 import time
@@ -8,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from dcase_asd.scores.density import NearestClips
 from dcase_asd.scores.kept import KeptNeighborhoods
@@ -42,6 +47,8 @@ def detector():
 
 
 def main():
+    threadpool_limits(1)
+    print(f"load of the last minute {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     generator = np.random.default_rng(0)
     train = generator.standard_normal((1000, 8, 768), dtype=np.float32)
     test = generator.standard_normal((200, 8, 768), dtype=np.float32)

@@ -3,7 +3,7 @@ import pytest
 
 from dcase_asd.scores import neighbors
 from dcase_asd.scores.density import NearestClips
-from dcase_asd.scores.neighbors import unit_vectors
+from dcase_asd.scores.distances import unit_vectors
 
 
 def density_scores(train, test, count, around):

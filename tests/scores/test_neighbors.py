@@ -6,7 +6,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from dcase_asd.errors import TooFewClipsError
 from dcase_asd.scores import neighbors as module
-from dcase_asd.scores.neighbors import leave_one_out, nearest, unit_vectors
+from dcase_asd.scores.distances import unit_vectors
+from dcase_asd.scores.neighbors import leave_one_out, nearest
 
 
 def embeddings(count, dimension=8, seed=0):
