@@ -155,7 +155,9 @@ def _beat(mine: Path, ended: threading.Event, progress: Progress) -> None:
             os.utime(mine)
         except FileNotFoundError:
             progress.note(f"{mine}: was taken away, as this process was silent for long; it stops")
-            os.kill(os.getpid(), signal.SIGINT)
+            # What a script starts in the background ignores the one that Ctrl-C sends.
+            deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGTERM if deaf else signal.SIGINT)
             return
         except OSError:  # a disk that is away for a while
             continue

@@ -361,6 +361,8 @@ def _submit(executor: Any, job: Job, cluster: Cluster) -> str:
                 f"{job.name}: failed; {queued.paths.stderr} says why; the same command goes on "
                 "where it was"
             ) from error
+        finally:
+            queued._process.communicate()  # noqa: SLF001 - ends after the result is there
     return identity
 
 

@@ -108,9 +108,9 @@ def test_a_plan_of_the_miniature_generates_nothing(tmp_path, monkeypatch):
 
 
 def test_set_changes_every_recipe_and_a_misspelt_name_is_told(run, tmp_path):
-    run(SPECTRAL, "--set", "score.neighbors=2", "--brief")
-    assert "neighbors = 2" in (tmp_path / "runs/spectral/recipe.toml").read_text()
-    run(SPECTRAL, "--set", "score.neighbours=2", status=1)
+    run(SPECTRAL, "--set", "score.references=2", "--brief")
+    assert "references = 2" in (tmp_path / "runs/spectral/recipe.toml").read_text()
+    run(SPECTRAL, "--set", "score.referenses=2", status=1)
     run(SPECTRAL, "--set", "train.steps=8", "--dry-run", status=1)
 
 

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -73,6 +74,15 @@ def test_a_claim_of_nobody_is_taken_away(tmp_path, of):
         assert not theirs.exists()
 
 
+@pytest.fixture
+def hears_interrupts():
+    """What is started in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_interrupts")
 def test_a_process_whose_claim_was_taken_away_stops(tmp_path):
     progress = Silent()
 

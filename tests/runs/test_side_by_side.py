@@ -110,7 +110,10 @@ def test_a_launcher_that_is_not_there_is_told_first(calls, setup):
 
 
 def test_a_command_sees_its_devices_and_its_lines_are_passed_on():
-    program = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES']); sys.exit('it failed')"
+    program = (
+        "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); "
+        "sys.exit('it failed')"
+    )
     lines = []
     assert not side_by_side._follow([sys.executable, "-c", program], "2,3", lines.append)
     assert lines == ["2,3", "it failed"]
