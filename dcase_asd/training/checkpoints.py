@@ -120,13 +120,7 @@ class CheckpointFiles:
         path = state_path(self.run)
         if not path.is_file():
             return None
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
-            raise TrainingError(
-                f"{path}: damaged ({reason}); remove this run's checkpoints and start again"
-            ) from error
+        content = read_state(path, "remove this run's checkpoints and start again")
         if not self.inputs.startswith(content["inputs"]):
             raise TrainingError(
                 f"{self.run}: this run was begun with other clips than the data folder holds now; "
@@ -164,6 +158,20 @@ class CheckpointFiles:
 def state_path(run: Path) -> Path:
     """Where the state to resume from lies."""
     return checkpoints_folder(run) / "state.pt"
+
+
+def read_state(path: Path, way_out: str) -> dict[str, Any]:
+    """Read what `torch.save` wrote, into memory of the CPU; no code in it is executed.
+
+    Raises:
+        TrainingError: It is damaged; says the way out.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"{path}: damaged ({reason}); {way_out}") from error
+    return content
 
 
 @contextmanager

@@ -161,6 +161,18 @@ def leave_processes() -> None:
         torch.distributed.destroy_process_group()
 
 
+def batch_numbers(
+    settings: Training | Pretraining, accelerator: Accelerator, first: int
+) -> list[int]:
+    """Batches of one process from an update on, in order: all processes share each update's."""
+    own = settings.accumulation // accelerator.num_processes
+    return [
+        update * settings.accumulation + accelerator.process_index * own + index
+        for update in range(first, settings.updates)
+        for index in range(own)
+    ]
+
+
 class Engine:
     """Trains a model, one update at a time; what is random depends on the recipe and the batch.
 
@@ -195,12 +207,7 @@ class Engine:
 
     def numbers(self, first: int) -> list[int]:
         """Batches of this process from an update on, in order."""
-        own, rank = self.batches_of_update, self.accelerator.process_index
-        return [
-            update * self.settings.accumulation + rank * own + index
-            for update in range(first, self.settings.updates)
-            for index in range(own)
-        ]
+        return batch_numbers(self.settings, self.accelerator, first)
 
     def update(self, number: int, batches: Iterator[TrainingBatch]) -> UpdateReport:
         """Make one update.

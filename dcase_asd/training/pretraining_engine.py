@@ -19,7 +19,7 @@ from dcase_asd.backbone.family import FamilyBackbone
 from dcase_asd.backbone.vision_transformer import PATCH
 from dcase_asd.errors import TrainingError
 from dcase_asd.recipe.pretraining import Pretraining
-from dcase_asd.training.engine import names_out_of_memory, not_finite
+from dcase_asd.training.engine import batch_numbers, names_out_of_memory, not_finite
 from dcase_asd.training.pretraining_batches import PretrainingBatch
 from dcase_asd.training.pretraining_objective import (
     MASK_DEVIATION,
@@ -96,12 +96,7 @@ class PretrainingEngine:
 
     def numbers(self, first: int) -> list[int]:
         """Batches of this process from an update on, in order."""
-        own, rank = self.batches_of_update, self.accelerator.process_index
-        return [
-            update * self.settings.accumulation + rank * own + index
-            for update in range(first, self.settings.updates)
-            for index in range(own)
-        ]
+        return batch_numbers(self.settings, self.accelerator, first)
 
     def update(self, number: int, batches: Iterator[PretrainingBatch]) -> PretrainingReport:
         """Make one update.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,18 +84,12 @@ def save(path: Path, engine: PretrainingEngine) -> None:
 
 def load_state(run: Path, recordings: Recordings) -> tuple[int, dict[str, Any] | None]:
     """Updates that were made, and the state after them; None at the beginning."""
-    import torch
+    from dcase_asd.training.checkpoints import read_state
 
     path = state_path(run)
     if not path.is_file():
         return 0, None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrainingError(
-            f"{path}: damaged ({reason}); remove it to start again, or give another --run"
-        ) from error
+    content = read_state(path, "remove it to start again, or give another --run")
     if content["inputs"] != recordings.fingerprint:
         raise TrainingError(
             f"{run}: begun with other recordings than --audio holds now; give another --run, or "
