@@ -297,7 +297,8 @@ def changed_detector(
 def _score_machine(
     machine: MachineEmbeddings, detector: Detector, caveats: list[str], progress: Progress
 ) -> list[pd.DataFrame]:
-    tables, kept = [], KeptNeighborhoods(machine.marker, machine.provenance["fingerprint"])
+    tables: list[pd.DataFrame] = []
+    kept = KeptNeighborhoods(machine.marker, machine.provenance["fingerprint"], machine.vectors)
     for section in sorted(machine.clips["section"].unique()):
         where = f"{machine.stage} {machine.machine} section {section}"
         train = rows_of(machine.clips, section, "train")
