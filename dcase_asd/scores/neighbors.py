@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.errors import TooFewClipsError
+from dcase_asd.progress import Computation
 from dcase_asd.scores.distances import (
     Array,
     Metric,
@@ -149,16 +150,18 @@ def smallest_distances(
     check_bank(count, len(bank) - among_themselves)
     best, middle = np.full((len(queries), count), np.inf), _middle(bank, metric)
     adjust = adjust or Unchanged()
+    whole = Computation(f"comparing with {len(bank):,} clips", len(queries) * len(bank))
     for rows, own in _sides(queries, QUERY_BLOCK, middle, metric):
         for columns, other in _sides(bank, BANK_BLOCK, middle, metric):
             if metric == "cosine" and bank.shape[1] >= LONG:
                 _screen(best, own, other, rows, columns, adjust, among_themselves)
-                continue
-            distances = own.measure(other)
-            if among_themselves:
-                distances[_diagonal(rows, columns)] = np.inf
-            adjust.block(distances, rows, columns)
-            best[rows] = _smallest_columns(best[rows], distances, count)
+            else:
+                distances = own.measure(other)
+                if among_themselves:
+                    distances[_diagonal(rows, columns)] = np.inf
+                adjust.block(distances, rows, columns)
+                best[rows] = _smallest_columns(best[rows], distances, count)
+            whole.advance(len(own.vectors) * len(other.vectors))
     return best
 
 
@@ -181,12 +184,15 @@ def find_neighborhood(
     """The `count` nearest others of each clip of a bank, 1 <= count <= n - 1."""
     found = Neighborhood(np.full((len(bank), count), np.inf), np.zeros((len(bank), count), np.intp))
     middle = _middle(bank, metric)
+    whole = Computation(f"neighborhoods of {len(bank):,} clips", len(bank) ** 2)
     for rows, own in _sides(bank, BANK_BLOCK, middle, metric):
         _merge(found, own, own, rows, rows, own.approximate_within())
+        whole.advance(len(own.vectors) ** 2)
         for columns, other in _sides(bank, BANK_BLOCK, middle, metric, rows.stop):
             single = own.approximate(other, slice(None))
             _merge(found, own, other, rows, columns, single)
             _merge(found, other, own, columns, rows, single.T)
+            whole.advance(2 * len(own.vectors) * len(other.vectors))
     return found
 
 

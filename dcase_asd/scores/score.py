@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -27,7 +28,7 @@ from dcase_asd.errors import (
 )
 from dcase_asd.files import fingerprint, only_writer, read_json
 from dcase_asd.folders import check_run
-from dcase_asd.progress import Progress, Silent
+from dcase_asd.progress import Advance, Progress, Silent, telling
 from dcase_asd.recipe.detector import NEAREST, Detector, Domains, Normalization
 from dcase_asd.recipe.system import read_system, recipe_path
 from dcase_asd.scores.detector import make_detector, score_section
@@ -115,7 +116,8 @@ def score(
         with progress.bar("Scoring", len(machines), "machines") as advance:
             for part, of_part in zip(parts, tables, strict=True):
                 for machine in part:
-                    of_part.extend(_score_machine(machine, detector, caveats, progress))
+                    with telling(_beside_bar(machine, progress, advance)):
+                        of_part.extend(_score_machine(machine, detector, caveats, progress))
                     advance(1)
         if not tables[0]:
             raise ScoresError(f"{run}: no section of {name} has both train and test clips to score")
@@ -217,6 +219,18 @@ def _tell_changes(
         again = command("embed", "--data", data, "--edition", edition, "--run", run)
         progress.note(f"{run}: since it was embedded, {changes}; scored as it was, embed it again "
                       f"with {again}")  # fmt: skip
+
+
+def _beside_bar(
+    machine: MachineEmbeddings, progress: Progress, advance: Advance
+) -> Callable[[str], None]:
+    """Shows how far a computation of a machine is."""
+
+    def tell(share: str) -> None:
+        progress.status(share and f"{machine.stage} {machine.machine}: {share}")
+        advance(0)
+
+    return tell
 
 
 def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.DataFrame:
