@@ -26,9 +26,10 @@ CALIBRATED = ("mean", "minimum")
 """Detectors that are several, each calibrated by its leave-one-out scores."""
 CALIBRATED_FROM = 5
 """Train clips from which on that is done. Leave-one-out scores of three tell no scale: copies of
-train clips scored up to 250 deviations above. By three and four clips (10 draws of seven sets, two of
-them real machines) the plain nearest clip had a higher AUC than the mean of VarMin and Mahalanobis,
-by 14 and 5 points on average, on each set but the real fan by four; by five clips that has 13 less.
+train clips scored up to 250 deviations above. By three and four clips (10 draws of seven sets, two
+of them real machines) the plain nearest clip had a higher AUC than the mean of VarMin and
+Mahalanobis, by 14 and 5 points on average, on each set but the real fan by four; of five fan clips
+it has 13 less.
 """
 SMALLEST_BANK = 3
 """Clips that a local density needs: leave-one-out asks for the neighbor of a neighbor."""
