@@ -21,7 +21,8 @@ def pretrain(
         list[str],
         typer.Option(
             "--audio",
-            help="Folder of recordings, or shards such as 'shards/{000000..000999}.tar'; patterns "
+            help="Folder of recordings, shards such as 'shards/{000000..000999}.tar', or a shell "
+            "command that prints one, 'pipe:aws s3 cp s3://b/{000000..000999}.tar -'; patterns "
             "(*) are taken; may be repeated.",
         ),
     ],

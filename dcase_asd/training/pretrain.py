@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dcase_asd.errors import TrainingError
@@ -15,6 +16,7 @@ from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe.pretraining import Pretraining
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.registry import PRETRAINED, PRETRAINING_RECIPE
+from dcase_asd.training.pipes import remove_fetched
 from dcase_asd.training.pretraining_files import (
     check_recipe,
     keep,
@@ -28,6 +30,8 @@ from dcase_asd.training.recordings import Recordings, find_recordings
 if TYPE_CHECKING:
     from dcase_asd.training.pretraining_engine import PretrainingEngine
 
+PIPES = "pipes"
+"""Folder of a run in which what pipes print is kept."""
 NOTES = 20
 """Recordings that cannot be used and are told one by one; of more only the number."""
 
@@ -57,7 +61,7 @@ def pretrain(
     share the batches of each update.
 
     Args:
-        audio: Folders, audio files and shards (see `recordings.find_recordings`).
+        audio: Folders, audio files, shards and pipes (see `recordings.find_recordings`).
         run: Run folder to write to.
         settings: The recipe.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
@@ -79,7 +83,7 @@ def pretrain(
     run, main = Path(run), is_main_process()
     progress = (progress or Silent()) if main else Silent()
     check_recipe(run, settings)
-    recordings = find_recordings(audio, progress)
+    recordings = find_recordings(audio, progress, run / PIPES)
     marker, checkpoint = marker_path(run), run / PRETRAINED
     done = read_json(marker)
     if done is not None and checkpoint.is_file():
@@ -116,6 +120,7 @@ def pretrain(
         if main:
             write_json(marker, {"inputs": recordings.fingerprint, "updates": settings.updates})
             state_path(run).unlink(missing_ok=True)
+            remove_fetched(run / PIPES)
         if accelerator.num_processes > 1:
             atexit.register(leave_processes)
     return Pretrained(checkpoint, changed=True)
@@ -170,7 +175,8 @@ def plan_pretraining(
 
     run = Path(run)
     check_recipe(run, settings)
-    recordings = find_recordings(audio, progress)
+    with nullcontext(run / PIPES) if (run / PIPES).is_dir() else TemporaryDirectory() as pipes:
+        recordings = find_recordings(audio, progress, Path(pipes))
     backbone, whole = student(settings)
     rate = batch_rate(settings) or 16_000
     samples = round(whole.seconds * rate)

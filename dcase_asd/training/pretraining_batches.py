@@ -74,14 +74,14 @@ class PretrainingBatches(Dataset[PretrainingBatch]):
         for place in range(number * size, (number + 1) * size):
             row, reason = self.row(place), ""
             for _ in range(TRIES):
-                source = self.recordings[row]
                 try:
+                    source = self.recordings[row]
                     crop, rate = self._crop(source, random)
                     break
                 except AudioError as error:
                     reason = str(error)
                     skipped.append(reason)
-                    row = int(random.integers(len(self.recordings)))
+                    row = int(random.choice(self._stretch[2]))  # of a shard that is at hand
             else:
                 raise AudioError(
                     f"none of {TRIES} recordings that were drawn can be used, the last because: "
