@@ -24,7 +24,10 @@ from dcase_asd.recipe.pretraining import Pretraining
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.augment import draw_mixup, mask_spectrogram, mix_at_snr
 from dcase_asd.training.batches import TrainingBatch
+from dcase_asd.training.faults import names_out_of_memory, not_finite
 from dcase_asd.training.model import TrainingModel
+from dcase_asd.training.named import parts_of
+from dcase_asd.training.theirs import TheirAugmentation, TheirLoss
 
 
 def learning_rate_factor(update: int, settings: Training) -> float:
@@ -48,16 +51,7 @@ def learning_rate_factor(update: int, settings: Training) -> float:
     )
 
 
-FILES_TOLD = 4
-"""Files of a batch that an error message names; the others are counted."""
-
-CPU_OUT_OF_MEMORY = "DefaultCPUAllocator"
-"""Who torch says cannot allocate where there is no GPU; that error has no class of its own."""
-
-GLOO = "gloo/transport"
-"""Where errors come from of the library that connects processes without a GPU: it has no class."""
-
-_DROPOUT, _AUGMENTATION = 2, 3
+_DROPOUT, _AUGMENTATION, _THEIRS = 2, 3, 4
 """Told to the random generators; the numbers before are those of `batches`."""
 
 
@@ -127,28 +121,6 @@ def make_accelerator(settings: Training | Pretraining, device: str) -> Accelerat
     return accelerator
 
 
-@contextmanager
-def names_lost_processes(processes: int) -> Iterator[None]:
-    """Tell in one line that another process of the training has ended.
-
-    Args:
-        processes: How many there are.
-
-    Raises:
-        TrainingError: One of them cannot be reached.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        of_others = isinstance(error, torch.distributed.DistError) or GLOO in str(error)
-        if processes == 1 or not of_others:
-            raise
-        raise TrainingError(
-            f"another of the {processes} processes has ended, whose own message says why; the same "
-            "command goes on where it was"
-        ) from error
-
-
 def leave_processes() -> None:
     """Part from the other processes, which lets the threads that talk to them end.
 
@@ -182,6 +154,9 @@ class Engine:
         accelerator: Of `make_accelerator`.
         device: Where to compute.
         sample_rate: Of the batches, in Hz.
+
+    Raises:
+        TrainingError: A third party's augmentation cannot be used.
     """
 
     def __init__(
@@ -194,6 +169,8 @@ class Engine:
     ) -> None:
         self.settings, self.accelerator = settings, accelerator
         self.device, self.sample_rate = device, sample_rate
+        parts = parts_of(settings)
+        self.augmentations = [TheirAugmentation(of) for of in parts if of.kind == "augmentation"]
         self.network = network.to(device)
         optimizer = torch.optim.AdamW(
             network.parameter_groups(settings),
@@ -269,6 +246,10 @@ class Engine:
         )
         mixup = None
         waveforms = mix_at_snr(waveforms, lengths, noise, snr)
+        theirs = torch.Generator()  # so that all that is drawn without them stays as it is
+        theirs.manual_seed(_seed(settings.seed, _THEIRS, batch.number))
+        inside = torch.arange(waveforms.shape[1], device=self.device) < lengths[:, None]
+        waveforms = self._augment("waveforms", waveforms, theirs, lengths, inside)
         if settings.mixup > 0:
             mixup = draw_mixup(len(waveforms), settings.mixup, generator, self.device)
             waveforms = mixup.mix(waveforms)
@@ -276,16 +257,31 @@ class Engine:
         backbone = self.network.model.backbone
         spectrogram = backbone.spectrogram(waveforms, lengths, self.sample_rate).detach()
         inside = backbone.frame_mask(lengths, spectrogram.shape[1], self.sample_rate)
+        spectrogram = self._augment("spectrogram", spectrogram, theirs, lengths, inside)
         spectrogram = mask_spectrogram(
             spectrogram, settings.time_mask, settings.frequency_mask, generator, inside
         )
         loss, predicted = self.wrapped(spectrogram, lengths, waveforms.shape[1], targets, mixup)
         return loss.mean(), (predicted == targets).float().mean()
 
+    def _augment(
+        self, of: str, batch: Tensor, generator: torch.Generator, lengths: Tensor, inside: Tensor
+    ) -> Tensor:
+        """Third parties' augmentations of waveforms or of a spectrogram, in the recipe's order."""
+        for each in self.augmentations:
+            if each.of == of:
+                batch = each(
+                    batch, generator=generator, lengths=lengths, inside=inside,
+                    sample_rate=self.sample_rate,
+                )  # fmt: skip
+        return batch
+
     def _check_finite(self, losses: Tensor, files: list[tuple[int, list[str]]]) -> None:
         for loss, (number, names) in zip(losses.tolist(), files, strict=True):
             if not np.isfinite(loss):
-                raise TrainingError(not_finite(loss, number, names))
+                loss_of = self.network.classifier
+                of = str(loss_of.part) if isinstance(loss_of, TheirLoss) else ""
+                raise TrainingError(not_finite(loss, number, names, of))
 
     def _over_processes(self, values: Tensor) -> list[float]:
         reduced = self.accelerator.reduce(values.to(self.device), "mean")
@@ -330,15 +326,6 @@ class Engine:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
 
-def not_finite(loss: float, number: int, names: list[str]) -> str:
-    """What is said of a batch whose loss is not finite."""
-    more = f" and {len(names) - FILES_TOLD} more" if len(names) > FILES_TOLD else ""
-    return (
-        f"the loss of batch {number} is {loss}: a lower learning_rate or precision fp32 may help, "
-        f"or one of its files is broken: {', '.join(names[:FILES_TOLD])}{more}"
-    )
-
-
 @contextmanager
 def training(network: nn.Module, settings: Training | Pretraining) -> Iterator[None]:
     """Train inside; afterwards the model is in eval mode and torch's global state as before."""
@@ -357,21 +344,6 @@ def training(network: nn.Module, settings: Training | Pretraining) -> Iterator[N
         torch.use_deterministic_algorithms(before, warn_only=only_warn)
         deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined] # as above
         network.eval()
-
-
-@contextmanager
-def names_out_of_memory(advice: str) -> Iterator[None]:
-    """Tell in one line, which is given, that the memory does not suffice.
-
-    Raises:
-        TrainingError: It does not.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and CPU_OUT_OF_MEMORY not in str(error):
-            raise
-        raise TrainingError(advice) from error
 
 
 def _smaller_batch(settings: Training) -> str:

@@ -93,7 +93,8 @@ def pretrain(
 
     import torch
 
-    from dcase_asd.training.engine import leave_processes, make_accelerator, names_lost_processes
+    from dcase_asd.training.engine import leave_processes, make_accelerator
+    from dcase_asd.training.faults import names_lost_processes
     from dcase_asd.training.pretraining_engine import PretrainingEngine
     from dcase_asd.training.pretraining_student import student
 

@@ -19,7 +19,8 @@ from dcase_asd.backbone.family import FamilyBackbone
 from dcase_asd.backbone.vision_transformer import PATCH
 from dcase_asd.errors import TrainingError
 from dcase_asd.recipe.pretraining import Pretraining
-from dcase_asd.training.engine import batch_numbers, names_out_of_memory, not_finite
+from dcase_asd.training.engine import batch_numbers
+from dcase_asd.training.faults import names_out_of_memory, not_finite
 from dcase_asd.training.pretraining_batches import PretrainingBatch
 from dcase_asd.training.pretraining_objective import (
     MASK_DEVIATION,
