@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import gc
-import math
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
@@ -24,10 +21,10 @@ from dcase_asd.recipe.pretraining import Pretraining
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.augment import draw_mixup, mask_spectrogram, mix_at_snr
 from dcase_asd.training.batches import TrainingBatch
-from dcase_asd.training.faults import names_out_of_memory, not_finite
 from dcase_asd.training.model import TrainingModel
 from dcase_asd.training.named import parts_of
 from dcase_asd.training.theirs import TheirAugmentation, TheirLoss
+from dcase_asd.training.updates import Updates, derived_seed, warmed_cosine
 
 
 def learning_rate_factor(update: int, settings: Training) -> float:
@@ -40,14 +37,10 @@ def learning_rate_factor(update: int, settings: Training) -> float:
     Returns:
         Factor of the largest learning rate, in (0, 1].
     """
-    if update < settings.warmup:
-        return (update + 1) / settings.warmup
-    if settings.schedule == "constant":
+    if settings.schedule == "constant" and update >= settings.warmup:
         return 1.0
-    length = (settings.updates - settings.warmup) / settings.cycles
-    position = ((update - settings.warmup) % length) / length
-    return settings.final_share + (1 - settings.final_share) * 0.5 * (
-        1 + math.cos(math.pi * position)
+    return warmed_cosine(
+        update, settings.warmup, settings.updates, settings.cycles, settings.final_share
     )
 
 
@@ -133,18 +126,6 @@ def leave_processes() -> None:
         torch.distributed.destroy_process_group()
 
 
-def batch_numbers(
-    settings: Training | Pretraining, accelerator: Accelerator, first: int
-) -> list[int]:
-    """Batches of one process from an update on, in order: all processes share each update's."""
-    own = settings.accumulation // accelerator.num_processes
-    return [
-        update * settings.accumulation + accelerator.process_index * own + index
-        for update in range(first, settings.updates)
-        for index in range(own)
-    ]
-
-
 class Engine:
     """Trains a model, one update at a time; what is random depends on the recipe and the batch.
 
@@ -172,19 +153,17 @@ class Engine:
         parts = parts_of(settings)
         self.augmentations = [TheirAugmentation(of) for of in parts if of.kind == "augmentation"]
         self.network = network.to(device)
-        optimizer = torch.optim.AdamW(
+        loss = network.classifier
+        self.updates = Updates(
+            network,
             network.parameter_groups(settings),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=device.type == "cuda",
+            settings,
+            accelerator,
+            device,
+            advice=_smaller_batch(settings),
+            loss=str(loss.part) if isinstance(loss, TheirLoss) else "",
         )
-        self.wrapped = accelerator.prepare_model(network)
-        self.optimizer = accelerator.prepare_optimizer(optimizer)
-        self.batches_of_update = settings.accumulation // accelerator.num_processes
-
-    def numbers(self, first: int) -> list[int]:
-        """Batches of this process from an update on, in order."""
-        return batch_numbers(self.settings, self.accelerator, first)
+        self.numbers = self.updates.numbers
 
     def update(self, number: int, batches: Iterator[TrainingBatch]) -> UpdateReport:
         """Make one update.
@@ -196,50 +175,25 @@ class Engine:
         Raises:
             TrainingError: The loss is not finite, or the memory does not suffice.
         """
-        started, waited = time.perf_counter(), 0.0
         factor = learning_rate_factor(number, self.settings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * factor * group["share"]
-        self.optimizer.zero_grad(set_to_none=True)
-        losses, hits, files = [], [], []
-        for index in range(self.batches_of_update):
-            before = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - before
-            last = index == self.batches_of_update - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                loss, hit = self._backward(batch)
-            losses.append(loss)
-            hits.append(hit)
-            files.append((batch.number, batch.files))
-        values = torch.stack([torch.stack(losses), torch.stack(hits)]).cpu()
-        self._check_finite(values[0], files)
-        if self.settings.clip_norm > 0:
-            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        loss_value, accuracy = self._over_processes(values.mean(1))
+        step = self.updates.make(batches, factor, self._forward)
+        loss, accuracy = step.means
         return UpdateReport(
-            loss=loss_value,
+            loss=loss,
             accuracy=accuracy,
             learning_rate=self.settings.learning_rate * factor,
-            clips=self.settings.accumulation * self.settings.batch_size,
-            seconds=time.perf_counter() - started,
-            waited=waited,
+            clips=step.clips,
+            seconds=step.seconds,
+            waited=step.waited,
         )
 
-    def _backward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """Gradients of one batch; returns its mean loss and the share of clips that were right."""
-        with names_out_of_memory(_smaller_batch(self.settings)):
-            loss, hit = self._forward(batch)
-            self.accelerator.backward(loss / self.batches_of_update)
-        return loss.detach().float(), hit.float()
-
     def _forward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """The mean loss of a batch, and the share of its clips that were right."""
         settings = self.settings
         # Dropout knows only the global generator; `training` restores that at the end.
-        torch.manual_seed(_seed(settings.seed, _DROPOUT, batch.number))
+        torch.manual_seed(derived_seed(settings.seed, _DROPOUT, batch.number))
         generator = torch.Generator()
-        generator.manual_seed(_seed(settings.seed, _AUGMENTATION, batch.number))
+        generator.manual_seed(derived_seed(settings.seed, _AUGMENTATION, batch.number))
         waveforms, lengths, targets, noise, snr = (
             each.to(self.device, non_blocking=True)
             for each in (batch.waveforms, batch.lengths, batch.targets, batch.noise, batch.snr)
@@ -247,7 +201,7 @@ class Engine:
         mixup = None
         waveforms = mix_at_snr(waveforms, lengths, noise, snr)
         theirs = torch.Generator()  # so that all that is drawn without them stays as it is
-        theirs.manual_seed(_seed(settings.seed, _THEIRS, batch.number))
+        theirs.manual_seed(derived_seed(settings.seed, _THEIRS, batch.number))
         inside = torch.arange(waveforms.shape[1], device=self.device) < lengths[:, None]
         waveforms = self._augment("waveforms", waveforms, theirs, lengths, inside)
         if settings.mixup > 0:
@@ -261,7 +215,9 @@ class Engine:
         spectrogram = mask_spectrogram(
             spectrogram, settings.time_mask, settings.frequency_mask, generator, inside
         )
-        loss, predicted = self.wrapped(spectrogram, lengths, waveforms.shape[1], targets, mixup)
+        loss, predicted = self.updates.wrapped(
+            spectrogram, lengths, waveforms.shape[1], targets, mixup
+        )
         return loss.mean(), (predicted == targets).float().mean()
 
     def _augment(
@@ -275,17 +231,6 @@ class Engine:
                     sample_rate=self.sample_rate,
                 )  # fmt: skip
         return batch
-
-    def _check_finite(self, losses: Tensor, files: list[tuple[int, list[str]]]) -> None:
-        for loss, (number, names) in zip(losses.tolist(), files, strict=True):
-            if not np.isfinite(loss):
-                loss_of = self.network.classifier
-                of = str(loss_of.part) if isinstance(loss_of, TheirLoss) else ""
-                raise TrainingError(not_finite(loss, number, names, of))
-
-    def _over_processes(self, values: Tensor) -> list[float]:
-        reduced = self.accelerator.reduce(values.to(self.device), "mean")
-        return [float(value) for value in reduced]
 
     def share_buffers(self) -> None:
         """Give all processes the mean of their batch-norm statistics."""
@@ -308,22 +253,14 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """All that later updates depend on, beside the recipe and the data."""
-        scaler = self.accelerator.scaler
-        return {
-            "model": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-        }
+        return self.updates.state()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken."""
-        self.network.load_state_dict(state["model"])
+        self.updates.restore(state)
         rank, buffers = self.accelerator.process_index, state.get(BUFFERS, [])
         if rank < len(buffers):
             self.network.load_state_dict(buffers[rank], strict=False)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
 
 
 @contextmanager
@@ -359,8 +296,3 @@ def _smaller_batch(settings: Training) -> str:
         f"the memory does not suffice for batches of {size} clips; the same effective batch in "
         f"smaller parts: {flags}"
     )
-
-
-def _seed(seed: int, purpose: int, number: int) -> int:
-    state = np.random.SeedSequence([seed, purpose, number]).generate_state(1, np.uint64)
-    return int(state[0] >> np.uint64(1))

@@ -25,7 +25,7 @@ from dcase_asd.training import pretraining_cost, pretraining_engine
 from dcase_asd.training.pretrain import plan_pretraining, pretrain
 from dcase_asd.training.pretraining_batches import PretrainingBatch
 from dcase_asd.training.pretraining_cost import gflop_of_clip
-from dcase_asd.training.pretraining_engine import images_and_clones, learning_rate, smaller_batch
+from dcase_asd.training.pretraining_engine import images_and_clones, smaller_batch
 from dcase_asd.training.pretraining_files import settings_of
 from dcase_asd.training.pretraining_objective import (
     MaskedPrediction,
@@ -34,6 +34,7 @@ from dcase_asd.training.pretraining_objective import (
 )
 from dcase_asd.training.pretraining_student import student
 from dcase_asd.training.recordings import write_shards
+from dcase_asd.training.updates import warmed_cosine
 
 TINY = {"embed_dim": 48, "depth": 2, "num_heads": 4}
 SHORT = Pretraining(
@@ -325,11 +326,10 @@ def test_memory_that_does_not_suffice_is_told_with_the_way_out():
 
 
 def test_the_learning_rate_rises_and_falls():
-    recipe = settings(updates=10, warmup=2, learning_rate=0.1)
-    rates = [learning_rate(update, recipe) for update in range(11)]
-    assert rates[:3] == pytest.approx([0.05, 0.1, 0.1])
-    assert rates[6] == pytest.approx(0.05)
-    assert rates[10] == pytest.approx(0, abs=1e-12)
+    factors = [warmed_cosine(update, 2, 10) for update in range(10)]
+    assert factors[:3] == pytest.approx([0.5, 1, 1])
+    assert factors[6] == pytest.approx(0.5)
+    assert factors[9] == pytest.approx(0.5 * (1 + np.cos(np.pi * 7 / 8)))
 
 
 def test_clips_of_several_rates_are_one_batch_of_bands():
