@@ -98,7 +98,10 @@ def make_accelerator(settings: Training | Pretraining, device: str) -> Accelerat
     if precision == "fp16" and not on_gpu:  # accelerate would train in fp32 and say nothing
         raise TrainingError("precision: fp16 needs a GPU; on a CPU choose bf16 or fp32")
     # Each process keeps its own batch-norm statistics; they are averaged where they are used.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+    # Fine-tuning may leave weights out, as of blocks above the layer that is taken.
+    ddp = DistributedDataParallelKwargs(
+        broadcast_buffers=False, find_unused_parameters=isinstance(settings, Training)
+    )
     accelerator = Accelerator(
         device_placement=False,
         mixed_precision="no" if precision == "fp32" else precision,

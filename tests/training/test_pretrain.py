@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from pretraining_settings import SHORT, TINY
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -36,26 +37,7 @@ from dcase_asd.training.pretraining_student import student
 from dcase_asd.training.recordings import write_shards
 from dcase_asd.training.updates import warmed_cosine
 
-TINY = {"embed_dim": 48, "depth": 2, "num_heads": 4}
-SHORT = Pretraining(
-    architecture=TINY, seconds=0.5, updates=6, warmup=2, batch_size=3, accumulation=2,
-    learning_rate=1e-3, decay_start=0.9, decay_end=0.95, decay_updates=6, max_images=4,
-    decoder_width=32, decoder_layers=2, decoder_kernel=3, save_every=2, seed=1,
-)  # fmt: skip
 SPEED = ("clips_per_second", "waited")
-
-
-@pytest.fixture(scope="module")
-def audio(tmp_path_factory):
-    """Two machines at 16 kHz and one at 48 kHz."""
-    folder = tmp_path_factory.mktemp("audio")
-    for index in range(9):
-        random, rate = np.random.default_rng(index), 48000 if index % 3 == 2 else 16000
-        pitch = (300, 900, 5000)[index % 3] * (1 + 0.05 * random.standard_normal())
-        moment = np.arange(rate) / rate
-        sound = 0.1 * np.sin(2 * np.pi * pitch * moment) + 0.02 * random.standard_normal(rate)
-        soundfile.write(folder / f"{index}.wav", sound, rate)
-    return folder
 
 
 def settings(**changes):
@@ -171,28 +153,40 @@ def test_shards_train_as_any_recordings(audio, tmp_path):
     assert len(history(tmp_path / "run")) == 6
 
 
-@pytest.mark.slow
-def test_two_processes_make_the_updates_of_one(audio, tmp_path):
-    from dcase_asd.recipe.toml import recipe_text
+def test_of_shards_that_end_in_the_middle_the_whole_recordings_are_learnt_from(audio, tmp_path):
+    done = write_shards([audio], f"{tmp_path}/{{0..1}}.tar")
+    cut = done.shards[0]
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    progress = Silent()
+    run(f"{tmp_path}/{{0..1}}.tar", tmp_path / "run", progress=progress)
+    (note,) = [each for each in progress.notes if "0.tar" in each]
+    assert "ends in the middle of a recording" in note
+    assert len(history(tmp_path / "run")) == 6
 
-    recipe = settings(updates=4)
-    run(audio, tmp_path / "one", recipe)
-    (tmp_path / "recipe.toml").write_text(recipe_text(recipe))
-    (tmp_path / "program.py").write_text(PROGRAM)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    arguments = [tmp_path / "program.py", audio, tmp_path / "two", tmp_path / "recipe.toml", 0]
-    subprocess.run(
-        [*launch, *map(str, arguments)], check=True, capture_output=True, timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    one, two = (load_backbone("fisher", tmp_path / name).state_dict() for name in ("one", "two"))
-    start = student(recipe)[0].state_dict()
-    for name, value in one.items():
-        moved = float((value - start[name]).norm())
-        if moved and not name.endswith("qkv.bias"):  # keys' biases have gradients of rounding only
-            assert float((two[name] - value).norm()) < 0.02 * moved, name
-    for first, second in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
-        assert second["loss"] == pytest.approx(first["loss"], rel=1e-3)
+
+@pytest.mark.parametrize(("plugin", "frames"), [("eat", 64), ("fisher", 1024)])
+def test_what_was_learnt_on_short_crops_embeds_as_it_was_trained(audio, tmp_path, plugin, frames):
+    """EAT's images are as long as the crops, padded in the same way; FISHER's as the clips."""
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        of = pretraining_engine.PretrainingEngine.update
+        patch.setattr(
+            pretraining_engine.PretrainingEngine, "update",
+            lambda engine, *given: (made.append(engine), of(engine, *given))[1],
+        )  # fmt: skip
+        run(audio, tmp_path / "run", settings(plugin=plugin))
+    backbone = load_backbone(plugin, tmp_path / "run")
+    assert backbone.options["target_length"] == frames
+    assert backbone.options["architecture"]["target_length"] == frames
+    waveform = torch.from_numpy(soundfile.read(audio / "0.wav", dtype="float32")[0])[None, :8000]
+    lengths, rate = torch.tensor([8000]), 16000
+    batch = PretrainingBatch(0, waveform, lengths, torch.tensor([rate]), [], [])
+    trained = made[-1].backbone.eval()
+    seen, _ = images_and_clones(batch, trained, settings(plugin=plugin), torch.device("cpu"))
+    images = backbone.images(waveform, lengths, rate)[:, : seen.shape[1]]
+    assert torch.equal(images, seen)
+    assert seen.shape[1] == (64 if plugin == "eat" else 48)
+    torch.testing.assert_close(backbone.embed(waveform), trained.embed(waveform))
 
 
 def test_continued_pre_training_begins_where_the_checkpoint_is(audio, tmp_path):
