@@ -370,3 +370,13 @@ def test_published_sizes_are_those_of_the_plugins():
         assert isinstance(backbone, FamilyBackbone)
         parameters[size] = round(sum(p.numel() for p in backbone.parameters()) / 1e6, 2)
     assert parameters == {"tiny": 5.39, "mini": 9.54, "small": 21.39}  # as published
+
+
+@pytest.mark.parametrize(
+    ("plugin", "layers", "kernel", "width", "masks"),
+    [("fisher", 5, 5, 384, 64), ("eat", 6, 3, 768, 16)],
+)
+def test_what_is_left_to_the_plugin_is_as_published(plugin, layers, kernel, width, masks):
+    _, whole = student(Pretraining(plugin=plugin, size="tiny"))
+    assert (whole.decoder_layers, whole.decoder_kernel) == (layers, kernel)
+    assert (whole.decoder_width, whole.max_images) == (width, masks)
