@@ -376,3 +376,22 @@ def test_published_sizes_are_those_of_the_plugins():
         assert isinstance(backbone, FamilyBackbone)
         parameters[size] = round(sum(p.numel() for p in backbone.parameters()) / 1e6, 2)
     assert parameters == {"tiny": 5.39, "mini": 9.54, "small": 21.39}  # as published
+
+
+def test_mlflow_gets_what_the_history_gets(audio, tmp_path, monkeypatch):
+    told = []
+
+    class Told:
+        def __init__(self, where, folder, recipe, progress):
+            told.append((where, folder, recipe))
+
+        def add(self, *lines):
+            told.extend(lines)
+
+        def close(self, status):
+            told.append(status)
+
+    monkeypatch.setattr("dcase_asd.training.tracking.Tracking", Told)
+    run(audio, tmp_path / "run", mlflow="mlruns")
+    lines = (tmp_path / "run" / "train.jsonl").read_text().splitlines()
+    assert told == [("mlruns", tmp_path / "run", SHORT), *map(json.loads, lines), "FINISHED"]
