@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Device, Workers, app
+from dcase_asd.cli.app import AsJson, Device, Mlflow, Workers, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.cli.flags import Flags
 from dcase_asd.recipe.pretraining import Pretraining
@@ -32,6 +32,7 @@ def pretrain(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the training history for TensorBoard, too.")
     ] = False,
+    mlflow: Mlflow = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
@@ -74,7 +75,8 @@ def pretrain(
         return
     done = run_step(
         audio, run, recipe,
-        device=device, workers=workers, tensorboard=tensorboard, progress=Display(),
+        device=device, workers=workers, tensorboard=tensorboard, mlflow=mlflow,
+        progress=Display(),
     )  # fmt: skip
     if not is_main_process():
         return

@@ -54,6 +54,7 @@ def finetune(
     device: str = "auto",
     workers: int = 2,
     tensorboard: bool = False,
+    mlflow: str = "",
     progress: Progress | None = None,
 ) -> FineTuned:
     """Fine-tune a backbone to tell machines and their attributes apart.
@@ -70,6 +71,7 @@ def finetune(
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
         workers: Processes that read audio; 0 reads in the training process.
         tensorboard: Write the training history for TensorBoard, too.
+        mlflow: Write it to MLflow, too: a folder, or the address of a server.
         progress: Where to tell how far it is.
 
     Raises:
@@ -78,7 +80,7 @@ def finetune(
             are not finite.
         TrainingError: The recipe does not fit the backbone, data, memory or number of processes;
             the loss is not finite; the state is damaged; a third party's loss or augmentation is
-            missing or fails.
+            missing or fails; TensorBoard or MLflow is not installed.
         ArtifactError: The run folder was made with another recipe, or is being written.
     """
     from dcase_asd.training.data import read_training_set
@@ -109,6 +111,7 @@ def finetune(
     from dcase_asd.training.engine import leave_processes, make_accelerator
     from dcase_asd.training.faults import names_lost_processes
     from dcase_asd.training.history import History
+    from dcase_asd.training.tracking import Tracking
 
     accelerator = make_accelerator(settings, device)
     with (
@@ -138,8 +141,11 @@ def finetune(
         )  # fmt: skip
         state = loop.files.load_state()
         if accelerator.is_main_process:
-            loop.history = History(run, 0 if state is None else state.updates, tensorboard)
-        loop.run(state)
+            tracking = Tracking(mlflow, run, system, progress) if mlflow else None
+            first = 0 if state is None else state.updates
+            loop.history = History(run, first, tensorboard, tracking)
+        with loop.history or nullcontext():
+            loop.run(state)
         accelerator.wait_for_everyone()
         if accelerator.num_processes > 1:
             # At exit, as the next system goes on with the same processes; not after an error, when

@@ -28,6 +28,7 @@ from dcase_asd.training.pretraining_files import (
 from dcase_asd.training.recordings import Recordings, find_recordings
 
 if TYPE_CHECKING:
+    from dcase_asd.training.history import History
     from dcase_asd.training.pretraining_engine import PretrainingEngine
 
 PIPES = "pipes"
@@ -52,6 +53,7 @@ def pretrain(
     device: str = "auto",
     workers: int = 2,
     tensorboard: bool = False,
+    mlflow: str = "",
     progress: Progress | None = None,
 ) -> Pretrained:
     """Pre-train a backbone on recordings without labels.
@@ -67,6 +69,7 @@ def pretrain(
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
         workers: Processes that read audio; 0 reads in the training process.
         tensorboard: Write the history for TensorBoard, too.
+        mlflow: Write it to MLflow, too: a folder, or the address of a server.
         progress: Where to tell how far it is.
 
     Raises:
@@ -95,8 +98,10 @@ def pretrain(
 
     from dcase_asd.training.engine import leave_processes, make_accelerator
     from dcase_asd.training.faults import names_lost_processes
+    from dcase_asd.training.history import History
     from dcase_asd.training.pretraining_engine import PretrainingEngine
     from dcase_asd.training.pretraining_student import student
+    from dcase_asd.training.tracking import Tracking
 
     accelerator = make_accelerator(settings, device)
     with (
@@ -116,7 +121,13 @@ def pretrain(
             ) from error
         if main:  # not before: the next command would take over what cannot be done
             write_text(run / PRETRAINING_RECIPE, recipe_text(settings))
-        _train(run, engine, recordings, workers, tensorboard, main, progress)
+        first, state = load_state(run, recordings)
+        if state is not None:
+            engine.restore(state)
+        tracking = Tracking(mlflow, run, settings, progress) if main and mlflow else None
+        history = History(run, first, tensorboard, tracking) if main else None
+        with history or nullcontext():
+            _train(run, engine, recordings, workers, first, history, progress)
         accelerator.wait_for_everyone()
         if main:
             write_json(marker, {"inputs": recordings.fingerprint, "updates": settings.updates})
@@ -205,22 +216,17 @@ def _train(
     engine: PretrainingEngine,
     recordings: Recordings,
     workers: int,
-    tensorboard: bool,
-    main: bool,
+    first: int,
+    history: History | None,
     progress: Progress,
 ) -> None:
-    """Train from where the run stands to the end, and write the checkpoint."""
+    """Train from an update on to the end, and write the checkpoint."""
     from dcase_asd.training.batches import load_batches, names_lost_workers
     from dcase_asd.training.engine import training
-    from dcase_asd.training.history import History
     from dcase_asd.training.pretraining_batches import PretrainingBatches
     from dcase_asd.training.pretraining_student import batch_rate
 
     settings = engine.settings
-    first, state = load_state(run, recordings)
-    if state is not None:
-        engine.restore(state)
-    history = History(run, first, tensorboard) if main else None
     batches = PretrainingBatches(recordings, settings, batch_rate(settings))
     told: set[str] = set()
     with (
@@ -247,5 +253,4 @@ def _train(
     if len(told) > NOTES:
         progress.note(f"left out: {len(told) - NOTES} more for such reasons")
     if history is not None:
-        history.close()
         save(run / PRETRAINED, engine)

@@ -90,10 +90,10 @@ def test_flags_change_a_recipe_and_options_go_to_the_plugin(called, tmp_path):
     recipe.write_text(recipe_text(System("x", Embedding("beats"), train=Training(seed=4))))
     _, told = called("--recipe", str(recipe), "--margin", "0.3", "--checkpoint", "w.pt",
                      "--option", "layers=[1, 2]", "--channel", "1", "--tensorboard",
-                     "--workers", "0")  # fmt: skip
+                     "--mlflow", "mlruns", "--workers", "0")  # fmt: skip
     expected = Embedding("beats", "w.pt", {"layers": [1, 2]}, channel=1)
     assert told["system"] == System("beats", expected, train=Training(seed=4, margin=0.3))
-    assert (told["workers"], told["tensorboard"]) == (0, True)
+    assert (told["workers"], told["tensorboard"], told["mlflow"]) == (0, True, "mlruns")
 
 
 def test_a_run_s_own_recipe_is_gone_on_with(tmp_path):

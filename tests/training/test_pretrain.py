@@ -380,3 +380,22 @@ def test_what_is_left_to_the_plugin_is_as_published(plugin, layers, kernel, widt
     _, whole = student(Pretraining(plugin=plugin, size="tiny"))
     assert (whole.decoder_layers, whole.decoder_kernel) == (layers, kernel)
     assert (whole.decoder_width, whole.max_images) == (width, masks)
+
+
+def test_mlflow_gets_what_the_history_gets(audio, tmp_path, monkeypatch):
+    told = []
+
+    class Told:
+        def __init__(self, where, folder, recipe, progress):
+            told.append((where, folder, recipe))
+
+        def add(self, *lines):
+            told.extend(lines)
+
+        def close(self, status):
+            told.append(status)
+
+    monkeypatch.setattr("dcase_asd.training.tracking.Tracking", Told)
+    run(audio, tmp_path / "run", mlflow="mlruns")
+    lines = (tmp_path / "run" / "train.jsonl").read_text().splitlines()
+    assert told == [("mlruns", tmp_path / "run", SHORT), *map(json.loads, lines), "FINISHED"]
