@@ -44,6 +44,14 @@ Device = Annotated[
 Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Processes that read audio for training.")
 ]
+Mlflow = Annotated[
+    str,
+    typer.Option(
+        "--mlflow",
+        metavar="DIR|ADDRESS",
+        help="Write the recipe and the training history to MLflow, too: a folder, or a server.",
+    ),
+]
 Machines = Annotated[
     list[str] | None,
     typer.Option("--machine", help="Take this machine type only; may be repeated."),

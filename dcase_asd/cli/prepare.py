@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dcase_asd.cli.app import AsJson, Data, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from dcase_asd.embeddings.pseudo_labels import Agreement, Clustering
 
 PROBLEMS_SHOWN = 10
 """Problems printed; all of them are in the table on disk."""
@@ -110,8 +114,8 @@ def labels(
 
     Attributes name a class where the challenge gives them, else the section; classes without
     attributes get several sub-centers by the edition's rule. With --pseudo clusters of embeddings
-    take the place of withheld attributes (`[train] pseudo` of a recipe); --against compares them
-    with published ones.
+    take the place of withheld attributes (`[train] pseudo` of a recipe). --against compares one
+    class, k-means, Ward, and of a fine-tuned run the nearest sub-center, with published ones.
 
     Example: dcase-asd labels --data data --edition dcase2025
     """
@@ -122,30 +126,27 @@ def labels(
     clips = read_manifest(data)
     if edition is not None:
         clips = clips_of_edition(clips, load_edition(edition).name, data)
-    compared = []
-    if pseudo is None and (embeddings or against):
-        raise typer.BadParameter("kmeans or ward is needed with this", param_hint="--pseudo")
-    if pseudo is not None:
-        if embeddings is None:
-            raise typer.BadParameter("a run folder is needed with --pseudo",
-                                     param_hint="--embeddings")  # fmt: skip
-        from dcase_asd.embeddings.pseudo_labels import (
-            Clustering,
-            agreements,
-            pseudo_labels,
-            with_pseudo_labels,
-        )
+    compared: list[Agreement] = []
+    if (pseudo or against) and embeddings is None:
+        raise typer.BadParameter("a run folder is needed with --pseudo and --against",
+                                 param_hint="--embeddings")  # fmt: skip
+    if embeddings is not None:
+        if not (pseudo or against):
+            raise typer.BadParameter("kmeans or ward, or --against, is needed with --embeddings",
+                                     param_hint="--pseudo")  # fmt: skip
+        from dcase_asd.embeddings.pseudo_labels import Clustering, with_pseudo_labels
+        from dcase_asd.embeddings.sub_centers import folder_to_cluster
 
-        clustering = Clustering(pseudo, share, clusters, threshold)
+        folder = folder_to_cluster(embeddings)
+        if folder != embeddings:
+            Display().note(f"{embeddings}: of its checkpoints the last is taken, {folder}")
+        clustering = Clustering(pseudo or "kmeans", share, clusters, threshold)
         clips = clips[(clips["split"] == "train") & (clips["role"] == "machine")]
-        editions = [str(each) for each in clips["edition"].unique()]
         if against is not None:
-            compared = [
-                each
-                for name in editions
-                for each in agreements(pseudo_labels(embeddings, name, clustering), against)
-            ]
-        clips = with_pseudo_labels(clips, embeddings, clustering)
+            editions = map(str, clips["edition"].unique())
+            compared = _compare(folder, editions, clustering, against)
+        if pseudo is not None:
+            clips = with_pseudo_labels(clips, folder, clustering)
     classes = training_classes(clips)
     if as_json:
         show_json({"classes": classes, "agreement": compared} if against else classes)
@@ -156,11 +157,29 @@ def labels(
         f"{sum(each.sub_centers for each in classes)} sub-centers"
     )
     if compared:
-        figures = ("clips", "attributes", "clusters", "adjusted Rand index", "mutual information")
-        show_table(
-            ("stage", "machine", *figures),
-            [(*list(vars(each).values())[:5], f"{each.rand:.3f}", f"{each.information:.3f}")
-             for each in compared],
-            title="agreement with published attributes; one cluster for all has 0 in both",
-            numbers=figures,
-        )  # fmt: skip
+        _show_agreement(compared)
+
+
+def _compare(
+    folder: Path, editions: Iterable[str], clustering: Clustering, against: Path
+) -> list[Agreement]:
+    from dcase_asd.embeddings.sub_centers import compare_with_attributes
+
+    compared = []
+    for name in editions:
+        found, missing = compare_with_attributes(folder, name, clustering, against)
+        compared += found
+        if missing:
+            Display().note(f"{name}: no sub-centers are compared: {missing}")
+    return compared
+
+
+def _show_agreement(compared: list[Agreement]) -> None:
+    figures = ("clips", "attributes", "clusters", "adjusted Rand index", "mutual information")
+    show_table(
+        ("stage", "machine", "parted by", *figures),
+        [(*list(vars(each).values())[:6], f"{each.rand:.3f}", f"{each.information:.3f}")
+         for each in compared],
+        title="agreement with published attributes",
+        numbers=figures,
+    )  # fmt: skip

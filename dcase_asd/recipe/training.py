@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from dcase_asd.errors import nearest_name
 from dcase_asd.recipe.setting import out_of_range, refuse, setting
+
+LOSSES = ("arcface", "adacos")
+"""The toolkit's own, whose parameters are fields here."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,12 @@ class Training:
     time_mask: int = setting(80, "Largest width of the masked time span, in frames.")
     frequency_mask: int = setting(80, "Largest width of the masked frequency band, in bins.")
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0: no mixup.")
+    augmentations: tuple[str, ...] = setting(
+        (), "Third parties' augmentations, in their order (see `dcase-asd plugins`)."
+    )
+    augmentation_options: dict[str, Any] = setting(
+        {}, "Their options, each as augmentation.name=value."
+    )
     pooling: Literal["auto", "attention", "mean", "cls"] = setting(
         "auto", "From tokens to one vector; auto: what the backbone names.", group="Head and loss"
     )
@@ -97,7 +107,10 @@ class Training:
     representation: Literal["dense", "pooled", "cls"] = setting(
         "dense", "What is scored: dense layer, what goes into it, or the backbone's class token."
     )
-    loss: Literal["arcface", "adacos"] = setting("arcface", "Loss of the classes and sub-centers.")
+    loss: str = setting(
+        "arcface", "Loss of the classes: arcface, adacos or a third party's (`dcase-asd plugins`)."
+    )
+    loss_options: dict[str, Any] = setting({}, "Options of that, each as name=value.")
     scale: float = setting(30.0, "Scale of ArcFace's logits.", above=0, most=1000)
     margin: float = setting(
         0.2, "ArcFace's angular margin of the target class, in radians.",
@@ -131,7 +144,7 @@ class Training:
         problems = out_of_range(self)
         if self.noise_probability > 0 and not self.noise_snrs:
             problems.append("noise_snrs is empty; give levels or set noise_probability to 0")
-        problems += self._pseudo_problems()
+        problems += [*self._pseudo_problems(), *self._option_problems()]
         if self.step_unit == "batch":
             problems += [
                 f"{name} must be a multiple of accumulation ({self.accumulation}), "
@@ -162,6 +175,22 @@ class Training:
         if self.pseudo_threshold and self.pseudo_clusters:
             problems.append("pseudo_threshold and pseudo_clusters exclude each other")
         return problems
+
+    def _option_problems(self) -> list[str]:
+        problems = []
+        if self.loss in LOSSES and self.loss_options:
+            problems.append(
+                f"loss_options are of a third party's loss, and loss is {self.loss}: set scale, "
+                "margin and sub_centers instead, or choose another loss"
+            )
+        for name, options in self.augmentation_options.items():
+            if name not in self.augmentations:
+                hint = nearest_name(name, self.augmentations)
+                problems.append(f"augmentation_options: {name!r} is none of augmentations; {hint}")
+            elif not isinstance(options, dict):
+                problems.append(f"augmentation_options: give {name}.name=value, not {options!r}")
+        repeated = {name for name in self.augmentations if self.augmentations.count(name) > 1}
+        return problems + [f"augmentations has {name!r} twice" for name in sorted(repeated)]
 
     @property
     def updates(self) -> int:

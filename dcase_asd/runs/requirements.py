@@ -25,6 +25,7 @@ from dcase_asd.registry import (
 from dcase_asd.runs.recipes import Node
 from dcase_asd.scores.detector import make_detector
 from dcase_asd.training.data import read_training_set
+from dcase_asd.training.named import parts_of
 
 RANDOM = "random_weights"
 """Option with which the plugins that have published weights draw some instead."""
@@ -65,6 +66,7 @@ def missing(
     problems = [
         *missing_weights(systems.values(), runs),
         *_wrong_detectors(systems.values()),
+        *wrong_parts(systems.values(), runs),
         *_missing_training_data(systems.values(), data, runs),
         *missing_clips(systems.values(), clips, data, editions, packaged),
         *(forbidden_training(systems.values(), data, runs, editions) if packaged else ()),
@@ -102,6 +104,18 @@ def _wrong_detectors(nodes: Iterable[Node]) -> Iterator[str]:
                 make_detector(node.recipe.score)
             except DcaseAsdError as error:
                 yield f"{node.path}: score: {error}"
+
+
+def wrong_parts(nodes: Iterable[Node], runs: Path) -> Iterator[str]:
+    """What is wrong with third parties' losses and augmentations of trainings still to be made."""
+    for node in nodes:
+        system = node.recipe
+        if isinstance(system, FusedSystem) or system.train is None or _is_finetuned(system, runs):
+            continue
+        try:
+            parts_of(system.train, runs / node.name)
+        except DcaseAsdError as error:
+            yield f"{node.path}: {error}"
 
 
 def _missing_training_data(nodes: Iterable[Node], data: Path, runs: Path) -> Iterator[str]:

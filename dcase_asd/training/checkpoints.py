@@ -33,6 +33,7 @@ from dcase_asd.files import replacing
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.model import TrainingModel
+from dcase_asd.training.named import write_record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,7 @@ class CheckpointFiles:
         sub_centers: Sub-centers of each class.
         inputs: Fingerprint of what is trained on.
         uses: Whose recordings are used, and how (see `training_rules`).
+        record: Which packages gave third parties' parts (see `named.record_of`).
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class CheckpointFiles:
         sub_centers: Sequence[int],
         inputs: str,
         uses: Mapping[str, Sequence[str]],
+        record: list[dict[str, str]],
     ) -> None:
-        self.run, self.settings, self.inputs = run, settings, inputs
+        self.run, self.settings, self.inputs, self.record = run, settings, inputs, record
         self.folder = checkpoints_folder(run)
         labels = {each.label: count for each, count in zip(classes, sub_centers, strict=True)}
         self.about = {
@@ -73,6 +76,8 @@ class CheckpointFiles:
             "recipe": recipe_text(settings),
             "editions": json.dumps(uses),
         }
+        if record:
+            self.about["plugins"] = json.dumps(record, ensure_ascii=False)
 
     def save_model(self, network: TrainingModel, step: int) -> str:
         """Write a checkpoint; returns its name."""
@@ -90,6 +95,7 @@ class CheckpointFiles:
             "engine": state.engine,
             "kept": [dataclasses.asdict(each) for each in state.kept],
         }
+        write_record(self.run, self.record)
         with _writing(state_path(self.run)) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
         self.tidy(state.kept)

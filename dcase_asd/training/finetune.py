@@ -54,6 +54,7 @@ def finetune(
     device: str = "auto",
     workers: int = 2,
     tensorboard: bool = False,
+    mlflow: str = "",
     progress: Progress | None = None,
 ) -> FineTuned:
     """Fine-tune a backbone to tell machines and their attributes apart.
@@ -70,6 +71,7 @@ def finetune(
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
         workers: Processes that read audio; 0 reads in the training process.
         tensorboard: Write the training history for TensorBoard, too.
+        mlflow: Write it to MLflow, too: a folder, or the address of a server.
         progress: Where to tell how far it is.
 
     Raises:
@@ -77,20 +79,24 @@ def finetune(
         BackboneError: The plugin or checkpoint cannot be used or fine-tuned, or holds weights that
             are not finite.
         TrainingError: The recipe does not fit the backbone, data, memory or number of processes;
-            the loss is not finite; the state is damaged.
+            the loss is not finite; the state is damaged; a third party's loss or augmentation is
+            missing or fails; TensorBoard or MLflow is not installed.
         ArtifactError: The run folder was made with another recipe, or is being written.
     """
     from dcase_asd.training.data import read_training_set
+    from dcase_asd.training.named import parts_of, record_of
 
     data, run = Path(data), Path(run)
     settings = system.train or Training()
     system = dataclasses.replace(system, train=settings)
     progress = (progress or Silent()) if is_main_process() else Silent()
+    before = read_kept(run)
+    finished = before is not None and before.finished
+    parts = [] if finished else parts_of(settings, run)  # told before all audio is read
     up_to_date_manifest(data, progress)
     chosen = read_training_set(data, settings)
     inputs = _inputs(data, chosen, progress)
-    before = read_kept(run)
-    if before is not None and before.finished:  # seen before torch is imported, which takes seconds
+    if before is not None and finished:  # seen before torch is imported, which takes seconds
         with only_writer(run) if is_main_process() else nullcontext():
             if is_main_process():
                 keep_recipe(run, system)
@@ -102,8 +108,10 @@ def finetune(
         return _outcome(run, changed=False)
 
     from dcase_asd.training.dev_score import read_development_set
-    from dcase_asd.training.engine import leave_processes, make_accelerator, names_lost_processes
+    from dcase_asd.training.engine import leave_processes, make_accelerator
+    from dcase_asd.training.faults import names_lost_processes
     from dcase_asd.training.history import History
+    from dcase_asd.training.tracking import Tracking
 
     accelerator = make_accelerator(settings, device)
     with (
@@ -128,13 +136,16 @@ def finetune(
             progress.note(sentence)
         loop = _loop(
             data, run, system, settings, chosen, dev, uses,
-            inputs=inputs, accelerator=accelerator, device=device, workers=workers,
-            progress=progress,
+            record=record_of(run, parts, progress), inputs=inputs, accelerator=accelerator,
+            device=device, workers=workers, progress=progress,
         )  # fmt: skip
         state = loop.files.load_state()
         if accelerator.is_main_process:
-            loop.history = History(run, 0 if state is None else state.updates, tensorboard)
-        loop.run(state)
+            tracking = Tracking(mlflow, run, system, progress) if mlflow else None
+            first = 0 if state is None else state.updates
+            loop.history = History(run, first, tensorboard, tracking)
+        with loop.history or nullcontext():
+            loop.run(state)
         accelerator.wait_for_everyone()
         if accelerator.num_processes > 1:
             # At exit, as the next system goes on with the same processes; not after an error, when
@@ -232,6 +243,7 @@ def _loop(
     dev: DevelopmentSet | None,
     uses: Uses,
     *,
+    record: list[dict[str, str]],
     inputs: str,
     accelerator: Accelerator,
     device: str,
@@ -266,7 +278,7 @@ def _loop(
     return Loop(
         engine=engine, batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
         dev=dev, detector=detector_of(run, system),
-        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses),
+        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses, record),
         history=None, settings=settings, progress=progress, workers=workers,
     )  # fmt: skip
 

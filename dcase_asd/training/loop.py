@@ -89,7 +89,6 @@ class Loop:
                 advance(1)
         if self.history is None:
             return None
-        self.history.close()
         return self.files.finish(self.kept, self.engine.network)
 
     def _load(self, first: int) -> Iterator[TrainingBatch]:

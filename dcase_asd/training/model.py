@@ -14,6 +14,8 @@ from dcase_asd.errors import BackboneError, TrainingError, nearest_name
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.augment import Mixup
 from dcase_asd.training.losses import AdaCos, ArcFace, CenterLoss
+from dcase_asd.training.named import parts_of
+from dcase_asd.training.theirs import TheirLoss
 
 
 def choose_parameters(backbone: Backbone, settings: Training) -> None:
@@ -75,6 +77,24 @@ def merged_state(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def make_loss(settings: Training, counts: Sequence[int]) -> ArcFace | AdaCos | TheirLoss:
+    """The loss of the classes, with random weights.
+
+    Args:
+        settings: The recipe.
+        counts: Sub-centers of each class.
+
+    Raises:
+        TrainingError: A third party's loss cannot be used.
+    """
+    if settings.loss == "arcface":
+        return ArcFace(settings.embedding, counts, settings.scale, settings.margin)
+    if settings.loss == "adacos":
+        return AdaCos(settings.embedding, counts)
+    (part,) = (each for each in parts_of(settings) if each.kind == "loss")
+    return TheirLoss(part, settings.embedding, counts)
+
+
 class TrainingModel(nn.Module):
     """Backbone, head and classifier; only spectrograms go in, so that all of it is differentiable.
 
@@ -85,7 +105,7 @@ class TrainingModel(nn.Module):
 
     Raises:
         BackboneError: The backbone cannot be fine-tuned.
-        TrainingError: What the recipe freezes or adapts is not there.
+        TrainingError: What the recipe freezes or adapts is not there, or as `make_loss`.
     """
 
     def __init__(self, backbone: Backbone, counts: Sequence[int], settings: Training) -> None:
@@ -100,11 +120,7 @@ class TrainingModel(nn.Module):
             torch.manual_seed(settings.seed)
             self.model = Finetuned(backbone, sizes, settings.representation)
             choose_parameters(backbone, settings)
-            self.classifier: ArcFace | AdaCos = (
-                AdaCos(settings.embedding, counts)
-                if settings.loss == "adacos"
-                else ArcFace(settings.embedding, counts, settings.scale, settings.margin)
-            )
+            self.classifier = make_loss(settings, counts)
             self.center_weight = settings.center_weight
             self.centers = (
                 CenterLoss(settings.embedding, len(counts)) if self.center_weight else None

@@ -72,16 +72,17 @@ class PretrainingBatches(Dataset[PretrainingBatch]):
         crops: list[Waveform] = []
         rates, files, skipped = [], [], []
         for place in range(number * size, (number + 1) * size):
-            row, reason = self.row(place), ""
+            stretch, index = self._stretch_at(place)
+            row, reason = int(stretch[index]), ""
             for _ in range(TRIES):
-                source = self.recordings[row]
                 try:
+                    source = self.recordings[row]
                     crop, rate = self._crop(source, random)
                     break
                 except AudioError as error:
                     reason = str(error)
                     skipped.append(reason)
-                    row = int(random.integers(len(self.recordings)))
+                    row = int(random.choice(stretch))  # of a shard that is at hand
             else:
                 raise AudioError(
                     f"none of {TRIES} recordings that were drawn can be used, the last because: "
@@ -98,6 +99,11 @@ class PretrainingBatches(Dataset[PretrainingBatch]):
 
     def row(self, place: int) -> int:
         """Which recording comes at a place: every one once in each epoch."""
+        stretch, index = self._stretch_at(place)
+        return int(stretch[index])
+
+    def _stretch_at(self, place: int) -> tuple[NDArray[np.int64], int]:
+        """Recordings that come one after the other, and which of them comes at a place."""
         epoch, place = divmod(place, len(self.recordings))
         known, first, numbers = self._stretch
         if known != epoch or not first <= place < first + len(numbers):
@@ -107,7 +113,7 @@ class PretrainingBatches(Dataset[PretrainingBatch]):
                     numbers = np.random.default_rng(seed).permutation(inside)
                     self._stretch = epoch, first, numbers
                     break
-        return int(numbers[place - first])
+        return numbers, place - first
 
     def _crop(self, source: Path | Packed, random: np.random.Generator) -> tuple[Waveform, int]:
         """A random part of a recording, and its rate in Hz.
