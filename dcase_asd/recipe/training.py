@@ -84,6 +84,7 @@ class Training:
     time_mask: int = setting(80, "Largest width of the masked time span, in frames.")
     frequency_mask: int = setting(80, "Largest width of the masked frequency band, in bins.")
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0: no mixup.")
+    mixup_probability: float = setting(1.0, "How often mixup mixes a clip with another.", most=1)
     pooling: Literal["auto", "attention", "mean", "cls"] = setting(
         "auto", "From tokens to one vector; auto: what the backbone names.", group="Head and loss"
     )
@@ -116,7 +117,11 @@ class Training:
     lora_rank: int = setting(64, "Rank of LoRA's matrices.", least=1)
     lora_alpha: float = setting(64.0, "LoRA's scale, divided by the rank.", above=0)
     lora_dropout: float = setting(0.0, "Dropout before LoRA's matrices.", most=1)
-    lora_targets: tuple[str, ...] = setting((), "Linear layers by end of name; default: all.")
+    lora_targets: tuple[str, ...] = setting(
+        (),
+        "Linear layers by end of name, or q, k, v: the projections of attention, whatever they are "
+        "called; default: all.",
+    )
     freeze: tuple[str, ...] = setting((), "Backbone parameters that stay, as patterns with *.")
     eval_every: int = setting(
         1000, "Steps between checkpoints that are evaluated; 0: at the end.", group="Checkpoints"
