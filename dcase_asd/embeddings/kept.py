@@ -228,4 +228,5 @@ def _that_must_stay(system: System) -> dict[str, Any]:
     del values["batch_size"]  # which changes no embedding
     if system.train is not None:
         values |= {f"train.{name}": value for name, value in vars(system.train).items()}
+        del values["train.pseudo_run"]  # of its clusters, wherever they lie, `finetune` knows
     return values

@@ -6,7 +6,7 @@ The defaults are the report's (sections 2.1 to 2.4). No torch here: recipes are 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dcase_asd.recipe.setting import out_of_range, refuse, setting
@@ -27,7 +27,11 @@ class Training:
     pseudo: Literal["none", "kmeans", "ward"] = setting(
         "none", "Classes of machines without attributes: none, or clusters of embeddings."
     )
-    pseudo_run: str = setting("", "Run folder whose embeddings are clustered.")
+    pseudo_run: str = setting(
+        "",
+        "Run folder whose embeddings are clustered; for `dcase-asd run` also a system's recipe, "
+        "beside this one, which it runs first.",
+    )
     pseudo_share: float = setting(
         0.008, "Clusters for each source clip, at least one; target clips are one.", above=0, most=1
     )
@@ -167,6 +171,15 @@ class Training:
         if self.pseudo_threshold and self.pseudo_clusters:
             problems.append("pseudo_threshold and pseudo_clusters exclude each other")
         return problems
+
+    @property
+    def pseudo_recipe(self) -> str:
+        """The recipe that makes the embeddings to cluster; empty where a run folder holds them."""
+        return self.pseudo_run if self.pseudo_run.endswith(".toml") else ""
+
+    def without_pseudo_labels(self) -> Training:
+        """As if attributes alone made classes."""
+        return replace(self, pseudo="none", pseudo_run="", pseudo_clusters=0, pseudo_threshold=0.0)
 
     @property
     def updates(self) -> int:

@@ -146,7 +146,8 @@ def _to_train(nodes: Iterable[Node], runs: Path) -> Iterator[tuple[Node, System,
         )  # fmt: skip
         if about not in looked_at:
             looked_at.add(about)
-            yield node, system, train
+            # Clusters of what is run first cannot be made yet.
+            yield node, system, train.without_pseudo_labels() if node.members else train
 
 
 def missing_clips(

@@ -63,8 +63,8 @@ def read_training_set(
         recipe: Whether the far channel is taken out, for which every clip must have one.
 
     Raises:
-        DataError: There are fewer than two classes, or no such edition or noise; or clips have no
-            far channel.
+        DataError: There are fewer than two classes, or no such edition or noise; clips have no far
+            channel; or clusters cannot be made.
         ArtifactError: `prepare` has not been run.
     """
     data = Path(data)
@@ -81,6 +81,11 @@ def read_training_set(
     clips, notes = _without_duplicates(clips, manifest, duplicates)
     if recipe is not None and (objection := no_far_channel(clips, recipe, "train on")):
         raise DataError(f"{manifest_path(data)}: {objection}{_two_channels(clips)}")
+    if settings.pseudo_recipe:
+        raise DataError(
+            f"pseudo_run is the recipe {settings.pseudo_run}, which only `dcase-asd run` runs "
+            "first; give the run folder with its embeddings by --pseudo-run"
+        )
     if settings.pseudo != "none":
         clustering = Clustering(
             settings.pseudo,
