@@ -25,7 +25,7 @@ def finetune(
         typer.Option("--recipe", help="Recipe of a system to start from; flags override it."),
     ] = None,
     embedding: Annotated[
-        dict[str, Any], Flags(Embedding, only=("plugin", "checkpoint", "options", "channel"))
+        dict[str, Any], Flags(Embedding, only=("plugin", "checkpoint", "options", "channel", "far"))
     ],
     values: Values = None,
     device: Device = "auto",

@@ -20,7 +20,12 @@ from dcase_asd.clips.manifest import clips_of_edition
 from dcase_asd.clips.prepare import up_to_date_manifest
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.findings import Findings, no_far_channel
-from dcase_asd.embeddings.kept import embedding_folders, keep_recipe, scored_checkpoints
+from dcase_asd.embeddings.kept import (
+    embedding_folders,
+    heard_otherwise,
+    keep_recipe,
+    scored_checkpoints,
+)
 from dcase_asd.embeddings.reading import Batch, Recording, read_batches
 from dcase_asd.embeddings.rules import run_objections
 from dcase_asd.embeddings.store import (
@@ -113,6 +118,8 @@ def embed(
         keep_recipe(run, system)
         for each in run_objections(run, rules):
             progress.note(f"{each.what}: its scores are for analysis, not for a submission")
+        if told := heard_otherwise(parts[0][1]):
+            progress.note(told)
         keys = content_hashes(data, list(clips["path"]), progress)
         for folder, recipe in parts:
             machines = _machines(folder, name, clips, keys, recipe)

@@ -6,7 +6,7 @@ The defaults are the report's (sections 2.1 to 2.4). No torch here: recipes are 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dcase_asd.errors import nearest_name
@@ -31,7 +31,11 @@ class Training:
     pseudo: Literal["none", "kmeans", "ward"] = setting(
         "none", "Classes of machines without attributes: none, or clusters of embeddings."
     )
-    pseudo_run: str = setting("", "Run folder whose embeddings are clustered.")
+    pseudo_run: str = setting(
+        "",
+        "Run folder whose embeddings are clustered; for `dcase-asd run` also a system's recipe, "
+        "beside this one, which it runs first.",
+    )
     pseudo_share: float = setting(
         0.008, "Clusters for each source clip, at least one; target clips are one.", above=0, most=1
     )
@@ -94,6 +98,7 @@ class Training:
     augmentation_options: dict[str, Any] = setting(
         {}, "Their options, each as augmentation.name=value."
     )
+    mixup_probability: float = setting(1.0, "How often mixup mixes a clip with another.", most=1)
     pooling: Literal["auto", "attention", "mean", "cls"] = setting(
         "auto", "From tokens to one vector; auto: what the backbone names.", group="Head and loss"
     )
@@ -129,7 +134,11 @@ class Training:
     lora_rank: int = setting(64, "Rank of LoRA's matrices.", least=1)
     lora_alpha: float = setting(64.0, "LoRA's scale, divided by the rank.", above=0)
     lora_dropout: float = setting(0.0, "Dropout before LoRA's matrices.", most=1)
-    lora_targets: tuple[str, ...] = setting((), "Linear layers by end of name; default: all.")
+    lora_targets: tuple[str, ...] = setting(
+        (),
+        "Linear layers by end of name, or q, k, v: the projections of attention, whatever they are "
+        "called; default: all.",
+    )
     freeze: tuple[str, ...] = setting((), "Backbone parameters that stay, as patterns with *.")
     eval_every: int = setting(
         1000, "Steps between checkpoints that are evaluated; 0: at the end.", group="Checkpoints"
@@ -191,6 +200,15 @@ class Training:
                 problems.append(f"augmentation_options: give {name}.name=value, not {options!r}")
         repeated = {name for name in self.augmentations if self.augmentations.count(name) > 1}
         return problems + [f"augmentations has {name!r} twice" for name in sorted(repeated)]
+
+    @property
+    def pseudo_recipe(self) -> str:
+        """The recipe that makes the embeddings to cluster; empty where a run folder holds them."""
+        return self.pseudo_run if self.pseudo_run.endswith(".toml") else ""
+
+    def without_pseudo_labels(self) -> Training:
+        """As if attributes alone made classes."""
+        return replace(self, pseudo="none", pseudo_run="", pseudo_clusters=0, pseudo_threshold=0.0)
 
     @property
     def updates(self) -> int:

@@ -199,7 +199,7 @@ def plan_recipes(recipes: Sequence[str | Path], setup: Setup, out: str | Path) -
     wanted += [(node, _editions(node, clips)) for node in others]
     nodes = {each.name: (each, editions) for top, editions in wanted for each in top.walk()}
     # Fusions last, as they are made last.
-    for node, editions in sorted(nodes.values(), key=lambda each: bool(each[0].members)):
+    for node, editions in sorted(nodes.values(), key=lambda each: each[0].is_fusion):
         plan.systems.append(_planned(node, editions, setup, clips, plan))
     plan.submissions = [_planned_submission(form, Path(out)) for form in forms]
     systems = [node for node, _ in nodes.values()]
@@ -270,7 +270,8 @@ def _planned(
     found = seen = speed = left = None
     if settings is not None:
         needed = plan.needed if stand.trained < 1 else []
-        found = _training_clips(settings, editions, setup, clips, needed)
+        known = settings.without_pseudo_labels() if node.members else settings
+        found = _training_clips(known, editions, setup, clips, needed)
         seen = settings.updates * settings.accumulation * settings.batch_size
         speed = measured_speed(setup.runs, node.name, system)
         left = None if speed is None else (1 - stand.trained) * seen / speed / SECONDS_IN_HOUR

@@ -119,12 +119,12 @@ def wrong_parts(nodes: Iterable[Node], runs: Path) -> Iterator[str]:
 
 
 def _missing_training_data(nodes: Iterable[Node], data: Path, runs: Path) -> Iterator[str]:
-    for node, train in _to_train(nodes, runs):
+    for node, system, train in _to_train(nodes, runs):
         from dcase_asd.training.dev_score import read_development_set
 
         for read in (read_training_set, read_development_set):
             try:
-                read(data, train)
+                read(data, train, system.embed)
             except DcaseAsdError as error:
                 yield f"{node.name}: {error}"
 
@@ -134,7 +134,7 @@ def forbidden_training(
 ) -> Iterator[str]:
     """What systems still to be fine-tuned may not be trained with if they are to be submitted."""
     rules = [load_edition(name) for name in editions]
-    for node, train in _to_train(nodes, runs):
+    for node, _, train in _to_train(nodes, runs):
         try:
             chosen = read_training_set(data, train)
         except DcaseAsdError:
@@ -146,7 +146,7 @@ def forbidden_training(
         yield from (str(each) for each in found if each.level == "error")
 
 
-def _to_train(nodes: Iterable[Node], runs: Path) -> Iterator[tuple[Node, Training]]:
+def _to_train(nodes: Iterable[Node], runs: Path) -> Iterator[tuple[Node, System, Training]]:
     """Systems still to be fine-tuned; of those that read the same recordings the first."""
     looked_at: set[object] = set()
     for node in nodes:
@@ -156,11 +156,12 @@ def _to_train(nodes: Iterable[Node], runs: Path) -> Iterator[tuple[Node, Trainin
         train = system.train
         about = (
             train.editions, train.noise_editions, train.noise_probability > 0, train.dev_edition,
-            train.ensemble,
+            train.ensemble, system.embed.far,
         )  # fmt: skip
         if about not in looked_at:
             looked_at.add(about)
-            yield node, train
+            # Clusters of what is run first cannot be made yet.
+            yield node, system, train.without_pseudo_labels() if node.members else train
 
 
 def missing_clips(

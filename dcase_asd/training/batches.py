@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from dcase_asd.audio import Waveform, read_span
+from dcase_asd.audio import Waveform, read_clip, read_span
+from dcase_asd.embeddings.two_microphones import FILTERS
 from dcase_asd.errors import AudioError, DcaseAsdError, TrainingError, command
+from dcase_asd.recipe.system import Far
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.data import TrainingSet
 
@@ -81,6 +83,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         settings: The recipe.
         sample_rate: In Hz, of the batches.
         channel: Channel of recordings with several.
+        far: How the other channel is taken out of it, as when embedding; noise stays as it is.
     """
 
     def __init__(
@@ -90,9 +93,10 @@ class TrainingBatches(Dataset[TrainingBatch]):
         settings: Training,
         sample_rate: int,
         channel: int = 0,
+        far: Far = "none",
     ) -> None:
         self.data, self.settings = data, settings
-        self.sample_rate, self.channel = sample_rate, channel
+        self.sample_rate, self.channel, self.far = sample_rate, channel, far
         self.samples = round(settings.seconds * sample_rate)
         self.clips = _Recordings(chosen.clips)
         self.noise = _Recordings(chosen.noise)
@@ -108,7 +112,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         lengths = np.empty(size, dtype=np.int64)
         snr = np.full(size, np.inf, dtype=np.float32)
         for place, row in enumerate(rows):
-            clip = self._crop(self.clips, int(row), generator)
+            clip = self._crop(self.clips, int(row), generator, self.far)
             lengths[place] = len(clip)
             if len(clip) < self.samples:
                 clip = clip - clip.mean()  # so that padding with zeros makes no step
@@ -143,18 +147,33 @@ class TrainingBatches(Dataset[TrainingBatch]):
             rows[inside] = order.permutation(count)[places[inside] % count]
         return rows
 
-    def _crop(self, of: _Recordings, row: int, generator: np.random.Generator) -> Waveform:
+    def _crop(
+        self, of: _Recordings, row: int, generator: np.random.Generator, far: Far = "none"
+    ) -> Waveform:
         """A random part of a recording, at most as long as a batch."""
-        rate, frames = of.rates[row], of.frames[row]
+        rate, frames, path = of.rates[row], of.frames[row], self.data / of.paths[row]
         wanted = -(-self.samples * rate // self.sample_rate)
         start = int(generator.integers(max(frames - wanted, 0) + 1))
-        clip = read_span(self.data / of.paths[row], start, wanted, self.channel)
+        if far == "none":
+            clip = read_span(path, start, wanted, self.channel)
+        else:  # what goes is fitted to a whole clip, as when embedding, and cut afterwards
+            clip = self._without_far(path, far)[start * self.sample_rate // rate :]
         if not len(clip):
             again = command("prepare", "--data", self.data)
-            raise AudioError(f"{self.data / of.paths[row]}: shorter than it was; run {again} again")
-        if rate != self.sample_rate:
+            raise AudioError(f"{path}: shorter than it was; run {again} again")
+        if far == "none" and rate != self.sample_rate:
             clip = soxr.resample(clip, rate, self.sample_rate, quality="HQ").astype(np.float32)
         return clip[: self.samples]
+
+    def _without_far(self, path: Path, far: Far) -> Waveform:
+        """A whole recording without what its far channel hears, as it is embedded."""
+        channels, _ = read_clip(path, self.channel, self.sample_rate, both=True)
+        near, other = torch.from_numpy(np.ascontiguousarray(channels.T))[:, None]
+        try:
+            cleaned: Waveform = FILTERS[far](near, other, self.sample_rate)[0].numpy()
+        except AudioError as error:
+            raise AudioError(f"{path}: {error}") from error
+        return cleaned
 
     def _looped(self, noise: Waveform, generator: np.random.Generator) -> Waveform:
         """Repeat noise that is shorter than a batch, from a random place on."""

@@ -208,9 +208,10 @@ class Engine:
         inside = torch.arange(waveforms.shape[1], device=self.device) < lengths[:, None]
         waveforms = self._augment("waveforms", waveforms, theirs, lengths, inside)
         if settings.mixup > 0:
-            mixup = draw_mixup(len(waveforms), settings.mixup, generator, self.device)
-            waveforms = mixup.mix(waveforms)
-            lengths = torch.maximum(lengths, lengths[mixup.partner])
+            mixup = draw_mixup(
+                len(waveforms), settings.mixup, generator, self.device, settings.mixup_probability
+            )
+            waveforms, lengths = mixup.mix(waveforms), mixup.lengths(lengths)
         backbone = self.network.model.backbone
         spectrogram = backbone.spectrogram(waveforms, lengths, self.sample_rate).detach()
         inside = backbone.frame_mask(lengths, spectrogram.shape[1], self.sample_rate)

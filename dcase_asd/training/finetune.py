@@ -17,6 +17,7 @@ from dcase_asd.embeddings.kept import (
     KeptCheckpoint,
     checkpoints_folder,
     detector_of,
+    heard_otherwise,
     keep_recipe,
     read_kept,
 )
@@ -24,7 +25,7 @@ from dcase_asd.embeddings.rules import Uses, objections, uses_of
 from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.files import fingerprint, only_writer
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.recipe.system import Embedding, System, read_system, recipe_path
+from dcase_asd.recipe.system import Embedding, Far, System, read_system, recipe_path
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
 
@@ -62,12 +63,13 @@ def finetune(
     A run that was stopped at any moment goes on where its state was last saved, and ends with the
     weights of an undisturbed one. Started by ``accelerate launch`` or ``torchrun``, the processes
     share the batches of each update. Where recordings are new, changed or gone since `prepare`, the
-    manifest is brought up to date first.
+    manifest is brought up to date first. What embedding takes out of recordings (`far`) training
+    does not hear either: by the same function, of whole clips.
 
     Args:
         data: Data folder with a manifest.
         run: Run folder to write to.
-        system: With the recipe in `train`; `embed` says what to start from.
+        system: With the recipe in `train`; `embed` says what to start from and what to hear.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
         workers: Processes that read audio; 0 reads in the training process.
         tensorboard: Write the training history for TensorBoard, too.
@@ -75,7 +77,8 @@ def finetune(
         progress: Where to tell how far it is.
 
     Raises:
-        DataError: The data folder lacks clips, classes, noise or a labelled development set.
+        DataError: The data folder lacks clips, classes, noise, a labelled development set, or far
+            channels that are to be taken out.
         BackboneError: The plugin or checkpoint cannot be used or fine-tuned, or holds weights that
             are not finite.
         TrainingError: The recipe does not fit the backbone, data, memory or number of processes;
@@ -94,18 +97,10 @@ def finetune(
     finished = before is not None and before.finished
     parts = [] if finished else parts_of(settings, run)  # told before all audio is read
     up_to_date_manifest(data, progress)
-    chosen = read_training_set(data, settings)
+    chosen = read_training_set(data, settings, system.embed)
     inputs = _inputs(data, chosen, progress)
     if before is not None and finished:  # seen before torch is imported, which takes seconds
-        with only_writer(run) if is_main_process() else nullcontext():
-            if is_main_process():
-                keep_recipe(run, system)
-        if not inputs.startswith(before.inputs):
-            raise TrainingError(
-                f"{run}: fine-tuned on other clips than the data folder holds now; "
-                "give another --run"
-            )
-        return _outcome(run, changed=False)
+        return _finished(run, system, inputs, before.inputs, progress)
 
     from dcase_asd.training.dev_score import read_development_set
     from dcase_asd.training.engine import leave_processes, make_accelerator
@@ -121,9 +116,9 @@ def finetune(
         if accelerator.is_main_process:
             keep_recipe(run, system)
         accelerator.wait_for_everyone()
-        for note in [*chosen.notes, *_far_unheard(system)]:
+        for note in chosen.notes:
             progress.note(note)
-        dev = read_development_set(data, settings, system.embed.channel)
+        dev = read_development_set(data, settings, system.embed)
         uses = uses_of(
             chosen.clips["edition"],
             chosen.noise["edition"],
@@ -154,6 +149,22 @@ def finetune(
     return _outcome(run, changed=True)
 
 
+def _finished(run: Path, system: System, inputs: str, before: str, progress: Progress) -> FineTuned:
+    """What was fine-tuned before, on the same clips."""
+    with only_writer(run) if is_main_process() else nullcontext():
+        if is_main_process():
+            keep_recipe(run, system)
+    if not inputs.startswith(before):
+        raise TrainingError(
+            f"{run}: fine-tuned on other clips than the data folder holds now; give another --run"
+        )
+    done = _outcome(run, changed=False)
+    heard = dataclasses.replace(system.embed, checkpoint=str(done.scored[0]))
+    if told := heard_otherwise(heard):
+        progress.note(told)
+    return done
+
+
 def is_main_process() -> bool:
     """Whether this is the one process, or of those of a launcher the one that writes and speaks."""
     return os.environ.get("RANK", "0") == "0"
@@ -167,6 +178,7 @@ def planned_system(
     checkpoint: str | None = None,
     options: dict[str, Any] | None = None,
     channel: int | None = None,
+    far: Far | None = None,
     settings: dict[str, Any] | None = None,
 ) -> System:
     """The system of a command: a recipe's, else that of the run, with what is given put in.
@@ -178,6 +190,7 @@ def planned_system(
         checkpoint: Weights to start from.
         options: Options of the plugin.
         channel: Channel of recordings with several, from 0.
+        far: How the other of two channels is taken out of it.
         settings: Values of `Training`.
 
     Raises:
@@ -191,7 +204,8 @@ def planned_system(
     else:
         system = System(run.name, Embedding(plugin))
     given: dict[str, Any] = {
-        "plugin": plugin, "checkpoint": checkpoint, "options": options or None, "channel": channel
+        "plugin": plugin, "checkpoint": checkpoint, "options": options or None, "channel": channel,
+        "far": far,
     }  # fmt: skip
     changes = {name: value for name, value in given.items() if value is not None}
     try:
@@ -210,13 +224,6 @@ def _inputs(data: Path, chosen: TrainingSet, progress: Progress) -> str:
     paths = [*chosen.clips["path"], *chosen.noise["path"]]
     hashes = content_hashes(data, paths, progress)
     return chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
-
-
-def _far_unheard(system: System) -> list[str]:
-    """That training does not take out the far channel, where embedding does."""
-    far, channel = system.embed.far, system.embed.channel
-    told = f"trained on channel {channel} as it is; --far {far} counts when the run is embedded"
-    return [] if far == "none" else [told]
 
 
 def _rules_broken(system: System, uses: Uses) -> list[str]:
@@ -276,9 +283,12 @@ def _loop(
             f"cannot compute on the device {device!r} ({reason}); try --device cpu"
         ) from error
     return Loop(
-        engine=engine, batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
+        engine=engine,
+        batches=TrainingBatches(data, chosen, settings, rate, recipe.channel, recipe.far),
         dev=dev, detector=detector_of(run, system),
-        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses, record),
+        files=CheckpointFiles(
+            run, settings, chosen.classes, sub_centers, inputs, uses, record, recipe.far
+        ),
         history=None, settings=settings, progress=progress, workers=workers,
     )  # fmt: skip
 
