@@ -17,15 +17,25 @@ import soxr
 from numpy.typing import NDArray
 
 from dcase_asd.errors import AudioError
-from dcase_asd.wav import AGAIN, AudioHeader, WavLayout, decode, read_bytes, wav_layout
+from dcase_asd.wav import (
+    AGAIN,
+    AudioHeader,
+    WavLayout,
+    decode,
+    read_bytes,
+    read_into,
+    wav_layout,
+)  # fmt: skip
 
 __all__ = [
-    "AudioHeader", "Inspection", "Packed", "Waveform", "content_hash", "inspect_recording",
-    "read_blocks",
-    "read_clip", "read_header", "read_span", "read_waveform",
+    "AudioHeader", "Inspection", "Packed", "Samples", "Waveform", "as_waveform", "content_hash",
+    "inspect_recording", "read_blocks", "read_clip", "read_header", "read_samples", "read_span",
+    "read_waveform",
 ]  # fmt: skip
 
 Waveform = NDArray[np.float32]
+Samples = NDArray[np.int16] | Waveform
+"""16-bit samples as they stand in a file, or a waveform."""
 
 KEY_FRAMES = 256
 """Frames from the middle of a clip that make its cheap key (16 ms at 16 kHz)."""
@@ -211,8 +221,39 @@ def read_span(path: str | Path | Packed, start: int, frames: int, channel: int =
     Raises:
         AudioError: As in `read_waveform`.
     """
+    return as_waveform(read_samples(path, start, np.empty(frames, dtype=np.int16), channel))
+
+
+def as_waveform(samples: Samples) -> Waveform:
+    """What `read_span` gives for what `read_samples` gives."""
+    waveform: Waveform = samples.astype(np.float32, copy=False)
+    if samples.dtype.kind == "i":
+        waveform *= np.float32(1 / INTEGER_SCALE)
+    return waveform
+
+
+def read_samples(
+    path: str | Path | Packed, start: int, room: NDArray[np.int16], channel: int = 0
+) -> Samples:
+    """Read as `read_span` does, but leave 16-bit samples of a WAV file as they are.
+
+    Args:
+        path: As in `read_span`.
+        start: First frame.
+        room: Where 16-bit samples go, (frames,): from the disk without a copy between.
+        channel: As in `read_waveform`.
+
+    Returns:
+        The part of `room` that was filled, or a new array of other samples.
+
+    Raises:
+        AudioError: As in `read_waveform`.
+    """
     with _opened(path) as source:
         _check_channel(path, channel, source.header.channels)
+        if isinstance(source, _Wav) and source.layout.sample == room.dtype.str:
+            return room[: read_into(source.file, source.layout, start, room, channel)]
+        frames = len(room)
         span = np.ascontiguousarray(source.floats(start, frames)[:, channel])
         if not source.is_float:
             return span

@@ -263,10 +263,7 @@ class Engine:
         torch.manual_seed(_seed(settings.seed, _DROPOUT, batch.number))
         generator = torch.Generator()
         generator.manual_seed(_seed(settings.seed, _AUGMENTATION, batch.number))
-        waveforms, lengths, targets, noise, snr = (
-            each.to(self.device, non_blocking=True)
-            for each in (batch.waveforms, batch.lengths, batch.targets, batch.noise, batch.snr)
-        )
+        waveforms, lengths, targets, noise, snr = batch.on(self.device)
         mixup = None
         waveforms = mix_at_snr(waveforms, lengths, noise, snr)
         if settings.mixup > 0:

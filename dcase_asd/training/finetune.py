@@ -68,7 +68,7 @@ def finetune(
         run: Run folder to write to.
         system: With the recipe in `train`; `embed` says what to start from.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
-        workers: Processes that read audio; 0 reads in the training process.
+        workers: Threads that read audio; 0 reads between the updates.
         tensorboard: Write the training history for TensorBoard, too.
         progress: Where to tell how far it is.
 

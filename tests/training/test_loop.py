@@ -452,7 +452,7 @@ def test_unreadable_clips_and_wrong_devices_are_told(data, tmp_path, make_system
     def broken(path, *_):
         raise AudioError(f"{path}: broken")
 
-    monkeypatch.setattr(batches, "read_span", broken)
+    monkeypatch.setattr(batches, "read_samples", broken)
     for workers in (0, 1):
         with pytest.raises(AudioError, match=r"^[^\n]*\.wav: broken$"):
             finetune(data, tmp_path / "run", make_system(), device="cpu", workers=workers)
