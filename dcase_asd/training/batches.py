@@ -7,7 +7,7 @@ processes share them out, with the same batches as one undisturbed process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
@@ -21,9 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcase_asd.audio import INTEGER_SCALE, Samples, as_waveform, read_samples
+from dcase_asd.audio import Mapped, Samples, as_waveform, read_samples
 from dcase_asd.errors import AudioError, command
 from dcase_asd.recipe.training import Training
+from dcase_asd.sources import INTEGER_SCALE
 from dcase_asd.training.data import TrainingSet
 
 BATCHES_AHEAD = 4
@@ -116,6 +117,7 @@ class TrainingBatches:
         settings: The recipe.
         sample_rate: In Hz, of the batches.
         channel: Channel of recordings with several.
+        packed: Recordings that are read from packs, by path.
     """
 
     def __init__(
@@ -125,8 +127,9 @@ class TrainingBatches:
         settings: Training,
         sample_rate: int,
         channel: int = 0,
+        packed: Mapping[str, Mapped] | None = None,
     ) -> None:
-        self.data, self.settings = data, settings
+        self.data, self.settings, self.packed = data, settings, packed or {}
         self.sample_rate, self.channel = sample_rate, channel
         self.samples = round(settings.seconds * sample_rate)
         self.clips = _Recordings(chosen.clips)
@@ -192,10 +195,12 @@ class TrainingBatches:
         start = int(generator.integers(max(frames - wanted, 0) + 1))
         if rate != self.sample_rate:
             room = np.empty(wanted, dtype=np.int16)
-        clip = read_samples(self.data / of.paths[row], start, room, self.channel)
+        path = of.paths[row]
+        source = self.packed.get(path) or self.data / path
+        clip = read_samples(source, start, room, self.channel)
         if not len(clip):
             again = command("prepare", "--data", self.data)
-            raise AudioError(f"{self.data / of.paths[row]}: shorter than it was; run {again} again")
+            raise AudioError(f"{self.data / path}: shorter than it was; run {again} again")
         if rate != self.sample_rate:
             clip = soxr.resample(as_waveform(clip), rate, self.sample_rate, quality="HQ").astype(
                 np.float32

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcase_asd.clips.cache import content_hashes
+from dcase_asd.clips.pack import packed_recordings
 from dcase_asd.clips.prepare import up_to_date_manifest
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.kept import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+    from dcase_asd.audio import Mapped
     from dcase_asd.training.data import TrainingSet
     from dcase_asd.training.dev_score import DevelopmentSet
     from dcase_asd.training.loop import Loop
@@ -88,7 +90,10 @@ def finetune(
     progress = (progress or Silent()) if is_main_process() else Silent()
     up_to_date_manifest(data, progress)
     chosen = read_training_set(data, settings)
-    inputs = _inputs(data, chosen, progress)
+    paths = [*chosen.clips["path"], *chosen.noise["path"]]
+    hashes = content_hashes(data, paths, progress)
+    # What was begun before the audio was looked at has the first half, with which this begins.
+    inputs = chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
     before = read_kept(run)
     if before is not None and before.finished:  # seen before torch is imported, which takes seconds
         with only_writer(run) if is_main_process() else nullcontext():
@@ -128,8 +133,8 @@ def finetune(
             progress.note(sentence)
         loop = _loop(
             data, run, system, settings, chosen, dev, uses,
-            inputs=inputs, accelerator=accelerator, device=device, workers=workers,
-            progress=progress,
+            inputs=inputs, packed=packed_recordings(data, hashes, progress),
+            accelerator=accelerator, device=device, workers=workers, progress=progress,
         )  # fmt: skip
         state = loop.files.load_state()
         if accelerator.is_main_process:
@@ -191,16 +196,6 @@ def planned_system(
     return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
 
 
-def _inputs(data: Path, chosen: TrainingSet, progress: Progress) -> str:
-    """Fingerprint of what is trained on: which clips, then their audio.
-
-    What was begun before the audio was looked at has the first half, with which this begins.
-    """
-    paths = [*chosen.clips["path"], *chosen.noise["path"]]
-    hashes = content_hashes(data, paths, progress)
-    return chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
-
-
 def _far_unheard(system: System) -> list[str]:
     """That training does not take out the far channel, where embedding does."""
     far, channel = system.embed.far, system.embed.channel
@@ -233,6 +228,7 @@ def _loop(
     uses: Uses,
     *,
     inputs: str,
+    packed: dict[str, Mapped],
     accelerator: Accelerator,
     device: str,
     workers: int,
@@ -264,7 +260,8 @@ def _loop(
             f"cannot compute on the device {device!r} ({reason}); try --device cpu"
         ) from error
     return Loop(
-        engine=engine, batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
+        engine=engine,
+        batches=TrainingBatches(data, chosen, settings, rate, recipe.channel, packed),
         dev=dev, detector=detector_of(run, system),
         files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses),
         history=None, settings=settings, progress=progress, workers=workers,

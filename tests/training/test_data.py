@@ -8,8 +8,11 @@ import soundfile
 import torch
 
 from dcase_asd.audio import read_span, read_waveform
+from dcase_asd.clips.cache import content_hashes
+from dcase_asd.clips.pack import packed_recordings
 from dcase_asd.clips.prepare import prepare
 from dcase_asd.errors import ArtifactError, AudioError, DataError
+from dcase_asd.progress import Silent
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.batches import TrainingBatches, load_batches
 from dcase_asd.training.data import TrainingSet, read_training_set
@@ -262,6 +265,30 @@ def test_batches_are_what_soundfile_reads_whatever_they_are_kept_in(copy, other)
         np.testing.assert_array_equal(clip.numpy(), expected)
         assert bool(noise.any()) == bool(torch.isfinite(snr))
         assert not noise.any() or any(np.isin(noise.numpy(), each).all() for each in noises)
+
+
+def test_batches_are_the_same_from_packs_though_the_files_are_gone(copy):
+    fan, train = copy / RAW / "fan/supplemental", copy / RAW / "valve/train"
+    first, second, third, fourth, *_ = sorted(train.iterdir())
+    sound = np.random.default_rng(0).uniform(-0.5, 0.6, (16000, 2))
+    soundfile.write(first, sound, 16000, subtype="PCM_16")
+    soundfile.write(second, sound[:9001, 0], 16000, subtype="PCM_16")
+    soundfile.write(third, sound, 44100, subtype="PCM_16")
+    soundfile.write(fourth.with_suffix(".flac"), sound[::-1], 16000, subtype="PCM_16")
+    fourth.unlink()
+    soundfile.write(next(fan.iterdir()), sound[:3000], 22050, subtype="PCM_16")
+    prepare(copy, pack=True)
+    training = Training(batch_size=8, seconds=0.7)
+    chosen = read_training_set(copy, training)
+    paths = [*chosen.clips["path"], *chosen.noise["path"]]
+    packed = packed_recordings(copy, content_hashes(copy, paths, Silent()), Silent())
+    plain = TrainingBatches(copy, chosen, training, 16000)
+    expected = [read(plain, number) for number in range(12)]
+    shutil.rmtree(copy / RAW)
+    source = TrainingBatches(copy, chosen, training, 16000, packed=packed)
+    for number, clips in enumerate(expected):
+        assert all(map(torch.equal, read(source, number), clips))
+        assert source[number].files == [plain.clips.paths[r] for r in source.rows(number, None)]
 
 
 def test_noise_comes_as_often_and_as_loud_as_the_recipe_says(data):
