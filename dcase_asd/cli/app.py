@@ -42,7 +42,7 @@ Device = Annotated[
     str, typer.Option("--device", help="Device to compute on: cpu, cuda, cuda:1, or auto.")
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", min=0, help="Processes that read audio for training.")
+    int, typer.Option("--workers", min=0, help="Threads that read audio for training.")
 ]
 Mlflow = Annotated[
     str,

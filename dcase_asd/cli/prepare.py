@@ -12,6 +12,7 @@ import typer
 
 from dcase_asd.cli.app import AsJson, Data, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
+from dcase_asd.progress import size_text
 
 if TYPE_CHECKING:
     from dcase_asd.embeddings.pseudo_labels import Agreement, Clustering
@@ -31,6 +32,14 @@ def prepare(
             "commands as --data.",
         ),
     ] = None,
+    pack: Annotated[
+        bool,
+        typer.Option(
+            "--pack",
+            help="Also write the 16-bit samples of each machine into one file, packed/, from which "
+            "finetune and embed read them faster.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the recordings below a data folder and write its manifest.
@@ -42,12 +51,15 @@ def prepare(
     Recordings on a read-only disk: --manifest DIR puts the tables and links to the recordings into
     DIR, which is from then on the data folder.
 
+    --pack takes about as much disk as the recordings, which it tells before. Run again it packs
+    machines that changed; a recording that changed since is read from its own file.
+
     Example: dcase-asd prepare --data data
     """
     from dcase_asd.clips.manifest import manifest_path, take_inventory
     from dcase_asd.clips.prepare import prepare as run_step
 
-    found = run_step(data, Display(), manifest)
+    found = run_step(data, Display(), manifest, pack=pack)
     tables = manifest or data
     rows = [asdict(each) for each in take_inventory(found.clips, list(found.problems["path"]))]
     problems, groups = len(found.problems), found.duplicates["group"].nunique()
@@ -55,7 +67,8 @@ def prepare(
         told = {name: getattr(found, name).to_dict("records")
                 for name in ("problems", "notes", "duplicates")}  # fmt: skip
         counts = {"manifest": manifest_path(tables), "clips": len(found.clips), "machines": rows}
-        show_json(counts | told)
+        packed = {"packed": asdict(found.packing)} if found.packing else {}
+        show_json(counts | told | packed)
     columns = list(rows[0])
     numbers = [column for column in columns if isinstance(rows[0][column], int)]
     show_table(columns, [list(row.values()) for row in rows], numbers=numbers)
@@ -77,6 +90,12 @@ def prepare(
     state = "written" if found.changed else "unchanged"
     say(f"{len(found.clips)} clips, {problems} left out, {found.read} files read; "
         f"{manifest_path(tables)} {state}")  # fmt: skip
+    if (packing := found.packing) is not None:
+        left = f", {packing.left_out} without 16-bit samples left out" if packing.left_out else ""
+        say(
+            f"packed: {packing.recordings} recordings{left}, {size_text(packing.bytes)}; "
+            f"{packing.written} machine(s) now, {packing.kept} before"
+        )
     if manifest is not None:
         say(f"give --data {shlex.quote(str(manifest))} to the other commands")
 

@@ -32,7 +32,7 @@ class Setup:
         data: Data folder.
         runs: Folder of the run folders.
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
-        workers: Processes that read audio while fine-tuning.
+        workers: Threads that read audio while fine-tuning.
         overlay: A file of changes to every recipe (see `runs.overlay`).
         values: Single changes to every recipe that has the table, each ``table.name=value``.
         prepared: Take the manifest as it is, without looking through the data folder.

@@ -68,6 +68,7 @@ class CheckpointFiles:
         sub_centers: Sequence[int],
         inputs: str,
         uses: Mapping[str, Sequence[str]],
+        *,
         record: list[dict[str, str]],
         far: Far = "none",
     ) -> None:

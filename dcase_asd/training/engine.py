@@ -197,10 +197,7 @@ class Engine:
         torch.manual_seed(derived_seed(settings.seed, _DROPOUT, batch.number))
         generator = torch.Generator()
         generator.manual_seed(derived_seed(settings.seed, _AUGMENTATION, batch.number))
-        waveforms, lengths, targets, noise, snr = (
-            each.to(self.device, non_blocking=True)
-            for each in (batch.waveforms, batch.lengths, batch.targets, batch.noise, batch.snr)
-        )
+        waveforms, lengths, targets, noise, snr = batch.on(self.device)
         mixup = None
         waveforms = mix_at_snr(waveforms, lengths, noise, snr)
         theirs = torch.Generator()  # so that all that is drawn without them stays as it is

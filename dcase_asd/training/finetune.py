@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcase_asd.clips.cache import content_hashes
+from dcase_asd.clips.pack import packed_recordings
 from dcase_asd.clips.prepare import up_to_date_manifest
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.kept import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+    from dcase_asd.audio import Mapped
     from dcase_asd.training.data import TrainingSet
     from dcase_asd.training.dev_score import DevelopmentSet
     from dcase_asd.training.loop import Loop
@@ -71,7 +73,7 @@ def finetune(
         run: Run folder to write to.
         system: With the recipe in `train`; `embed` says what to start from and what to hear.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
-        workers: Processes that read audio; 0 reads in the training process.
+        workers: Threads that read audio; 0 reads between the updates.
         tensorboard: Write the training history for TensorBoard, too.
         mlflow: Write it to MLflow, too: a folder, or the address of a server.
         progress: Where to tell how far it is.
@@ -98,7 +100,10 @@ def finetune(
     parts = [] if finished else parts_of(settings, run)  # told before all audio is read
     up_to_date_manifest(data, progress)
     chosen = read_training_set(data, settings, system.embed)
-    inputs = _inputs(data, chosen, progress)
+    paths = [*chosen.clips["path"], *chosen.noise["path"]]
+    hashes = content_hashes(data, paths, progress)
+    # What was begun before the audio was looked at has the first half, with which this begins.
+    inputs = chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
     if before is not None and finished:  # seen before torch is imported, which takes seconds
         return _finished(run, system, inputs, before.inputs, progress)
 
@@ -131,8 +136,9 @@ def finetune(
             progress.note(sentence)
         loop = _loop(
             data, run, system, settings, chosen, dev, uses,
-            record=record_of(run, parts, progress), inputs=inputs, accelerator=accelerator,
-            device=device, workers=workers, progress=progress,
+            record=record_of(run, parts, progress), inputs=inputs,
+            packed=packed_recordings(data, hashes, progress),
+            accelerator=accelerator, device=device, workers=workers, progress=progress,
         )  # fmt: skip
         state = loop.files.load_state()
         if accelerator.is_main_process:
@@ -216,16 +222,6 @@ def planned_system(
     return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
 
 
-def _inputs(data: Path, chosen: TrainingSet, progress: Progress) -> str:
-    """Fingerprint of what is trained on: which clips, then their audio.
-
-    What was begun before the audio was looked at has the first half, with which this begins.
-    """
-    paths = [*chosen.clips["path"], *chosen.noise["path"]]
-    hashes = content_hashes(data, paths, progress)
-    return chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
-
-
 def _rules_broken(system: System, uses: Uses) -> list[str]:
     """What the rules of the editions to be scored have against the training, in words.
 
@@ -252,6 +248,7 @@ def _loop(
     *,
     record: list[dict[str, str]],
     inputs: str,
+    packed: dict[str, Mapped],
     accelerator: Accelerator,
     device: str,
     workers: int,
@@ -284,10 +281,11 @@ def _loop(
         ) from error
     return Loop(
         engine=engine,
-        batches=TrainingBatches(data, chosen, settings, rate, recipe.channel, recipe.far),
+        batches=TrainingBatches(data, chosen, settings, rate, recipe.channel, recipe.far, packed),
         dev=dev, detector=detector_of(run, system),
         files=CheckpointFiles(
-            run, settings, chosen.classes, sub_centers, inputs, uses, record, recipe.far
+            run, settings, chosen.classes, sub_centers, inputs, uses,
+            record=record, far=recipe.far,
         ),
         history=None, settings=settings, progress=progress, workers=workers,
     )  # fmt: skip

@@ -67,7 +67,7 @@ def pretrain(
         run: Run folder to write to.
         settings: The recipe.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
-        workers: Processes that read audio; 0 reads in the training process.
+        workers: Threads that read audio; 0 reads between the updates.
         tensorboard: Write the history for TensorBoard, too.
         mlflow: Write it to MLflow, too: a folder, or the address of a server.
         progress: Where to tell how far it is.
@@ -221,7 +221,7 @@ def _train(
     progress: Progress,
 ) -> None:
     """Train from an update on to the end, and write the checkpoint."""
-    from dcase_asd.training.batches import load_batches, names_lost_workers
+    from dcase_asd.training.batches import load_batches
     from dcase_asd.training.engine import training
     from dcase_asd.training.pretraining_batches import PretrainingBatches
     from dcase_asd.training.pretraining_student import batch_rate
@@ -230,7 +230,6 @@ def _train(
     batches = PretrainingBatches(recordings, settings, batch_rate(settings))
     told: set[str] = set()
     with (
-        names_lost_workers(workers),
         training(engine.model, settings),
         progress.bar("Pre-training", settings.updates - first, "updates") as advance,
     ):

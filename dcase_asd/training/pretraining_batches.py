@@ -10,7 +10,6 @@ import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from dcase_asd.audio import Packed, Waveform, read_header, read_span
 from dcase_asd.errors import AudioError
@@ -48,7 +47,7 @@ class PretrainingBatch(NamedTuple):
     skipped: list[str]
 
 
-class PretrainingBatches(Dataset[PretrainingBatch]):
+class PretrainingBatches:
     """The batches of a pre-training by number.
 
     Args:
