@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
 from dcase_asd.errors import AudioError
-from dcase_asd.wav import AGAIN, AudioHeader, WavLayout, decode, read_bytes, wav_layout
+from dcase_asd.sources import (
+    INTEGER_SCALE,
+    Mapped,
+    Packed,
+    Samples,
+    Source,
+    Waveform,
+    WavSource,
+    as_waveform,
+    opened,
+)
+from dcase_asd.wav import AGAIN, AudioHeader, read_into
 
 __all__ = [
-    "AudioHeader", "Inspection", "Packed", "Waveform", "content_hash", "inspect_recording",
-    "read_blocks",
-    "read_clip", "read_header", "read_span", "read_waveform",
+    "AudioHeader", "Inspection", "Mapped", "Packed", "Samples", "Waveform", "as_waveform",
+    "content_hash", "inspect_recording", "read_blocks", "read_clip", "read_header", "read_int16",
+    "read_samples", "read_span", "read_waveform",
 ]  # fmt: skip
-
-Waveform = NDArray[np.float32]
 
 KEY_FRAMES = 256
 """Frames from the middle of a clip that make its cheap key (16 ms at 16 kHz)."""
@@ -34,41 +39,10 @@ BLOCK_FRAMES = 1 << 18
 LOUDEST_FLOAT = 32.0
 """Float samples are between -1 and 1, or some dB above after filters. What is 30 dB above is in
 another unit, and so are whole numbers: 16-bit integers, stored as floats without being scaled."""
-INTEGER_SCALE = 2.0**15
-"""Full scale of that unit."""
-
 MICROPHONES = 2
 """Channels of recordings with a near and a far microphone."""
 REPAIR = "repair or remove it"
 """The way out of a sample that is no number."""
-
-_Samples = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Packed:
-    """A recording within an archive that holds it as it is, such as a tar file.
-
-    Attributes:
-        archive: Path of the archive.
-        start: First byte of the recording in it.
-        size: Bytes.
-        name: Of the recording, for messages.
-    """
-
-    archive: str
-    start: int
-    size: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.archive}: {self.name}"
-
-    def open(self) -> BinaryIO:
-        """The recording as a file in memory."""
-        with Path(self.archive).open("rb", buffering=0) as file:
-            file.seek(self.start)
-            return io.BytesIO(file.read(self.size))
 
 
 @dataclass(frozen=True)
@@ -96,7 +70,7 @@ def inspect_recording(path: str | Path) -> Inspection:
         AudioError: The file is missing, empty, no audio, truncated, without a sample, or its float
             samples are in no known unit or in no channel all finite.
     """
-    with _opened(path) as source:
+    with opened(path) as source:
         digest = hashlib.blake2b(repr(source.header).encode(), digest_size=8)
         digest.update(source.exact(source.header.frames // 2, KEY_FRAMES))
         source.check_end()
@@ -112,18 +86,18 @@ def read_header(path: str | Path | Packed) -> AudioHeader:
     Raises:
         AudioError: The file is missing, empty, no audio, truncated or without a sample.
     """
-    with _opened(path) as source:
+    with opened(path) as source:
         return source.header
 
 
-def content_hash(path: str | Path) -> str:
+def content_hash(path: str | Path | Mapped) -> str:
     """Hash every sample of a recording; equal for equal audio, as `inspect_recording` says.
 
     Raises:
         AudioError: As `read_header`.
     """
     digest = hashlib.blake2b(digest_size=16)
-    with _opened(path) as source:
+    with opened(path) as source:
         digest.update(repr(source.header).encode())
         for start in range(0, source.header.frames, BLOCK_FRAMES):
             digest.update(source.exact(start, BLOCK_FRAMES))
@@ -148,13 +122,33 @@ def read_waveform(path: str | Path, channel: int = 0, sample_rate: int | None = 
     return read_clip(path, channel, sample_rate)[0]
 
 
+def read_int16(path: str | Path) -> Mapped | None:
+    """Read all of a recording of 16-bit samples, WAV or FLAC; None where it has others.
+
+    Raises:
+        AudioError: As in `read_header`.
+    """
+    with opened(path) as source:
+        if not source.is_int16:
+            return None
+        header = source.header
+        samples = np.frombuffer(source.exact(0, header.frames), dtype=np.int16)
+        if len(samples) < header.frames * header.channels:
+            raise AudioError(f"{path}: truncated, {len(samples)} of its samples; {AGAIN}")
+        return Mapped(samples.reshape(-1, header.channels).T, header.sample_rate, str(path))
+
+
 def read_clip(
-    path: str | Path, channel: int = 0, sample_rate: int | None = None, *, both: bool = False
+    path: str | Path | Mapped,
+    channel: int = 0,
+    sample_rate: int | None = None,
+    *,
+    both: bool = False,
 ) -> tuple[Waveform, list[int] | None]:
     """Read one channel of a recording, and look whether there is anything to hear.
 
     Args:
-        path: As `read_waveform`.
+        path: As `read_waveform`, or a recording in memory.
         channel: As `read_waveform`.
         sample_rate: As `read_waveform`.
         both: Read the other of exactly two channels as well.
@@ -166,7 +160,7 @@ def read_clip(
     Raises:
         AudioError: As `read_waveform`, or there are not two channels.
     """
-    with _opened(path) as source:
+    with opened(path) as source:
         _check_channel(path, channel, source.header.channels)
         if both and source.header.channels != MICROPHONES:
             raise AudioError(f"{path}: has {source.header.channels} channel(s), and there is a far "
@@ -211,8 +205,35 @@ def read_span(path: str | Path | Packed, start: int, frames: int, channel: int =
     Raises:
         AudioError: As in `read_waveform`.
     """
-    with _opened(path) as source:
+    return as_waveform(read_samples(path, start, np.empty(frames, dtype=np.int16), channel))
+
+
+def read_samples(
+    path: str | Path | Packed | Mapped, start: int, room: NDArray[np.int16], channel: int = 0
+) -> Samples:
+    """Read as `read_span` does, but leave 16-bit samples of a WAV file as they are.
+
+    Args:
+        path: As in `read_span`, or a recording in memory.
+        start: First frame.
+        room: Where 16-bit samples go, (frames,): from the disk without a copy between.
+        channel: As in `read_waveform`.
+
+    Returns:
+        The part of `room` that was filled; or a view of samples in memory, or a new array of
+        samples that are not of 16 bits.
+
+    Raises:
+        AudioError: As in `read_waveform`.
+    """
+    if isinstance(path, Mapped):
+        _check_channel(path, channel, len(path.samples))
+        return path.samples[channel, start : start + len(room)]
+    with opened(path) as source:
         _check_channel(path, channel, source.header.channels)
+        if isinstance(source, WavSource) and source.is_int16:
+            return room[: read_into(source.file, source.layout, start, room, channel)]
+        frames = len(room)
         span = np.ascontiguousarray(source.floats(start, frames)[:, channel])
         if not source.is_float:
             return span
@@ -228,7 +249,7 @@ def read_blocks(path: str | Path, channel: int = 0) -> Iterator[Waveform]:
     Raises:
         AudioError: As in `read_waveform`, where the fault is reached.
     """
-    with _opened(path) as source:
+    with opened(path) as source:
         _check_channel(path, channel, source.header.channels)
         scale = _float_scale(source, path)[0] if source.is_float else None
         for start in range(0, source.header.frames, BLOCK_FRAMES):
@@ -244,7 +265,7 @@ def read_blocks(path: str | Path, channel: int = 0) -> Iterator[Waveform]:
             yield block
 
 
-def _check_channel(path: str | Path | Packed, channel: int, channels: int) -> None:
+def _check_channel(path: str | Path | Packed | Mapped, channel: int, channels: int) -> None:
     if not 0 <= channel < channels:
         raise AudioError(
             f"{path}: there is no channel {channel}, the file has {channels}; "
@@ -252,7 +273,7 @@ def _check_channel(path: str | Path | Packed, channel: int, channels: int) -> No
         )
 
 
-def _float_scale(source: _Wav | _Decoded, path: str | Path | Packed) -> tuple[np.float32, str]:
+def _float_scale(source: Source, path: str | Path | Packed | Mapped) -> tuple[np.float32, str]:
     """What float samples are multiplied with, one factor for all channels, and why in words."""
     peaks, whole = np.zeros(source.header.channels, dtype=np.float32), True
     for start in range(0, source.header.frames, BLOCK_FRAMES):
@@ -276,106 +297,5 @@ def _float_scale(source: _Wav | _Decoded, path: str | Path | Packed) -> tuple[np
 
 @lru_cache(maxsize=1 << 17)
 def _scale_of_file(path: str | Path | Packed, changed: int) -> np.float32:  # noqa: ARG001 - a key of the cache
-    with _opened(path) as source:
+    with opened(path) as source:
         return _float_scale(source, path)[0]
-
-
-class _Wav:
-    """A WAV file that is read without a decoder."""
-
-    def __init__(self, file: BinaryIO, layout: WavLayout) -> None:
-        self.file, self.layout, self.header = file, layout, layout.header
-        self.note = layout.note
-        self.is_float = "f" in layout.sample
-
-    def exact(self, start: int, frames: int) -> bytes:
-        """Frames as they stand in the file."""
-        return read_bytes(self.file, self.layout, start, frames)
-
-    def floats(self, start: int, frames: int) -> _Samples:
-        """Frames as (n, channels)."""
-        return decode(self.exact(start, frames), self.layout)
-
-    def check_end(self) -> None:
-        """The layout has been compared with the size of the file."""
-
-
-class _Decoded:
-    """A recording of another format, which libsndfile decodes."""
-
-    note = ""
-
-    def __init__(self, sound: soundfile.SoundFile, path: Path | Packed) -> None:
-        self.sound, self.path = sound, path
-        self.header = AudioHeader(sound.frames, sound.samplerate, sound.channels)
-        self.is_float = sound.subtype in ("FLOAT", "DOUBLE")
-        # GSM only goes forward, and after a jump into MPEG audio the first samples are wrong.
-        self.jumps = sound.seekable() and not sound.subtype.startswith("MPEG")
-        self.whole: NDArray[Any] | None = None
-        if not 0 <= sound.frames < 1 << 48:
-            raise AudioError(
-                f"{path}: does not say its length, as {sound.format} that was written into a pipe; "
-                "convert it to WAV"
-            )
-        if sound.frames == 0:
-            raise AudioError(f"{path}: holds no sample; {AGAIN}")
-
-    def exact(self, start: int, frames: int) -> bytes:
-        """16-bit samples as they are, others as float64."""
-        kind = "int16" if self.sound.subtype == "PCM_16" else "float64"
-        return self._read(start, frames, kind).tobytes()
-
-    def floats(self, start: int, frames: int) -> _Samples:
-        """Frames as (n, channels)."""
-        return self._read(start, frames, "float32")
-
-    def check_end(self) -> None:
-        """Decode the last frame, which is not there in a file that was cut."""
-        if not self.exact(self.header.frames - 1, 1):
-            raise AudioError(f"{self.path}: truncated before its last sample; {AGAIN}")
-
-    def _read(self, start: int, frames: int, kind: str) -> NDArray[Any]:
-        start = min(start, self.header.frames)
-        try:
-            if self.jumps:
-                self.sound.seek(start)
-                samples: NDArray[Any] = self.sound.read(frames, dtype=kind, always_2d=True)
-                return samples
-            if self.whole is None:
-                self.whole = self.sound.read(self.header.frames, dtype=kind, always_2d=True)
-            return self.whole[start : start + frames]
-        except soundfile.SoundFileError as error:
-            raise AudioError(
-                f"{self.path}: cut off or damaged, as no sample from {start} on can be decoded; "
-                f"{AGAIN}"
-            ) from error
-
-
-@contextmanager
-def _opened(path: str | Path | Packed) -> Iterator[_Wav | _Decoded]:
-    path = path if isinstance(path, Packed) else Path(path)
-    try:
-        with path.open() if isinstance(path, Packed) else path.open("rb", buffering=0) as file:
-            layout = wav_layout(file, path)
-            if layout is not None:
-                yield _Wav(file, layout)
-                return
-            file.seek(0)
-            with soundfile.SoundFile(file if isinstance(path, Packed) else path) as sound:
-                yield _Decoded(sound, path)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except soundfile.SoundFileError as error:
-        reason = f"not readable as audio ({error})"
-        raise AudioError(f"{path}: {_what_it_is(path) or reason}") from error
-
-
-def _what_it_is(path: Path | Packed) -> str:
-    """What was saved in place of a recording, with the way out; empty where that is not known."""
-    with path.open() if isinstance(path, Packed) else path.open("rb") as file:
-        head = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith(b"version https://git-lfs"):
-        return "no audio but a Git LFS pointer to it; fetch the recording with `git lfs pull`"
-    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
-        return "no audio but a web page; download the recording itself"
-    return ""

@@ -37,6 +37,10 @@ class DataFolder:
         """
         return self.path / "downloads" / edition
 
+    def pack(self, edition: str, stage: str, machine: str) -> Path:
+        """The samples of a machine's recordings (see `clips.pack`); of folders' names."""
+        return self.path / "packed" / edition / stage / f"{machine}.int16"
+
 
 def is_run(path: str | Path) -> bool:
     """Whether a folder is a run's: it has a recipe, embeddings or finished scores."""

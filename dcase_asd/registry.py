@@ -22,12 +22,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dcase_asd import __version__
 from dcase_asd.errors import BackboneError, DcaseAsdError, command, nearest_name
 from dcase_asd.recipe.toml import read_recipe
 
@@ -47,19 +48,46 @@ class Plugin:
     version: str
     target: str
 
+    def row(self, last: str) -> dict[str, str]:
+        """A row of a table, whose last column has this name."""
+        return dict(zip(("name", "package", "version", last), vars(self).values(), strict=True))
+
 
 def installed_plugins(group: str = GROUP) -> list[Plugin]:
     """The installed plugins of an entry-point group by name, read from metadata only."""
-    plugins = {
-        Plugin(
-            name=point.name,
-            package=point.dist.name if point.dist else "unknown",
-            version=point.dist.version if point.dist else "unknown",
-            target=point.value,
-        )
-        for point in entry_points(group=group)
-    }
+    plugins = {plugin_of(point) for point in entry_points(group=group)}
     return sorted(plugins, key=lambda plugin: (plugin.name, plugin.package))
+
+
+def plugin_of(point: EntryPoint) -> Plugin:
+    """The plugin that an entry point stands for."""
+    package = ("unknown",) * 2 if point.dist is None else (point.dist.name, point.dist.version)
+    return Plugin(point.name, *package, point.value)
+
+
+def installed_with_options(
+    ours: dict[str, str], group: str, usage_of: Callable[[str], str], *, check: bool = False
+) -> list[dict[str, str]]:
+    """What there is of a kind with its options: the toolkit's, then what third parties installed.
+
+    Args:
+        ours: Name -> options as they are shown.
+        group: Entry-point group of the others.
+        usage_of: Imports one of them and gives its options.
+        check: Import them, and say what fails in `state`.
+    """
+    works = {"state": "works"} if check else {}
+    rows = [
+        Plugin(name, "dcase-asd", __version__, options).row("options") | works
+        for name, options in ours.items()
+    ]
+    for plugin in installed_plugins(group):
+        rows.append(plugin.row("options") | {"options": ""})
+        try:
+            rows[-1] |= {"options": usage_of(plugin.name), **works} if check else {}
+        except DcaseAsdError as error:
+            rows[-1]["state"] = str(error)
+    return rows
 
 
 def import_problem(name: str) -> str | None:
@@ -118,7 +146,7 @@ def find_point(
         raise kind(f"no {what} is called {name!r}; {nearest_name(name, names)}")
     if len(found) > 1:
         raise kind(
-            f"several {what.rpartition(' ')[2]}s are called {name!r} ({', '.join(sorted(found))}); "
+            f"more than one {what} is called {name!r} ({', '.join(sorted(found))}); "
             "uninstall all but one"
         )
     (point,) = found.values()

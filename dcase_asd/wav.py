@@ -205,6 +205,22 @@ def read_bytes(file: BinaryIO, layout: WavLayout, start: int, frames: int) -> by
     return content[: len(content) - len(content) % layout.frame_bytes]
 
 
+def read_into(
+    file: BinaryIO, layout: WavLayout, start: int, room: NDArray[np.int16], channel: int
+) -> int:
+    """Read 16-bit samples of one channel into an array; how many, fewer at the end of the file."""
+    channels = layout.header.channels
+    if channels == len(layout.spans) == 1:
+        begin, length = layout.spans[0]
+        file.seek(begin + 2 * start)
+        left = max(length // 2 - start, 0)
+        return (file.readinto(room[:left].data) or 0) // 2  # type: ignore[attr-defined] # BinaryIO lacks it
+    content = read_bytes(file, layout, start, len(room))
+    samples = np.frombuffer(content, dtype=layout.sample)[channel::channels]
+    room[: len(samples)] = samples
+    return len(samples)
+
+
 def decode(content: bytes, layout: WavLayout) -> NDArray[np.float32]:
     """Samples (n, channels) of frames as `read_bytes` gives them, scaled as libsndfile does."""
     if layout.sample == "<i3":

@@ -91,7 +91,7 @@ def test_a_plugin_without_a_method_that_all_need_is_told(install):
 
 def test_one_name_for_two_plugins_is_refused(install):
     install("twin", {"twin_plugin": PLUGIN}, {"spectral": "twin_plugin:Constant"})
-    with pytest.raises(BackboneError, match="several plugins are called 'spectral'"):
+    with pytest.raises(BackboneError, match="more than one backbone plugin is called 'spectral'"):
         load_class("spectral")
 
 

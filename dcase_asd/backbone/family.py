@@ -96,6 +96,7 @@ class PretrainingDefaults:
         max_images: Masks of a clip, times its bands, at most.
         decoder_layers: The decoder's convolutions.
         decoder_kernel: Side of their kernels.
+        decoder_width: Their channels.
         least_frames: Frames that the network is told to crop (or pad) to, at least.
         any_rate: Whether clips of every rate are taken.
     """
@@ -104,6 +105,7 @@ class PretrainingDefaults:
     max_images: int
     decoder_layers: int
     decoder_kernel: int
+    decoder_width: int
     least_frames: int
     any_rate: bool
 

@@ -237,10 +237,18 @@ class VisionTransformer(nn.Module):
         return max(1, CPU_BLOCK_VALUES // (tokens * self.hidden))
 
     def draw_weights(self, generator: torch.Generator) -> None:
-        """Fill all tensors: weights normal, biases 0, layer norms the identity."""
+        """Fill all tensors as EAT's are before its pre-training; biases are 0.
+
+        The projection of patches is Xavier's and [CLS] of deviation 1: beside positions of that
+        size, patches of `INITIAL_DEVIATION` would hardly be seen.
+        """
         self.positions.copy_(sin_cos_positions(*self.grid, self.positions.shape[-1])[None])
         for name, parameter in self.named_parameters():
-            if parameter.ndim > 1:
+            if name == "cls_token":
+                nn.init.normal_(parameter, generator=generator)
+            elif name == "patches.weight":
+                nn.init.xavier_uniform_(parameter.flatten(1), generator=generator)
+            elif parameter.ndim > 1:
                 nn.init.normal_(parameter, std=INITIAL_DEVIATION, generator=generator)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)

@@ -39,15 +39,31 @@ __all__ = [
     "sweep",
 ]  # fmt: skip
 
-PIPELINE = (
-    "demo", "run", "presets", "download", "weights", "prepare", "labels", "plugins", "shards",
-    "pretrain", "finetune", "embed", "score", "import-scores", "fuse", "sweep", "evaluate",
-    "runs", "report", "submit", "validate", "fit", "check", "drift", "export",
-)  # fmt: skip
-"""The order in which ``--help`` lists the commands."""
-app.registered_commands.sort(
-    key=lambda each: PIPELINE.index(getattr(each.callback, "__name__", "").replace("_", "-"))
-)
+PANELS = {
+    "Begin": ("demo", "run", "presets", "plugins"),
+    "One machine, one recording": ("fit", "check", "drift", "export"),
+    "Recordings and weights": ("download", "weights", "prepare", "labels"),
+    "Training": ("shards", "pretrain", "finetune"),
+    "Scores": ("embed", "score", "import-scores", "fuse"),
+    "Results": ("evaluate", "sweep", "runs", "report"),
+    "A challenge entry": ("submit", "validate"),
+}
+"""How ``--help`` groups the commands, and the order in which it lists them."""
+PIPELINE = tuple(name for names in PANELS.values() for name in names)
+"""The commands in that order."""
+
+
+def _order_commands() -> None:
+    panels = {name: panel for panel, names in PANELS.items() for name in names}
+    ordered = {}
+    for each in app.registered_commands:
+        name = getattr(each.callback, "__name__", "").replace("_", "-")
+        each.rich_help_panel = panels[name]
+        ordered[PIPELINE.index(name)] = each
+    app.registered_commands[:] = [ordered[index] for index in sorted(ordered)]
+
+
+_order_commands()
 
 USER_ERROR, WRONG_USAGE = 1, 2
 """Exit status after a wrong input, and after wrong usage (that of typer)."""

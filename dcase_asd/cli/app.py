@@ -42,7 +42,15 @@ Device = Annotated[
     str, typer.Option("--device", help="Device to compute on: cpu, cuda, cuda:1, or auto.")
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", min=0, help="Processes that read audio for training.")
+    int, typer.Option("--workers", min=0, help="Threads that read audio for training.")
+]
+Mlflow = Annotated[
+    str,
+    typer.Option(
+        "--mlflow",
+        metavar="DIR|ADDRESS",
+        help="Write the recipe and the training history to MLflow, too: a folder, or a server.",
+    ),
 ]
 Machines = Annotated[
     list[str] | None,

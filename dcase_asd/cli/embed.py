@@ -29,30 +29,32 @@ def plugins(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the installed backbone plugins and detectors.
+    """List the installed backbone plugins, detectors, losses and augmentations.
 
     Example: dcase-asd plugins --check
     """
     from dcase_asd.registry import import_problem, installed_plugins
     from dcase_asd.scores.named import installed_detectors
+    from dcase_asd.training.named import installed_parts
 
     rows = [
-        {"name": each.name, "package": each.package, "version": each.version, "class": each.target}
-        | ({"state": import_problem(each.name) or "works"} if check else {})
+        each.row("class") | ({"state": import_problem(each.name) or "works"} if check else {})
         for each in installed_plugins()
     ]
-    detectors = installed_detectors(check=check)
+    kinds = {"backbone": rows, "detector": installed_detectors(check=check)}
+    kinds |= {kind: installed_parts(kind, check=check) for kind in ("loss", "augmentation")}
     if as_json:
         show_json([
             row | {"kind": kind}
-            for kind, of in (("backbone", rows), ("detector", detectors))
+            for kind, of in kinds.items()
             for row in of
         ])  # fmt: skip
     if not rows:
         say("no backbone plugin is installed; install dcase-asd again")
-    for of in (rows, detectors):
+    for kind, of in kinds.items():
         if of:
-            show_table(list(of[0]), [list(row.values()) for row in of])
+            first = "name" if kind == "backbone" else kind
+            show_table([first, *list(of[0])[1:]], [list(row.values()) for row in of])
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Data, Device, RunToWrite, Values, Workers, app
+from dcase_asd.cli.app import AsJson, Data, Device, Mlflow, RunToWrite, Values, Workers, app
 from dcase_asd.cli.display import Display, say, show_json
 from dcase_asd.cli.flags import Flags
 from dcase_asd.recipe.system import Embedding
@@ -25,7 +25,7 @@ def finetune(
         typer.Option("--recipe", help="Recipe of a system to start from; flags override it."),
     ] = None,
     embedding: Annotated[
-        dict[str, Any], Flags(Embedding, only=("plugin", "checkpoint", "options", "channel"))
+        dict[str, Any], Flags(Embedding, only=("plugin", "checkpoint", "options", "channel", "far"))
     ],
     values: Values = None,
     device: Device = "auto",
@@ -33,6 +33,7 @@ def finetune(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the training history for TensorBoard, too.")
     ] = False,
+    mlflow: Mlflow = "",
     as_json: AsJson = False,
     training: Annotated[dict[str, Any], Flags(Training)],
 ) -> None:
@@ -59,7 +60,8 @@ def finetune(
         system = changed(system, changes, "--set")
     done = run_step(
         data, run, system,
-        device=device, workers=workers, tensorboard=tensorboard, progress=Display(),
+        device=device, workers=workers, tensorboard=tensorboard, mlflow=mlflow,
+        progress=Display(),
     )  # fmt: skip
     if not is_main_process():
         return

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from dcase_asd.runs.runner import Setup
 
 GIGABYTE = 1e9
+SMALLEST_TOLD = 0.1
+"""In GB."""
 
 
 def show_plan(recipes: Sequence[Path], setup: Setup, out: Path, as_json: bool) -> None:
@@ -45,11 +47,12 @@ def _show_totals(plan: Plan) -> None:
     if unmeasured := [each.name for each in trained if each.speed is None]:
         say(f"no speed was measured yet, so no hours are told: {', '.join(unmeasured)}")
     if known := [each for each in plan.systems if each.disk is not None]:
-        state = max(each.state or 0.0 for each in known) / GIGABYTE
-        say(
-            f"checkpoints and embeddings take {plan.total('disk') / GIGABYTE:.1f} GB of disk, "
-            f"and each system up to {state:.1f} GB more while it is fine-tuned"
-        )
+        whole = plan.total("disk") / GIGABYTE
+        size = f"{whole:.1f}" if whole >= SMALLEST_TOLD else f"less than {SMALLEST_TOLD}"
+        line = f"checkpoints and embeddings take {size} GB of disk"
+        if state := max(each.state or 0.0 for each in known) / GIGABYTE:
+            line += f", and each system up to {state:.1f} GB more while it is fine-tuned"
+        say(line)
 
 
 def _show_systems(plan: Plan) -> None:

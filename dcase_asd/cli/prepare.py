@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dcase_asd.cli.app import AsJson, Data, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
+from dcase_asd.progress import size_text
+
+if TYPE_CHECKING:
+    from dcase_asd.embeddings.pseudo_labels import Agreement, Clustering
+
+if TYPE_CHECKING:
+    from dcase_asd.embeddings.findings import Findings
 
 PROBLEMS_SHOWN = 10
 """Problems printed; all of them are in the table on disk."""
@@ -27,6 +35,14 @@ def prepare(
             "commands as --data.",
         ),
     ] = None,
+    pack: Annotated[
+        bool,
+        typer.Option(
+            "--pack",
+            help="Also write the 16-bit samples of each machine into one file, packed/, from which "
+            "finetune and embed read them faster.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the recordings below a data folder and write its manifest.
@@ -41,14 +57,16 @@ def prepare(
     Recordings on a read-only disk: --manifest DIR puts the tables and links to the recordings into
     DIR, which is from then on the data folder.
 
+    --pack takes about as much disk as the recordings, which it tells before. Run again it packs
+    machines that changed; a recording that changed since is read from its own file.
+
     Example: dcase-asd prepare --data data
     """
     from dcase_asd.clips.manifest import manifest_path, take_inventory
     from dcase_asd.clips.prepare import prepare as run_step
     from dcase_asd.embeddings.findings import sample_far
-    from dcase_asd.errors import command
 
-    found = run_step(data, Display(), manifest)
+    found = run_step(data, Display(), manifest, pack=pack)
     tables = manifest or data
     rows = [asdict(each) for each in take_inventory(found.clips, list(found.problems["path"]))]
     problems, groups = len(found.problems), found.duplicates["group"].nunique()
@@ -57,11 +75,12 @@ def prepare(
         told = {name: getattr(found, name).to_dict("records")
                 for name in ("problems", "notes", "duplicates")}  # fmt: skip
         told["two_channels"] = [
-            {"edition": edition, "stage": stage, "machine": machine, **of_machine.provenance()}
-            for (edition, stage, machine), of_machine in far.items()
+            dict(zip(("edition", "stage", "machine"), machine, strict=True)) | of_it.provenance()
+            for machine, of_it in far.items()
         ]
         counts = {"manifest": manifest_path(tables), "clips": len(found.clips), "machines": rows}
-        show_json(counts | told)
+        packed = {"packed": asdict(found.packing)} if found.packing else {}
+        show_json(counts | told | packed)
     columns = list(rows[0])
     numbers = [column for column in columns if isinstance(rows[0][column], int)]
     show_table(columns, [list(row.values()) for row in rows], numbers=numbers)
@@ -78,19 +97,33 @@ def prepare(
             f"the same audio stands in several places: {len(found.duplicates)} clips, {groups} "
             f"recordings; see {tables / 'clips.duplicates.csv'}"
         )
-    for (edition, stage, machine), of_machine in far.items():
-        say(of_machine.foretold(f"{edition} {stage} {machine}"))
-    if far:
-        cancel = command("embed", "--plugin", "spectral", "--data", tables, "--edition",
-                         next(iter(far))[0], "--far", "cancel", "--run", "runs/cancel")  # fmt: skip
-        say(f"where these are a near and a far microphone, {cancel} takes the far one out")
+    _tell_far(far, tables)
     if str(found.changes):
         say(f"since the last time: {found.changes}")
     state = "written" if found.changed else "unchanged"
     say(f"{len(found.clips)} clips, {problems} left out, {found.read} files read; "
         f"{manifest_path(tables)} {state}")  # fmt: skip
+    if (packing := found.packing) is not None:
+        left = f", {packing.left_out} without 16-bit samples left out" if packing.left_out else ""
+        say(
+            f"packed: {packing.recordings} recordings{left}, {size_text(packing.bytes)}; "
+            f"{packing.written} machine(s) now, {packing.kept} before"
+        )
     if manifest is not None:
         say(f"give --data {shlex.quote(str(manifest))} to the other commands")
+
+
+def _tell_far(far: dict[tuple[str, str, str], Findings], data: Path) -> None:
+    """What `sample_far` found, and how to take the far channel out."""
+    from dcase_asd.errors import command
+
+    for machine, found in far.items():
+        say(found.foretold(" ".join(machine)))
+    if far:
+        edition = next(iter(far))[0]
+        cancel = command("embed", "--plugin", "spectral", "--data", data, "--edition", edition,
+                         "--far", "cancel", "--run", "runs/cancel")  # fmt: skip
+        say(f"where these are a near and a far microphone, {cancel} takes the far one out")
 
 
 @app.command()
@@ -126,8 +159,8 @@ def labels(
 
     Attributes name a class where the challenge gives them, else the section; classes without
     attributes get several sub-centers by the edition's rule. With --pseudo clusters of embeddings
-    take the place of withheld attributes (`[train] pseudo` of a recipe); --against compares them
-    with published ones.
+    take the place of withheld attributes (`[train] pseudo` of a recipe). --against compares one
+    class, k-means, Ward, and of a fine-tuned run the nearest sub-center, with published ones.
 
     Example: dcase-asd labels --data data --edition dcase2025
     """
@@ -138,30 +171,27 @@ def labels(
     clips = read_manifest(data)
     if edition is not None:
         clips = clips_of_edition(clips, load_edition(edition).name, data)
-    compared = []
-    if pseudo is None and (embeddings or against):
-        raise typer.BadParameter("kmeans or ward is needed with this", param_hint="--pseudo")
-    if pseudo is not None:
-        if embeddings is None:
-            raise typer.BadParameter("a run folder is needed with --pseudo",
-                                     param_hint="--embeddings")  # fmt: skip
-        from dcase_asd.embeddings.pseudo_labels import (
-            Clustering,
-            agreements,
-            pseudo_labels,
-            with_pseudo_labels,
-        )
+    compared: list[Agreement] = []
+    if (pseudo or against) and embeddings is None:
+        raise typer.BadParameter("a run folder is needed with --pseudo and --against",
+                                 param_hint="--embeddings")  # fmt: skip
+    if embeddings is not None:
+        if not (pseudo or against):
+            raise typer.BadParameter("kmeans or ward, or --against, is needed with --embeddings",
+                                     param_hint="--pseudo")  # fmt: skip
+        from dcase_asd.embeddings.pseudo_labels import Clustering, with_pseudo_labels
+        from dcase_asd.embeddings.sub_centers import folder_to_cluster
 
-        clustering = Clustering(pseudo, share, clusters, threshold)
+        folder = folder_to_cluster(embeddings)
+        if folder != embeddings:
+            Display().note(f"{embeddings}: of its checkpoints the last is taken, {folder}")
+        clustering = Clustering(pseudo or "kmeans", share, clusters, threshold)
         clips = clips[(clips["split"] == "train") & (clips["role"] == "machine")]
-        editions = [str(each) for each in clips["edition"].unique()]
         if against is not None:
-            compared = [
-                each
-                for name in editions
-                for each in agreements(pseudo_labels(embeddings, name, clustering), against)
-            ]
-        clips = with_pseudo_labels(clips, embeddings, clustering)
+            editions = map(str, clips["edition"].unique())
+            compared = _compare(folder, editions, clustering, against)
+        if pseudo is not None:
+            clips = with_pseudo_labels(clips, folder, clustering)
     classes = training_classes(clips)
     if as_json:
         show_json({"classes": classes, "agreement": compared} if against else classes)
@@ -172,11 +202,29 @@ def labels(
         f"{sum(each.sub_centers for each in classes)} sub-centers"
     )
     if compared:
-        figures = ("clips", "attributes", "clusters", "adjusted Rand index", "mutual information")
-        show_table(
-            ("stage", "machine", *figures),
-            [(*list(vars(each).values())[:5], f"{each.rand:.3f}", f"{each.information:.3f}")
-             for each in compared],
-            title="agreement with published attributes; one cluster for all has 0 in both",
-            numbers=figures,
-        )  # fmt: skip
+        _show_agreement(compared)
+
+
+def _compare(
+    folder: Path, editions: Iterable[str], clustering: Clustering, against: Path
+) -> list[Agreement]:
+    from dcase_asd.embeddings.sub_centers import compare_with_attributes
+
+    compared = []
+    for name in editions:
+        found, missing = compare_with_attributes(folder, name, clustering, against)
+        compared += found
+        if missing:
+            Display().note(f"{name}: no sub-centers are compared: {missing}")
+    return compared
+
+
+def _show_agreement(compared: list[Agreement]) -> None:
+    figures = ("clips", "attributes", "clusters", "adjusted Rand index", "mutual information")
+    show_table(
+        ("stage", "machine", "parted by", *figures),
+        [(*list(vars(each).values())[:6], f"{each.rand:.3f}", f"{each.information:.3f}")
+         for each in compared],
+        title="agreement with published attributes",
+        numbers=figures,
+    )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Device, Workers, app
+from dcase_asd.cli.app import AsJson, Device, Mlflow, Workers, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.cli.flags import Flags
 from dcase_asd.recipe.pretraining import Pretraining
@@ -21,7 +21,8 @@ def pretrain(
         list[str],
         typer.Option(
             "--audio",
-            help="Folder of recordings, or shards such as 'shards/{000000..000999}.tar'; patterns "
+            help="Folder of recordings, shards such as 'shards/{000000..000999}.tar', or a shell "
+            "command that prints one, 'pipe:aws s3 cp s3://b/{000000..000999}.tar -'; patterns "
             "(*) are taken; may be repeated.",
         ),
     ],
@@ -31,6 +32,7 @@ def pretrain(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the training history for TensorBoard, too.")
     ] = False,
+    mlflow: Mlflow = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
@@ -73,7 +75,8 @@ def pretrain(
         return
     done = run_step(
         audio, run, recipe,
-        device=device, workers=workers, tensorboard=tensorboard, progress=Display(),
+        device=device, workers=workers, tensorboard=tensorboard, mlflow=mlflow,
+        progress=Display(),
     )  # fmt: skip
     if not is_main_process():
         return

@@ -136,9 +136,9 @@ def run(
     from dcase_asd.runs.side_by_side import Fleet, device_groups
 
     if mini:
-        data, runs, out, overlay = _miniature(recipes[0], data, runs, out, overlay)
+        data, runs, out, overlay = _miniature(recipes, data, runs, out, overlay)
         if not dry_run:
-            _generate(data)
+            _generate(recipes, data)
         workers, overwrite = 0, True
     setup = Setup(data, runs, device, workers, overlay, prepared, overwrite, tuple(values or ()))
     if values:
@@ -161,28 +161,31 @@ def run(
 
 
 def _miniature(
-    recipe: Path, data: Path, runs: Path, out: Path, overlay: Path | None
+    recipes: list[Path], data: Path, runs: Path, out: Path, overlay: Path | None
 ) -> tuple[Path, Path, Path, Path]:
-    """Folders and overlay of a miniature."""
+    """Folders and overlay of a miniature; years with two microphones have a folder of their own."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks so small are slowest on several
+    from dcase_asd.runs.demo import miniature_editions
     from dcase_asd.runs.presets import recipe_file
 
-    data = Path("mini/data") if data == Path("data") else data
-    runs = Path("mini/runs") if runs == Path("runs") else runs
-    out = Path("mini/dist") if out == Path("submissions/dist") else out
-    above = (parent / "mini.toml" for parent in recipe_file(recipe).resolve().parents)
+    mini = Path("mini", *(miniature_editions(recipes) or ()))
+    data = mini / "data" if data == Path("data") else data
+    runs = mini / "runs" if runs == Path("runs") else runs
+    out = mini / "dist" if out == Path("submissions/dist") else out
+    above = (parent / "mini.toml" for parent in recipe_file(recipes[0]).resolve().parents)
     overlay = overlay or next((path for path in above if path.is_file()), None)
     if overlay is None:
         raise typer.BadParameter(
-            f"there is no mini.toml above {recipe}; give one with --overlay", param_hint="--mini"
+            f"there is no mini.toml above {recipes[0]}; give one with --overlay",
+            param_hint="--mini",
         )
     return data, runs, out, overlay
 
 
-def _generate(data: Path) -> None:
-    from dcase_asd.runs.demo import make_demo_data
+def _generate(recipes: list[Path], data: Path) -> None:
+    from dcase_asd.runs.demo import make_demo_data, miniature_editions
 
-    make_demo_data(data, Display())
+    make_demo_data(data, Display(), miniature_editions(recipes))
 
 
 def pass_on(line: str) -> None:
@@ -242,6 +245,14 @@ def demo(
     data_only: Annotated[
         bool, typer.Option("--data-only", help="Only generate the recordings, into FOLDER itself.")
     ] = False,
+    editions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--edition",
+            help="With --data-only: editions to generate, of which dcase2026 has a near and a far "
+            "microphone. May be repeated. (dcase2020, dcase2024, dcase2025)",
+        ),
+    ] = None,
 ) -> None:
     """Run the whole pipeline on a generated miniature of the challenge.
 
@@ -253,8 +264,10 @@ def demo(
     from dcase_asd.runs.demo import DEMO_EDITION, make_demo_data, run_demo
 
     say("The sounds of this demo are generated; its figures say nothing about real machines.")
+    if editions and not data_only:
+        raise typer.BadParameter("goes with --data-only", param_hint="--edition")
     if data_only:
-        made = make_demo_data(folder, Display())
+        made = make_demo_data(folder, Display(), editions)
         say(f"{folder}: {sum(made.clips.values())} clips of {', '.join(made.clips)}")
         return
     # That the miniature is a part of each edition needs no saying here.

@@ -22,6 +22,7 @@ from dcase_asd.clips.manifest import (
     writing_manifest,
 )
 from dcase_asd.clips.name import ClipName, parse_clip_name, parse_own_name
+from dcase_asd.clips.pack import Packing, pack_recordings
 from dcase_asd.clips.tree import FoundFile, walk_tree
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.errors import ArtifactError, AudioError, BusyError, ClipNameError, DataError, some
@@ -68,6 +69,7 @@ class Inventory:
         read: Number of files whose header was read; the others had not changed.
         changes: How the clips differ from those found last time.
         changed: Whether the manifest is another than before.
+        packing: What was packed; None where nothing was to be.
     """
 
     clips: pd.DataFrame
@@ -77,10 +79,15 @@ class Inventory:
     read: int
     changes: Changes
     changed: bool = False
+    packing: Packing | None = None
 
 
 def prepare(
-    data: str | Path, progress: Progress | None = None, manifest: str | Path | None = None
+    data: str | Path,
+    progress: Progress | None = None,
+    manifest: str | Path | None = None,
+    *,
+    pack: bool = False,
 ) -> Inventory:
     """Find all clips below a data folder and write `clips.csv`.
 
@@ -93,6 +100,7 @@ def prepare(
         progress: Where to tell how far it is.
         manifest: Folder for the tables where `data` cannot be written. It gets links to the
             recordings, so that it is the data folder of every later step.
+        pack: Write the samples of each machine into one file, too (see `clips.pack`).
 
     Raises:
         DataError: The folder is missing or holds no clip at all.
@@ -112,7 +120,8 @@ def prepare(
         write_table(data / "clips.notes.csv", found.notes, ["path", "note"])
         write_table(data / "clips.duplicates.csv", found.duplicates, ["group", "path"])
         changed = write_manifest(manifest_path(data), found.clips)
-    return replace(found, changed=changed)
+    packing = pack_recordings(data, progress) if pack else None
+    return replace(found, changed=changed, packing=packing)
 
 
 def prepare_when_free(data: str | Path, progress: Progress) -> Inventory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -15,12 +15,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dcase_asd.audio import Mapped
 from dcase_asd.clips.cache import content_hashes
 from dcase_asd.clips.manifest import clips_of_edition
+from dcase_asd.clips.pack import packed_recordings
 from dcase_asd.clips.prepare import up_to_date_manifest
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.findings import Findings, no_far_channel
-from dcase_asd.embeddings.kept import embedding_folders, keep_recipe, scored_checkpoints
+from dcase_asd.embeddings.kept import (
+    embedding_folders,
+    heard_otherwise,
+    keep_recipe,
+    scored_checkpoints,
+)
 from dcase_asd.embeddings.reading import Batch, Recording, read_batches
 from dcase_asd.embeddings.rules import run_objections
 from dcase_asd.embeddings.store import (
@@ -113,6 +120,8 @@ def embed(
         keep_recipe(run, system)
         for each in run_objections(run, rules):
             progress.note(f"{each.what}: its scores are for analysis, not for a submission")
+        if told := heard_otherwise(parts[0][1]):
+            progress.note(told)
         keys = content_hashes(data, list(clips["path"]), progress)
         for folder, recipe in parts:
             machines = _machines(folder, name, clips, keys, recipe)
@@ -197,13 +206,21 @@ def _embed_machines(
     if REPRESENTATION in recipe.options:
         provenance["representation"] = recipe.options[REPRESENTATION]
     problems: list[AudioError] = []
+    hashes = {
+        path: content
+        for each in machines
+        for path, content in zip(each.clips["path"], each.content, strict=True)
+    }
+    packed = packed_recordings(data, hashes, progress)
     with (
         progress.bar("Embedding", sum(len(each.clips) for each in machines), "clips") as advance,
         ThreadPoolExecutor(READERS) as readers,
     ):
         for machine in machines:
             with suppress(_IncompleteError):
-                found = _embed_machine(data, machine, backbone, recipe, readers, advance, problems)
+                found = _embed_machine(
+                    data, machine, backbone, recipe, readers, advance, problems, packed=packed
+                )
                 names = machine.clips["path"].str.rpartition("/")[2]
                 where = f"{machine.stage} {machine.name}"
                 notes = found.notes(where, len(names), machine.marker.name, recipe)
@@ -238,10 +255,14 @@ def _embed_machine(
     readers: Executor,
     advance: Advance,
     problems: list[AudioError],
+    *,
+    packed: Mapping[str, Mapped],
 ) -> Findings:
     """Embed a machine."""
     columns = machine.clips[["path", "frames", "sample_rate"]].itertuples(index=False)
-    recordings = (Recording(data / path, frames, rate) for path, frames, rate in columns)
+    recordings = (
+        Recording(data / path, frames, rate, packed.get(path)) for path, frames, rate in columns
+    )
     batches = read_batches(
         recordings, recipe.batch_size, readers, recipe.channel, backbone.sample_rate,
         both=recipe.far != "none",

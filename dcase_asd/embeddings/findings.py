@@ -152,14 +152,23 @@ def sample_far(data: str | Path, clips: pd.DataFrame) -> dict[tuple[str, str, st
     return machines
 
 
-def no_far_channel(clips: pd.DataFrame, recipe: Embedding) -> str:
-    """What to say where a far channel is to be taken out of clips without one; else empty."""
+def no_far_channel(
+    clips: pd.DataFrame, recipe: Embedding, use: str = "embed", flag: str = "--far none"
+) -> str:
+    """What to say where a far channel is to be taken out of clips without one; else empty.
+
+    Args:
+        clips: Rows of the manifest.
+        recipe: Its `far` and `channel` count.
+        use: What is done with the clips, in words.
+        flag: What does it with one channel.
+    """
     others = clips.loc[clips["channels"] != MICROPHONES, "path"]
     if recipe.far == "none" or others.empty:
         return ""
     return (
         f"{len(others)} of {len(clips)} clips have no near and far microphone, as they have not "
-        f"two channels ({some(others)}); give --far none to embed channel {recipe.channel} as it is"
+        f"two channels ({some(others)}); give {flag} to {use} channel {recipe.channel} as it is"
     )
 
 

@@ -132,6 +132,18 @@ def checkpoint_metadata(path: str | Path) -> dict[str, str]:
         return {}
 
 
+def heard_otherwise(recipe: Embedding) -> str:
+    """That a recipe's checkpoint was fine-tuned on what another `far` leaves; else empty."""
+    about = checkpoint_metadata(Path(recipe.checkpoint or "").expanduser())
+    heard = about.get("far", "none")
+    if "classes" not in about or heard == recipe.far:
+        return ""
+    return (
+        f"fine-tuned on recordings with far = {heard} and embedded with far = {recipe.far}; "
+        f"--far {heard} embeds them as they were heard in training"
+    )
+
+
 def _marker(run: str | Path) -> Path:
     return checkpoints_folder(run) / "kept.json"
 
@@ -216,4 +228,5 @@ def _that_must_stay(system: System) -> dict[str, Any]:
     del values["batch_size"]  # which changes no embedding
     if system.train is not None:
         values |= {f"train.{name}": value for name, value in vars(system.train).items()}
+        del values["train.pseudo_run"]  # of its clusters, wherever they lie, `finetune` knows
     return values

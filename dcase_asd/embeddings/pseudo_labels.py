@@ -174,6 +174,7 @@ class Agreement:
     Attributes:
         stage: ``dev`` or ``eval``.
         machine: Machine type.
+        way: How its clips were parted.
         clips: Train clips whose attributes are known.
         attributes: Different attribute strings of these.
         clusters: Clusters, both domains together.
@@ -183,6 +184,7 @@ class Agreement:
 
     stage: str
     machine: str
+    way: str
     clips: int
     attributes: int
     clusters: int
@@ -190,13 +192,14 @@ class Agreement:
     information: float
 
 
-def agreements(labels: pd.DataFrame, truth: str | Path) -> list[Agreement]:
+def agreements(labels: pd.DataFrame, truth: str | Path, way: str = "") -> list[Agreement]:
     """Compare clusters with published attributes.
 
     Args:
         labels: Of `pseudo_labels`.
         truth: Folder with a CSV of true names for each machine, ``<machine>/*.csv``: any two of a
             row's cells are the published file name and the true one, which holds the attributes.
+        way: What to call how the clusters were made.
 
     Raises:
         DataError: The folder holds no attributes of any of the machines.
@@ -213,7 +216,7 @@ def agreements(labels: pd.DataFrame, truth: str | Path) -> list[Agreement]:
         clusters = rows["section"] + rows["domain"] + rows["cluster"].astype(str)
         found.append(
             Agreement(
-                str(stage), str(machine), len(rows), len(set(true)), clusters.nunique(),
+                str(stage), str(machine), way, len(rows), len(set(true)), clusters.nunique(),
                 float(adjusted_rand_score(true, clusters)),
                 float(normalized_mutual_info_score(true, clusters)),
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.audio import Waveform, read_clip
+from dcase_asd.audio import Mapped, Waveform, read_clip
 from dcase_asd.errors import AudioError
 
 BATCHES_AHEAD = 2
@@ -27,11 +27,12 @@ _Reading = Future[tuple[Waveform, list[int] | None]]
 
 @dataclass(frozen=True)
 class Recording:
-    """A file to read, with what its header says."""
+    """A file to read, with what its header says; and its samples, where a pack has them."""
 
     path: Path
     frames: int
     sample_rate: int
+    packed: Mapped | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def read_batches(
     def start(count: int) -> None:
         for group in islice(groups, count):
             futures = [
-                readers.submit(read_clip, each.path, channel, sample_rate, both=both)
+                readers.submit(read_clip, each.packed or each.path, channel, sample_rate, both=both)
                 for each in group
             ]
             ahead.append((group, futures))

@@ -4,6 +4,7 @@ dcase2020   pump, valve: machine IDs, no domains
 dcase2024   fan with attributes, slider without
 dcase2025   all seven machines of development and all eight of evaluation (blind test names),
             each with clean or noise-only supplements
+dcase2026   all seven and all five, with a near and a far microphone; only where it is asked for
 """
 
 from __future__ import annotations
@@ -63,6 +64,11 @@ class MachineFolder:
     counts: ClipCounts
 
     @property
+    def two_microphones(self) -> bool:
+        """Whether its clips have a near and a far channel."""
+        return self.edition in TWO_MICROPHONES
+
+    @property
     def path(self) -> str:
         """Relative to the data folder, with forward slashes."""
         stage = next(folder for folder, stage in STAGE_FOLDERS.items() if stage == self.stage)
@@ -112,6 +118,22 @@ _EVAL_2025 = (
     MachineType("ToyPet", "impulsive", 3.5),
     MachineType("ToyRCCar", "tonal", 110, "spd 35V 40V 45V 30V 60V", "dir F B", "machine"),
 )
+_DEV_2026 = (
+    MachineType("ToyCar", "tonal", 95),
+    MachineType("ToyCarEmu", "tonal", 100, "spd 28V 31V 34V 25V 40V", "car A1 B2"),
+    MachineType("bearingEmu", "tonal", 120),
+    _FAN,
+    MachineType("gearboxEmu", "tonal", 150, "volt 1.0 1.5 2.0 0.6 3.0", "wt 0 100"),
+    MachineType("sliderEmu", "impulsive", 4.0),
+    MachineType("valveEmu", "impulsive", 3.0),
+)
+_EVAL_2026 = (
+    MachineType("BlowerDustCollector", "noisy", 60, "flow 2 3 4 1 5", "bag empty full"),
+    MachineType("Sander", "noisy", 130, "grit 80 120 180 60 240", "load lo hi"),
+    MachineType("SewingMachine", "impulsive", 6.0),
+    MachineType("ToothBrush", "tonal", 170),
+    MachineType("ToyDrone", "tonal", 140, "thr 40 50 60 30 80", "pay 0 10"),
+)
 _FOLDERS = (
     *(
         MachineFolder("dcase2020", "dev", machine, ("00", "02"), ClipCounts(18, 0, 8))
@@ -129,17 +151,27 @@ _FOLDERS = (
         MachineFolder("dcase2025", "eval", machine, ("00",), ClipCounts(28, 4, 6, 4))
         for machine in _EVAL_2025
     ),
+    *(
+        MachineFolder("dcase2026", "dev", machine, ("00",), ClipCounts(45, 5, 8))
+        for machine in _DEV_2026
+    ),
+    *(
+        MachineFolder("dcase2026", "eval", machine, ("00",), ClipCounts(28, 4, 6))
+        for machine in _EVAL_2026
+    ),
 )
 
-EDITIONS = tuple(sorted({folder.edition for folder in _FOLDERS}))
-"""Editions that the miniature can hold."""
+TWO_MICROPHONES = ("dcase2026",)
+"""Editions with a near and a far channel, which the miniature holds only where they are named."""
+EDITIONS = tuple(sorted({folder.edition for folder in _FOLDERS} - {*TWO_MICROPHONES}))
+"""Editions that the miniature holds where none is named."""
 
 
 def plan(editions: Sequence[str] | None, counts: ClipCounts | None) -> list[MachineFolder]:
     """The machine folders to write.
 
     Args:
-        editions: A choice of `EDITIONS`; None for all.
+        editions: A choice of `EDITIONS` and `TWO_MICROPHONES`; None for all of the former.
         counts: Clips for each machine instead of the miniature's own numbers. There are never
             target clips in 2020, nor supplements before 2025.
 
@@ -148,9 +180,9 @@ def plan(editions: Sequence[str] | None, counts: ClipCounts | None) -> list[Mach
     """
     wanted = EDITIONS if editions is None else tuple(editions)
     for edition in wanted:
-        if edition not in EDITIONS:
+        if edition not in (known := (*EDITIONS, *TWO_MICROPHONES)):
             raise EditionError(
-                f"the miniature holds no edition {edition!r}; {nearest_name(edition, EDITIONS)}"
+                f"the miniature holds no edition {edition!r}; {nearest_name(edition, known)}"
             )
     return [
         folder if counts is None else replace(folder, counts=counts)

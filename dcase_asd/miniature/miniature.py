@@ -15,7 +15,7 @@ import io
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,12 @@ from dcase_asd.miniature.sounds import (
     Array,
     Place,
     Voice,
+    draw_far_microphone,
     draw_voice,
     factory_noise,
     machine_sound,
     record,
+    record_pair,
 )
 from dcase_asd.progress import Advance, Progress, Silent
 
@@ -54,6 +56,8 @@ UNFINISHED = "miniature.unfinished.json"
 """Stands in place of `MARKER` while the miniature is being written."""
 
 _SECONDS = 2.0
+_NOISIER = 8.0
+"""How much less SNR, in dB, the near one of two microphones has than a single one."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ def write_miniature(
         data: A data folder of its own: absent, empty, or a miniature of the same arguments.
         seed: Another seed, other machines and other clips.
         progress: Shows one bar over all clips.
-        editions: A choice of `machines.EDITIONS`; None for all.
+        editions: A choice of `machines.EDITIONS` and `machines.TWO_MICROPHONES`; None for all of
+            the former.
         counts: Clips for each machine in place of the miniature's own numbers.
 
     Returns:
@@ -117,7 +122,7 @@ def synthesise(folder: MachineFolder, clip: PlannedClip, seed: int) -> Array:
     """The sound of one clip, which depends on nothing but the arguments.
 
     Returns:
-        Samples at 16 kHz, (n,), within [-1, 1].
+        Samples at 16 kHz, (n,), or (n, 2) of a near and a far microphone, within [-1, 1].
     """
     rng = generator(seed, f"{folder.path}/{clip.folder}/{clip.name}")
     voice, places = _individual(folder, clip.section, seed)
@@ -127,6 +132,10 @@ def synthesise(folder: MachineFolder, clip: PlannedClip, seed: int) -> Array:
         machine = machine_sound(voice, clip.operation, frames, rng, clip.fault)
     if not clip.clean:
         noise = factory_noise(places[clip.domain], frames, rng)
+    if folder.two_microphones and machine is not None and noise is not None:
+        near = replace(places[clip.domain], snr=places[clip.domain].snr - _NOISIER)
+        key = f"{folder.path}/{clip.section}/{clip.domain}/far"
+        return record_pair(machine, noise, near, draw_far_microphone(generator(seed, key)), rng)
     return record(machine, noise, places[clip.domain], rng)
 
 

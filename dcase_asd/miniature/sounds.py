@@ -46,6 +46,8 @@ LEAK_BAND = (4_500.0, 7_000.0)
 _LEVEL = 0.03
 """RMS of a recorded machine, full scale 1: leaves room for the peaks of strikes."""
 
+_PATH_SAMPLES = 48
+"""Length of the way from the far to the near microphone: 3 ms, much less than a window of `far`."""
 _HARMONICS = 32
 _FAULTY_HARMONICS = (3, 6, 9, 12, 15)
 """Harmonics (the first is number 1) that a detuned or missing tone takes with it."""
@@ -98,6 +100,30 @@ class Place:
     slope: float
     hum: float
     tilt: float
+
+
+@dataclass(frozen=True)
+class FarMicrophone:
+    """A second microphone, away from the machine and nearer to what else is heard.
+
+    `leak` is the amplitude of the machine there, relative to the near microphone, and `delay` how
+    many samples later it arrives; `path` is the way of the factory noise from the far microphone to
+    the near one, an impulse response of energy 1/2, (k,).
+    """
+
+    leak: float
+    delay: int
+    path: Array
+
+
+def draw_far_microphone(rng: Generator) -> FarMicrophone:
+    """A microphone 0.4 to 1.3 m farther away, which hears the machine by 20 to 30 dB less."""
+    time = np.arange(_PATH_SAMPLES)
+    path = rng.standard_normal(_PATH_SAMPLES) * np.exp(-time / (_PATH_SAMPLES / 8))
+    path[0] = 6.0  # the direct way
+    leak = 10 ** (-rng.uniform(20, 30) / 20)
+    path /= float(np.sqrt(2 * (path**2).sum()))
+    return FarMicrophone(leak, int(rng.integers(20, 61)), path)
 
 
 def draw_voice(family: Family, rate: float, rng: Generator) -> Voice:
@@ -172,14 +198,39 @@ def record(machine: Array | None, noise: Array | None, place: Place, rng: Genera
     Returns:
         Samples, (n,), within [-1, 1] by a wide margin.
     """
-    gain = _LEVEL * 10 ** (rng.uniform(-1.5, 1.5) / 20)
-    loudness = 10 ** (-(place.snr + rng.uniform(-1.5, 1.5)) / 20)
+    gain, loudness = _levels(place, rng)
     parts = [machine] if machine is not None else []
     parts += [loudness * noise] if noise is not None else []
-    sound = np.sum(parts, axis=0)
+    return _heard(gain * np.sum(parts, axis=0), place)
+
+
+def _levels(place: Place, rng: Generator) -> tuple[float, float]:
+    """Gain of a microphone at a drawn distance, and a drawn loudness of the factory."""
+    gain = _LEVEL * 10 ** (rng.uniform(-1.5, 1.5) / 20)
+    return gain, 10 ** (-(place.snr + rng.uniform(-1.5, 1.5)) / 20)
+
+
+def _heard(sound: Array, place: Place) -> Array:
+    """What the microphone of a place makes of a sound, (n,)."""
     hz = np.fft.rfftfreq(sound.size, 1 / SAMPLE_RATE)
     response = (np.clip(hz, 100, 8_000) / 1_000) ** (place.tilt / 6.02)
-    return gain * np.fft.irfft(np.fft.rfft(sound) * response, sound.size)
+    return np.fft.irfft(np.fft.rfft(sound) * response, sound.size)
+
+
+def record_pair(
+    machine: Array, noise: Array, place: Place, microphone: FarMicrophone, rng: Generator
+) -> Array:
+    """As `record`, by two microphones that run together.
+
+    Returns:
+        Near and far channel, (n, 2).
+    """
+    gain, loudness = _levels(place, rng)
+    arriving = np.convolve(noise, microphone.path)[: noise.size]
+    leaked = np.concatenate([np.zeros(microphone.delay), machine])[: machine.size]
+    near = machine + loudness * arriving
+    far = microphone.leak * leaked + loudness * noise
+    return np.stack([_heard(gain * channel, place) for channel in (near, far)], axis=1)
 
 
 def _tonal(

@@ -79,7 +79,9 @@ class Pretraining:
     predict: Literal["masked", "all"] = setting("masked", "Patches that are predicted.")
     cls_weight: float = setting(1.0, "Weight of the loss of [CLS].")
     decoder_layers: int = setting(0, "The decoder's convolutions; 0: the plugin's.")
-    decoder_width: int = setting(384, "The decoder's channels, a multiple of 16.", least=16)
+    decoder_width: int = setting(
+        0, "The decoder's channels, a multiple of 16; 0: the plugin's (fisher 384, eat 768)."
+    )
     decoder_kernel: int = setting(0, "Side of the decoder's kernels, odd; 0: the plugin's.")
     save_every: int = setting(
         500, "Updates after which the state to resume from is saved.", least=1, group="Files"

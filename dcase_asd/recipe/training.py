@@ -6,10 +6,14 @@ The defaults are the report's (sections 2.1 to 2.4). No torch here: recipes are 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from dcase_asd.errors import nearest_name
 from dcase_asd.recipe.setting import out_of_range, refuse, setting
+
+LOSSES = ("arcface", "adacos")
+"""The toolkit's own, whose parameters are fields here."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class Training:
     pseudo: Literal["none", "kmeans", "ward"] = setting(
         "none", "Classes of machines without attributes: none, or clusters of embeddings."
     )
-    pseudo_run: str = setting("", "Run folder whose embeddings are clustered.")
+    pseudo_run: str = setting(
+        "",
+        "Run folder whose embeddings are clustered; for `dcase-asd run` also a system's recipe, "
+        "beside this one, which it runs first.",
+    )
     pseudo_share: float = setting(
         0.008, "Clusters for each source clip, at least one; target clips are one.", above=0, most=1
     )
@@ -84,6 +92,13 @@ class Training:
     time_mask: int = setting(80, "Largest width of the masked time span, in frames.")
     frequency_mask: int = setting(80, "Largest width of the masked frequency band, in bins.")
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0: no mixup.")
+    augmentations: tuple[str, ...] = setting(
+        (), "Third parties' augmentations, in their order (see `dcase-asd plugins`)."
+    )
+    augmentation_options: dict[str, Any] = setting(
+        {}, "Their options, each as augmentation.name=value."
+    )
+    mixup_probability: float = setting(1.0, "How often mixup mixes a clip with another.", most=1)
     pooling: Literal["auto", "attention", "mean", "cls"] = setting(
         "auto", "From tokens to one vector; auto: what the backbone names.", group="Head and loss"
     )
@@ -97,7 +112,10 @@ class Training:
     representation: Literal["dense", "pooled", "cls"] = setting(
         "dense", "What is scored: dense layer, what goes into it, or the backbone's class token."
     )
-    loss: Literal["arcface", "adacos"] = setting("arcface", "Loss of the classes and sub-centers.")
+    loss: str = setting(
+        "arcface", "Loss of the classes: arcface, adacos or a third party's (`dcase-asd plugins`)."
+    )
+    loss_options: dict[str, Any] = setting({}, "Options of that, each as name=value.")
     scale: float = setting(30.0, "Scale of ArcFace's logits.", above=0, most=1000)
     margin: float = setting(
         0.2, "ArcFace's angular margin of the target class, in radians.",
@@ -116,7 +134,11 @@ class Training:
     lora_rank: int = setting(64, "Rank of LoRA's matrices.", least=1)
     lora_alpha: float = setting(64.0, "LoRA's scale, divided by the rank.", above=0)
     lora_dropout: float = setting(0.0, "Dropout before LoRA's matrices.", most=1)
-    lora_targets: tuple[str, ...] = setting((), "Linear layers by end of name; default: all.")
+    lora_targets: tuple[str, ...] = setting(
+        (),
+        "Linear layers by end of name, or q, k, v: the projections of attention, whatever they are "
+        "called; default: all.",
+    )
     freeze: tuple[str, ...] = setting((), "Backbone parameters that stay, as patterns with *.")
     eval_every: int = setting(
         1000, "Steps between checkpoints that are evaluated; 0: at the end.", group="Checkpoints"
@@ -131,7 +153,7 @@ class Training:
         problems = out_of_range(self)
         if self.noise_probability > 0 and not self.noise_snrs:
             problems.append("noise_snrs is empty; give levels or set noise_probability to 0")
-        problems += self._pseudo_problems()
+        problems += [*self._pseudo_problems(), *self._option_problems()]
         if self.step_unit == "batch":
             problems += [
                 f"{name} must be a multiple of accumulation ({self.accumulation}), "
@@ -162,6 +184,31 @@ class Training:
         if self.pseudo_threshold and self.pseudo_clusters:
             problems.append("pseudo_threshold and pseudo_clusters exclude each other")
         return problems
+
+    def _option_problems(self) -> list[str]:
+        problems = []
+        if self.loss in LOSSES and self.loss_options:
+            problems.append(
+                f"loss_options are of a third party's loss, and loss is {self.loss}: set scale, "
+                "margin and sub_centers instead, or choose another loss"
+            )
+        for name, options in self.augmentation_options.items():
+            if name not in self.augmentations:
+                hint = nearest_name(name, self.augmentations)
+                problems.append(f"augmentation_options: {name!r} is none of augmentations; {hint}")
+            elif not isinstance(options, dict):
+                problems.append(f"augmentation_options: give {name}.name=value, not {options!r}")
+        repeated = {name for name in self.augmentations if self.augmentations.count(name) > 1}
+        return problems + [f"augmentations has {name!r} twice" for name in sorted(repeated)]
+
+    @property
+    def pseudo_recipe(self) -> str:
+        """The recipe that makes the embeddings to cluster; empty where a run folder holds them."""
+        return self.pseudo_run if self.pseudo_run.endswith(".toml") else ""
+
+    def without_pseudo_labels(self) -> Training:
+        """As if attributes alone made classes."""
+        return replace(self, pseudo="none", pseudo_run="", pseudo_clusters=0, pseudo_threshold=0.0)
 
     @property
     def updates(self) -> int:

@@ -142,8 +142,9 @@ def _jobs_of(node: Node, setup: Setup, fleet: Fleet, cluster: Cluster) -> list[J
     kept = read_kept(setup.runs / node.name)
     one = min(cluster.gpus, 1)
     words = (*PROGRAM, "run", str(node.path), *flags, "--prepared", "--brief")
+    before = tuple(member.name for member in node.members)
     if train is None or (kept is not None and kept.finished):
-        return [Job(node.name, words, one, 1)]
+        return [Job(node.name, words, one, 1, before)]
     training = ("run", str(node.path), *flags, "--train-only")
     name = f"{node.name}-train"
     if fleet.launch:
@@ -153,7 +154,7 @@ def _jobs_of(node: Node, setup: Setup, fleet: Fleet, cluster: Cluster) -> list[J
     else:
         launched = (*PROGRAM, *training)
     return [
-        Job(name, launched, cluster.gpus, cluster.nodes),
+        Job(name, launched, cluster.gpus, cluster.nodes, before),
         Job(node.name, words, one, 1, (name,)),
     ]
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcase_asd.errors import DataError
+from dcase_asd.editions.edition import load_edition
+from dcase_asd.errors import DataError, RecipeError
 from dcase_asd.files import only_writer, write_text
+from dcase_asd.miniature.machines import TWO_MICROPHONES
 from dcase_asd.miniature.miniature import MiniatureSummary, write_miniature
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe.system import Embedding, System
+from dcase_asd.recipe.toml import read_content
+from dcase_asd.runs.presets import recipe_file
 from dcase_asd.runs.recipes import Node
 from dcase_asd.runs.runner import Runner, Setup, SystemRun
 from dcase_asd.submission.submit import Submitted, submit
@@ -60,17 +65,51 @@ class Demo:
     validation: Validation
 
 
-def make_demo_data(data: str | Path, progress: Progress | None = None) -> MiniatureSummary:
+def make_demo_data(
+    data: str | Path, progress: Progress | None = None, editions: Sequence[str] | None = None
+) -> MiniatureSummary:
     """Generate the miniature of the challenge in a folder of its own.
+
+    Args:
+        data: The folder.
+        progress: Where to tell how far it is.
+        editions: As `write_miniature`.
 
     Raises:
         DataError: The folder holds anything else.
+        EditionError: The miniature holds no such edition.
     """
     data = Path(data)
     if data.exists() and not data.is_dir():
         raise DataError(f"{data}: not a folder; give another one to the demo")
     with only_writer(data):
-        return write_miniature(data, progress=progress or Silent())
+        names = None if editions is None else [load_edition(each).name for each in editions]
+        return write_miniature(data, progress=progress or Silent(), editions=names)
+
+
+def miniature_editions(recipes: Sequence[str | Path]) -> tuple[str, ...] | None:
+    """Which editions of the miniature recipes and forms need; None for its own choice.
+
+    Those with two microphones, where a form or recipe names one or takes the far channel out.
+
+    Raises:
+        RecipeError: A recipe cannot be read, or others name other editions.
+    """
+    named: set[str] = set()
+    for recipe in recipes:
+        content = read_content(recipe_file(recipe))
+        names = [*([content["edition"]] if "edition" in content else content.get("editions", ()))]
+        if not names and content.get("embed", {}).get("far", "none") != "none":
+            names = [*TWO_MICROPHONES]
+        named |= {load_edition(str(name)).name for name in names}
+    if not named & {*TWO_MICROPHONES}:
+        return None
+    if others := sorted(named - {*TWO_MICROPHONES}):
+        raise RecipeError(
+            f"--mini: {', '.join(sorted(named - {*others}))} has two microphones and "
+            f"{', '.join(others)} one; run these recipes one after the other"
+        )
+    return tuple(sorted(named))
 
 
 def run_demo(folder: str | Path, progress: Progress | None = None) -> Demo:

@@ -26,7 +26,12 @@ from dcase_asd.recipe.system import System, read_system
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import Checkpoint, installed_plugins, named_checkpoints
 from dcase_asd.runs.recipes import Form, Node, read_all
-from dcase_asd.runs.requirements import forbidden_training, missing_clips, missing_weights
+from dcase_asd.runs.requirements import (
+    forbidden_training,
+    missing_clips,
+    missing_weights,
+    wrong_parts,
+)
 from dcase_asd.runs.runner import Setup
 from dcase_asd.scores.table import scores_path
 from dcase_asd.submission.package import TASK_FOLDER, package_name
@@ -194,10 +199,11 @@ def plan_recipes(recipes: Sequence[str | Path], setup: Setup, out: str | Path) -
     wanted += [(node, _editions(node, clips)) for node in others]
     nodes = {each.name: (each, editions) for top, editions in wanted for each in top.walk()}
     # Fusions last, as they are made last.
-    for node, editions in sorted(nodes.values(), key=lambda each: bool(each[0].members)):
+    for node, editions in sorted(nodes.values(), key=lambda each: each[0].is_fusion):
         plan.systems.append(_planned(node, editions, setup, clips, plan))
     plan.submissions = [_planned_submission(form, Path(out)) for form in forms]
-    plan.needed += missing_weights((node for node, _ in nodes.values()), setup.runs)
+    systems = [node for node, _ in nodes.values()]
+    plan.needed += [*missing_weights(systems, setup.runs), *wrong_parts(systems, setup.runs)]
     if clips is not None:
         for top, editions in wanted:
             packaged = any(form.node is top for form in forms)
@@ -264,7 +270,8 @@ def _planned(
     found = seen = speed = left = None
     if settings is not None:
         needed = plan.needed if stand.trained < 1 else []
-        found = _training_clips(settings, editions, setup, clips, needed)
+        known = settings.without_pseudo_labels() if node.members else settings
+        found = _training_clips(known, editions, setup, clips, needed)
         seen = settings.updates * settings.accumulation * settings.batch_size
         speed = measured_speed(setup.runs, node.name, system)
         left = None if speed is None else (1 - stand.trained) * seen / speed / SECONDS_IN_HOUR

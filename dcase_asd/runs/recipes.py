@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcase_asd.errors import DcaseAsdError, EditionError, RecipeError
@@ -22,7 +22,8 @@ class Node:
     Attributes:
         path: The recipe file.
         recipe: What it says, with the overlay.
-        members: Of a fusion, in its order.
+        members: Of a fusion, in its order; of a system that learns pseudo-labels the one whose
+            embeddings are clustered, where another recipe makes it.
     """
 
     path: Path
@@ -33,6 +34,24 @@ class Node:
     def name(self) -> str:
         """Name of the run folder."""
         return self.recipe.name
+
+    @property
+    def is_fusion(self) -> bool:
+        """Whether it fuses its members."""
+        return isinstance(self.recipe, FusedSystem)
+
+    def single(self, runs: Path) -> System | None:
+        """The system with the run folder of what it clusters; None of a fusion.
+
+        Args:
+            runs: Folder of the run folders.
+        """
+        if isinstance(self.recipe, FusedSystem):
+            return None
+        if self.recipe.train is None or not self.members:
+            return self.recipe
+        train = replace(self.recipe.train, pseudo_run=str(runs / self.members[0].name))
+        return replace(self.recipe, train=train)
 
     @property
     def tables(self) -> set[str]:
@@ -162,7 +181,7 @@ class _Reader:
         """Read a recipe and those that it names; None where one of them is wrong."""
         key = path.resolve()
         if key in self.open:
-            self.problems.append(f"{path}: is a fusion of itself, through {named_by}")
+            self.problems.append(f"{path}: is made of itself, through {named_by}")
             return None
         if key not in self.nodes:
             self.open.append(key)
@@ -188,9 +207,11 @@ class _Reader:
             self.problems.append(
                 f"{path}: has the name {recipe.name!r} of {first}; their run folders would be one"
             )
-        members: list[Node | None] = []
+        files = []
         if isinstance(recipe, FusedSystem):
             files = [path.parent / f"{system}.toml" for system in recipe.fusion.systems]
-            members = [self.read(file, str(path)) for file in files]
+        elif recipe.train is not None and recipe.train.pseudo_recipe:
+            files = [path.parent / recipe.train.pseudo_recipe]
+        members = [self.read(file, str(path)) for file in files]
         found = tuple(node for node in members if node is not None)
         return Node(path, recipe, found) if len(found) == len(members) else None

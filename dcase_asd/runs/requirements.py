@@ -25,6 +25,7 @@ from dcase_asd.registry import (
 from dcase_asd.runs.recipes import Node
 from dcase_asd.scores.detector import make_detector
 from dcase_asd.training.data import read_training_set
+from dcase_asd.training.named import parts_of
 
 RANDOM = "random_weights"
 """Option with which the plugins that have published weights draw some instead."""
@@ -65,6 +66,7 @@ def missing(
     problems = [
         *missing_weights(systems.values(), runs),
         *_wrong_detectors(systems.values()),
+        *wrong_parts(systems.values(), runs),
         *_missing_training_data(systems.values(), data, runs),
         *missing_clips(systems.values(), clips, data, editions, packaged),
         *(forbidden_training(systems.values(), data, runs, editions) if packaged else ()),
@@ -104,13 +106,25 @@ def _wrong_detectors(nodes: Iterable[Node]) -> Iterator[str]:
                 yield f"{node.path}: score: {error}"
 
 
+def wrong_parts(nodes: Iterable[Node], runs: Path) -> Iterator[str]:
+    """What is wrong with third parties' losses and augmentations of trainings still to be made."""
+    for node in nodes:
+        system = node.recipe
+        if isinstance(system, FusedSystem) or system.train is None or _is_finetuned(system, runs):
+            continue
+        try:
+            parts_of(system.train, runs / node.name)
+        except DcaseAsdError as error:
+            yield f"{node.path}: {error}"
+
+
 def _missing_training_data(nodes: Iterable[Node], data: Path, runs: Path) -> Iterator[str]:
-    for node, train in _to_train(nodes, runs):
+    for node, system, train in _to_train(nodes, runs):
         from dcase_asd.training.dev_score import read_development_set
 
         for read in (read_training_set, read_development_set):
             try:
-                read(data, train)
+                read(data, train, system.embed)
             except DcaseAsdError as error:
                 yield f"{node.name}: {error}"
 
@@ -120,7 +134,7 @@ def forbidden_training(
 ) -> Iterator[str]:
     """What systems still to be fine-tuned may not be trained with if they are to be submitted."""
     rules = [load_edition(name) for name in editions]
-    for node, train in _to_train(nodes, runs):
+    for node, _, train in _to_train(nodes, runs):
         try:
             chosen = read_training_set(data, train)
         except DcaseAsdError:
@@ -132,7 +146,7 @@ def forbidden_training(
         yield from (str(each) for each in found if each.level == "error")
 
 
-def _to_train(nodes: Iterable[Node], runs: Path) -> Iterator[tuple[Node, Training]]:
+def _to_train(nodes: Iterable[Node], runs: Path) -> Iterator[tuple[Node, System, Training]]:
     """Systems still to be fine-tuned; of those that read the same recordings the first."""
     looked_at: set[object] = set()
     for node in nodes:
@@ -142,11 +156,12 @@ def _to_train(nodes: Iterable[Node], runs: Path) -> Iterator[tuple[Node, Trainin
         train = system.train
         about = (
             train.editions, train.noise_editions, train.noise_probability > 0, train.dev_edition,
-            train.ensemble,
+            train.ensemble, system.embed.far,
         )  # fmt: skip
         if about not in looked_at:
             looked_at.add(about)
-            yield node, train
+            # Clusters of what is run first cannot be made yet.
+            yield node, system, train.without_pseudo_labels() if node.members else train
 
 
 def missing_clips(
@@ -179,7 +194,9 @@ def missing_clips(
         machines = machines[machines["split"].isin(["train", "test"])]
         for node in nodes:
             recipe = node.recipe
-            if isinstance(recipe, System) and (told := no_far_channel(machines, recipe.embed)):
+            if isinstance(recipe, System) and (
+                told := no_far_channel(machines, recipe.embed, flag="--set embed.far=none")
+            ):
                 yield f"{node.path}: {name}: {told}"
         if packaged and not (tests["stage"] == "eval").any():
             yield (

@@ -16,7 +16,6 @@ from dcase_asd.metrics.evaluate import evaluate_run_or_folder
 from dcase_asd.metrics.result import EvaluationReport
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.recipe.fusion import FusedSystem, Fusion
-from dcase_asd.recipe.system import System
 from dcase_asd.runs.claims import claimed, owner_of
 from dcase_asd.runs.overlay import Overlay, read_overlay
 from dcase_asd.runs.recipes import Node, read_nodes
@@ -33,7 +32,7 @@ class Setup:
         data: Data folder.
         runs: Folder of the run folders.
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
-        workers: Processes that read audio while fine-tuning.
+        workers: Threads that read audio while fine-tuning.
         overlay: A file of changes to every recipe (see `runs.overlay`).
         values: Single changes to every recipe that has the table, each ``table.name=value``.
         prepared: Take the manifest as it is, without looking through the data folder.
@@ -173,25 +172,32 @@ class Runner:
         if key not in self.done:
             # What another process runs comes last, when that may have ended.
             members = sorted(node.members, key=lambda each: bool(owner_of(runs, each.name)))
-            changed = [self.run(member, editions) for member in members]
-            own = self._fuse if isinstance(node.recipe, FusedSystem) else self._run_single
+            wanted = editions if node.is_fusion else self._trained_on(node)
+            changed = [self.run(member, wanted) for member in members]
+            own = self._fuse if node.is_fusion else self._run_single
             with claimed(runs, node.name, self.progress):
                 self.done[key] = any([*changed, own(node, editions)])
         return self.done[key]
 
     def finetune(self, node: Node) -> bool:
         """Fine-tune one system, where its recipe says so; returns whether it was trained now."""
-        system = node.recipe
-        if isinstance(system, FusedSystem) or system.train is None:
+        system = node.single(self.setup.runs)
+        if system is None or system.train is None:
             return False
         return finetune(
             self.setup.data, self.setup.runs / system.name, system, device=self.setup.device,
             workers=self.setup.workers, progress=_Named(self.progress, system.name),
         ).changed  # fmt: skip
 
+    def _trained_on(self, node: Node) -> tuple[str, ...]:
+        """Editions whose embeddings a system's pseudo-labels are made of."""
+        train = getattr(node.recipe, "train", None)
+        names = sorted(load_edition(name).name for name in (train.editions if train else ()))
+        return tuple(names) or tuple(sorted(read_manifest(self.setup.data)["edition"].unique()))
+
     def _run_single(self, node: Node, editions: tuple[str, ...]) -> bool:
-        system, run = node.recipe, self.setup.runs / node.name
-        assert isinstance(system, System)  # noqa: S101 - see `run`
+        system, run = node.single(self.setup.runs), self.setup.runs / node.name
+        assert system is not None  # noqa: S101 - see `run`
         progress = _Named(self.progress, node.name)
         changed = self.finetune(node)
         for edition in editions:

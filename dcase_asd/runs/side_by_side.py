@@ -139,7 +139,7 @@ def choose_systems(
                           for name in unknown)  # fmt: skip
         raise RecipeError(f"--only: {hints}")
     chosen = {part.name for name in wanted for part in every[name].walk()}
-    return [node for node in every.values() if node.name in chosen and not node.members]
+    return [node for node in every.values() if node.name in chosen and not node.is_fusion]
 
 
 def command_flags(setup: Setup, node: Node | None = None) -> list[str]:
@@ -158,7 +158,10 @@ def _commands(node: Node, setup: Setup, launcher: list[str]) -> list[list[str]]:
     """What runs a system: its training by the launcher, where there is one, then all the rest."""
     where = ["run", str(node.path), *command_flags(setup, node)]
     rest = [sys.executable, "-m", "dcase_asd", *where, "--prepared", "--brief"]
-    return [[*launcher, "-m", "dcase_asd", *where, "--train-only"], rest] if launcher else [rest]
+    if not launcher:
+        return [rest]
+    before = [command for each in node.members for command in _commands(each, setup, [])]
+    return [*before, [*launcher, "-m", "dcase_asd", *where, "--train-only"], rest]
 
 
 def _follow(arguments: list[str], devices: str, say: Callable[[str], None]) -> bool:

@@ -318,6 +318,9 @@ def _content(recipe: Path, setup: Setup) -> dict[str, Any]:
         raise RecipeError(
             f"{recipe}: {what}; a sweep varies one system: give its recipe, and fuse the best runs"
         )
+    train = content.get("train", {})
+    if str(train.get("pseudo_run", "")).endswith(".toml"):  # trials' recipes lie elsewhere
+        train["pseudo_run"] = str((recipe.parent / train["pseudo_run"]).resolve())
     return content
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 
-from dcase_asd import __version__
 from dcase_asd.errors import ScoresError
-from dcase_asd.recipe.toml import problems_of_values
-from dcase_asd.registry import Plugin, find_point, installed_plugins, load_point
+from dcase_asd.recipe import options as of_arguments
+from dcase_asd.recipe.options import option_problems, usage
+from dcase_asd.registry import find_point, installed_with_options, load_point
 from dcase_asd.scores.composed import (
     ByDomain,
     CalibratedMinimum,
@@ -65,37 +64,13 @@ def installed_detectors(*, check: bool = False) -> list[dict[str, str]]:
     Args:
         check: Import what third parties have installed, and say what fails in `state`.
     """
-    ours = [
-        {"name": name, "package": "dcase-asd", "version": __version__, "options": _usage(kind)}
-        | ({"state": "works"} if check else {})
-        for name, kind in DETECTORS.items()
-    ]
-    return ours + [_installed(plugin, check) for plugin in installed_plugins(GROUP)]
+    ours = {name: usage(kind, option_types(kind)) for name, kind in DETECTORS.items()}
+    return installed_with_options(ours, GROUP, _usage, check=check)
 
 
-def _installed(plugin: Plugin, check: bool) -> dict[str, str]:
-    row = {"name": plugin.name, "package": plugin.package, "version": plugin.version, "options": ""}
-    if not check:
-        return row
-    try:
-        return row | {"options": _usage(kind_of(plugin.name)), "state": "works"}
-    except ScoresError as error:
-        return row | {"state": str(error)}
-
-
-def _usage(kind: Callable[..., AnomalyDetector]) -> str:
-    """The options of a detector with their defaults."""
-    usual = inspect.signature(kind).parameters
-    return " ".join(
-        name
-        if usual[name].default is usual[name].empty
-        else f"{name}={_shown(usual[name].default)}"
-        for name in option_types(kind)
-    )
-
-
-def _shown(value: Any) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+def _usage(name: str) -> str:
+    kind = kind_of(name)
+    return usage(kind, option_types(kind))
 
 
 def find_detector(name: str, options: dict[str, Any] | None = None) -> Make:
@@ -110,10 +85,7 @@ def find_detector(name: str, options: dict[str, Any] | None = None) -> Make:
     """
     options, kind = options or {}, kind_of(name)
     refused = f"the detector {name!r} refuses its options: "
-    written = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in options.items()
-    }
-    if problems := problems_of_values(written, option_types(kind), ""):
+    if problems := option_problems(options, option_types(kind)):
         raise ScoresError(refused + "; ".join(problems))
     make = partial(kind, **options)
     try:
@@ -143,18 +115,10 @@ def kind_of(name: str) -> Callable[..., AnomalyDetector]:
 
 def option_types(kind: Callable[..., AnomalyDetector]) -> dict[str, Any]:
     """The options that a detector takes, each with the type that it is annotated with."""
-    function: Any = kind
     fixed = {"form", "mean"}  # what a row of `DETECTORS` is, no option of it
-    if isinstance(kind, partial):
-        function = kind.func
-        if kind.keywords.get("form") == "none":
-            fixed |= {"around", "floor"}
-    hints = get_type_hints(function if inspect.isfunction(function) else function.__init__)
-    return {
-        each.name: hints.get(each.name, Any)
-        for each in inspect.signature(kind).parameters.values()
-        if each.name not in fixed and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-    }
+    if isinstance(kind, partial) and kind.keywords.get("form") == "none":
+        fixed |= {"around", "floor"}
+    return of_arguments.option_types(kind, fixed)
 
 
 def compose(

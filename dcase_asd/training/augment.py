@@ -102,8 +102,19 @@ class Mixup:
         lambda_ = self.lambda_.view(-1, *[1] * (values.ndim - 1)).to(values.dtype)
         return lambda_ * values + (1 - lambda_) * values[self.partner]
 
+    def lengths(self, lengths: Tensor) -> Tensor:
+        """Samples of each mixture, (b,): those of the longer of its two clips."""
+        longer = torch.maximum(lengths, lengths[self.partner])
+        return torch.where(self.lambda_ < 1, longer, lengths)
 
-def draw_mixup(batch: int, alpha: float, generator: torch.Generator, device: torch.device) -> Mixup:
+
+def draw_mixup(
+    batch: int,
+    alpha: float,
+    generator: torch.Generator,
+    device: torch.device,
+    probability: float = 1.0,
+) -> Mixup:
     """Draw partners and Beta(alpha, alpha) coefficients (Zhang et al. 2018).
 
     Args:
@@ -111,10 +122,14 @@ def draw_mixup(batch: int, alpha: float, generator: torch.Generator, device: tor
         alpha: Larger than 0; the larger, the more even the mixtures.
         generator: Of the CPU.
         device: Where the batch is.
+        probability: Of a clip to be mixed; the others have the coefficient 1.
     """
     partner = torch.randperm(batch, generator=generator)
     # A Beta variable is the share of one of two Gamma variables, which torch draws by a generator.
     shape = torch.full((2, batch), alpha, dtype=torch.float64)
     gamma = torch._standard_gamma(shape, generator=generator)  # noqa: SLF001 - no public name
     lambda_ = gamma[0] / gamma.sum(0)
+    if probability < 1:
+        alone = torch.rand(batch, generator=generator, dtype=torch.float64) >= probability
+        lambda_ = lambda_.masked_fill(alone, 1.0)
     return Mixup(partner.to(device), lambda_.float().to(device))

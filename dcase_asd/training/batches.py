@@ -6,16 +6,13 @@ processes share them out, with the same batches as one undisturbed process.
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import re
-import shutil
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,56 +20,97 @@ import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from dcase_asd.audio import Waveform, read_span
-from dcase_asd.errors import AudioError, DcaseAsdError, TrainingError, command
+from dcase_asd.audio import Mapped, Samples, Waveform, as_waveform, read_clip, read_samples
+from dcase_asd.embeddings.two_microphones import FILTERS
+from dcase_asd.errors import AudioError, command
+from dcase_asd.recipe.system import Far
 from dcase_asd.recipe.training import Training
+from dcase_asd.sources import INTEGER_SCALE
 from dcase_asd.training.data import TrainingSet
 
 BATCHES_AHEAD = 4
-"""Batches that each worker process reads before they are needed."""
+"""Batches that each thread reads before they are needed."""
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - no file of ours is put there
-"""Where Linux keeps what worker processes hand on."""
-MEGABYTE = 1e6
-LOST_WORKER = re.compile(r"(DataLoader worker|Too many open files)[^.\n]*")
-"""What torch says of worker processes that ended or cannot hand on what they read."""
-NO_WORKER = {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOENT}
-"""What Linux says, of no file, where a process cannot be started or is not there to talk to."""
-END_WITH_PARENT = 1
-"""Linux' PR_SET_PDEATHSIG."""
-
-Batch = TypeVar("Batch", bound=tuple[Any, ...])
+Batch_co = TypeVar("Batch_co", bound=tuple[Any, ...], covariant=True)
 """A named tuple with tensors."""
 
 _ORDER, _BATCH = 0, 1
 """Told to the random generators, so that no two purposes share their numbers."""
 
 
+class Numbered(Protocol[Batch_co]):
+    """Gives batches by number, to several threads at once."""
+
+    def __getitem__(self, number: int) -> Batch_co:
+        """Read a batch."""
+
+
 class TrainingBatch(NamedTuple):
-    """Clips of equal length with their classes and noise.
+    """Clips with their classes and noise, as they were read: `on` gives what is trained on.
 
     Attributes:
         number: Which batch of the training.
-        waveforms: (b, n), float32.
+        waveforms: (b, n), padded with zeros; int16 as the samples stand in the files, or float32
+            where a clip of the batch has others.
+        offsets: What is taken from each clip, (b,): the mean of one that is padded, so that this
+            makes no step, else 0.
         lengths: Samples of each clip before padding, (b,).
         targets: Classes, (b,).
-        noise: Noise for each clip, (b, n); silence for those that get none.
+        noise: Noise of each clip that gets some, (k, n), as `waveforms`.
         snr: In dB, (b,); infinity for those that get none.
         files: Paths relative to the data folder.
     """
 
     number: int
     waveforms: Tensor
+    offsets: Tensor
     lengths: Tensor
     targets: Tensor
     noise: Tensor
     snr: Tensor
     files: list[str]
 
+    def on(self, device: torch.device) -> ClipsOnDevice:
+        """Bring the batch to a device, and only there from int16 to float32."""
+        waveforms, noise = _floats(self.waveforms, device), _floats(self.noise, device)
+        offsets, lengths, targets, snr = (
+            each.to(device, non_blocking=True)
+            for each in (self.offsets, self.lengths, self.targets, self.snr)
+        )
+        if self.offsets.any():
+            inside = torch.arange(waveforms.shape[1], device=device) < lengths[:, None]
+            waveforms = torch.where(inside, waveforms - offsets[:, None], 0.0)
+        places = self.snr.isfinite().nonzero()[:, 0].to(device, non_blocking=True)
+        noise = torch.zeros_like(waveforms).index_copy_(0, places, noise)
+        return ClipsOnDevice(waveforms, lengths, targets, noise, snr)
 
-class TrainingBatches(Dataset[TrainingBatch]):
+
+class ClipsOnDevice(NamedTuple):
+    """A batch where it is computed with.
+
+    Attributes:
+        waveforms: (b, n), float32.
+        lengths: Samples of each clip before padding, (b,).
+        targets: Classes, (b,).
+        noise: Noise for each clip, (b, n), float32; silence for those that get none.
+        snr: In dB, (b,); infinity for those that get none.
+    """
+
+    waveforms: Tensor
+    lengths: Tensor
+    targets: Tensor
+    noise: Tensor
+    snr: Tensor
+
+
+def _floats(samples: Tensor, device: torch.device) -> Tensor:
+    """Samples on a device in float32, as `audio.as_waveform` makes them."""
+    samples = samples.to(device, non_blocking=True)
+    return samples.float().mul_(1 / INTEGER_SCALE) if samples.dtype == torch.int16 else samples
+
+
+class TrainingBatches:
     """The batches of a training by number.
 
     Args:
@@ -81,6 +119,8 @@ class TrainingBatches(Dataset[TrainingBatch]):
         settings: The recipe.
         sample_rate: In Hz, of the batches.
         channel: Channel of recordings with several.
+        far: How the other channel is taken out of it, as when embedding; noise stays as it is.
+        packed: Recordings that are read from packs, by path.
     """
 
     def __init__(
@@ -90,13 +130,16 @@ class TrainingBatches(Dataset[TrainingBatch]):
         settings: Training,
         sample_rate: int,
         channel: int = 0,
+        far: Far = "none",
+        packed: Mapping[str, Mapped] | None = None,
     ) -> None:
-        self.data, self.settings = data, settings
-        self.sample_rate, self.channel = sample_rate, channel
+        self.data, self.settings, self.packed = data, settings, packed or {}
+        self.sample_rate, self.channel, self.far = sample_rate, channel, far
         self.samples = round(settings.seconds * sample_rate)
         self.clips = _Recordings(chosen.clips)
         self.noise = _Recordings(chosen.noise)
         self.targets: NDArray[np.int64] = chosen.clips["target"].to_numpy(dtype=np.int64)
+        self.order = lru_cache(maxsize=2)(self._order)
         self.members = [np.flatnonzero(self.targets == c) for c in range(len(chosen.classes))]
 
     def __getitem__(self, number: int) -> TrainingBatch:
@@ -104,26 +147,26 @@ class TrainingBatches(Dataset[TrainingBatch]):
         settings, size = self.settings, self.settings.batch_size
         generator = np.random.default_rng([settings.seed, _BATCH, number])
         rows = self.rows(number, generator)
-        waveforms = np.zeros((2, size, self.samples), dtype=np.float32)
-        lengths = np.empty(size, dtype=np.int64)
+        room = np.empty((2, size, self.samples), dtype=np.int16)
+        clips: list[Samples] = []
+        noise: list[Samples] = []
+        offsets, lengths = np.zeros(size, dtype=np.float32), np.empty(size, dtype=np.int64)
         snr = np.full(size, np.inf, dtype=np.float32)
         for place, row in enumerate(rows):
-            clip = self._crop(self.clips, int(row), generator)
+            clip = self._crop(self.clips, int(row), generator, room[0, place], self.far)
+            clips.append(clip)
             lengths[place] = len(clip)
             if len(clip) < self.samples:
-                clip = clip - clip.mean()  # so that padding with zeros makes no step
-            waveforms[0, place, : len(clip)] = clip
+                offsets[place] = as_waveform(clip).mean()
             if len(self.noise.paths) and generator.random() < settings.noise_probability:
                 other = int(generator.integers(len(self.noise.paths)))
                 snr[place] = generator.choice(settings.noise_snrs)
-                waveforms[1, place] = self._looped(
-                    self._crop(self.noise, other, generator), generator
-                )
-        clips, noise = torch.from_numpy(waveforms)
+                part = self._crop(self.noise, other, generator, room[1, len(noise)])
+                noise.append(self._looped(part, generator))
         return TrainingBatch(
-            number=number, waveforms=clips, lengths=torch.from_numpy(lengths),
-            targets=torch.from_numpy(self.targets[rows]), noise=noise, snr=torch.from_numpy(snr),
-            files=[self.clips.paths[row] for row in rows],
+            number, _stacked(clips, room[0]), torch.from_numpy(offsets), torch.from_numpy(lengths),
+            torch.from_numpy(self.targets[rows]), _stacked(noise, room[1]), torch.from_numpy(snr),
+            [self.clips.paths[row] for row in rows],
         )  # fmt: skip
 
     def rows(self, number: int, generator: np.random.Generator) -> NDArray[np.intp]:
@@ -138,33 +181,64 @@ class TrainingBatches(Dataset[TrainingBatch]):
         places = number * size + np.arange(size)
         rows = np.empty(size, dtype=np.intp)
         for epoch in np.unique(places // count):
-            order = np.random.default_rng([self.settings.seed, _ORDER, int(epoch)])
             inside = places // count == epoch
-            rows[inside] = order.permutation(count)[places[inside] % count]
+            rows[inside] = self.order(int(epoch))[places[inside] % count]
         return rows
 
-    def _crop(self, of: _Recordings, row: int, generator: np.random.Generator) -> Waveform:
-        """A random part of a recording, at most as long as a batch."""
-        rate, frames = of.rates[row], of.frames[row]
+    def _order(self, epoch: int) -> NDArray[np.intp]:
+        """All clips in the order of an epoch."""
+        random = np.random.default_rng([self.settings.seed, _ORDER, epoch])
+        return random.permutation(len(self.targets))
+
+    def _crop(
+        self,
+        of: _Recordings,
+        row: int,
+        generator: np.random.Generator,
+        room: NDArray[np.int16],
+        far: Far = "none",
+    ) -> Samples:
+        """A random part of a recording, at most as long as a batch; as `read_samples` gives it."""
+        rate, frames, path = of.rates[row], of.frames[row], of.paths[row]
         wanted = -(-self.samples * rate // self.sample_rate)
         start = int(generator.integers(max(frames - wanted, 0) + 1))
-        clip = read_span(self.data / of.paths[row], start, wanted, self.channel)
+        source = self.packed.get(path) or self.data / path
+        if far != "none":  # what goes is fitted to a whole clip, as when embedding, and cut then
+            start = start * self.sample_rate // rate
+            return self._without_far(source, far)[start : start + self.samples]
+        if rate != self.sample_rate:
+            room = np.empty(wanted, dtype=np.int16)
+        clip = read_samples(source, start, room, self.channel)
         if not len(clip):
             again = command("prepare", "--data", self.data)
-            raise AudioError(f"{self.data / of.paths[row]}: shorter than it was; run {again} again")
+            raise AudioError(f"{self.data / path}: shorter than it was; run {again} again")
         if rate != self.sample_rate:
-            clip = soxr.resample(clip, rate, self.sample_rate, quality="HQ").astype(np.float32)
+            clip = soxr.resample(as_waveform(clip), rate, self.sample_rate, quality="HQ").astype(
+                np.float32
+            )
         return clip[: self.samples]
 
-    def _looped(self, noise: Waveform, generator: np.random.Generator) -> Waveform:
+    def _without_far(self, source: Path | Mapped, far: Far) -> Waveform:
+        """A whole recording without what its far channel hears, as it is embedded."""
+        channels, _ = read_clip(source, self.channel, self.sample_rate, both=True)
+        near, other = torch.from_numpy(np.ascontiguousarray(channels.T))[:, None]
+        try:
+            cleaned: Waveform = FILTERS[far](near, other, self.sample_rate)[0].numpy()
+        except AudioError as error:
+            raise AudioError(f"{source}: {error}") from error
+        return cleaned
+
+    def _looped(self, noise: Samples, generator: np.random.Generator) -> Samples:
         """Repeat noise that is shorter than a batch, from a random place on."""
         if len(noise) == self.samples:
             return noise
-        return np.resize(np.roll(noise, -int(generator.integers(len(noise)))), self.samples)
+        turned = np.roll(noise, -int(generator.integers(len(noise))))
+        looped: NDArray[Any] = np.resize(turned, self.samples)
+        return looped
 
 
 class _Recordings:
-    """Columns of the manifest as plain lists, which worker processes share."""
+    """Columns of the manifest as plain lists, which are faster to look into."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self.paths: list[str] = list(rows["path"])
@@ -172,102 +246,60 @@ class _Recordings:
         self.rates: list[int] = [int(each) for each in rows["sample_rate"]]
 
 
+def _stacked(clips: list[Samples], room: NDArray[np.int16]) -> Tensor:
+    """Clips as one tensor, (b, n), padded with zeros; in `room`, where most are, if all are int16.
+
+    Args:
+        clips: Clips of at most n samples.
+        room: At least b times n, which clips that were read into it begin a row of.
+    """
+    exact = all(clip.dtype == room.dtype for clip in clips)
+    stacked: Samples = room[: len(clips)]
+    if not exact:
+        stacked = np.empty(stacked.shape, dtype=np.float32)
+    for row, clip in zip(stacked, clips, strict=True):
+        if not np.may_share_memory(clip, row):
+            row[: len(clip)] = clip if exact else as_waveform(clip)
+        row[len(clip) :] = 0
+    return torch.from_numpy(stacked)
+
+
 def load_batches(
-    batches: Dataset[Batch], numbers: Sequence[int], workers: int, pin: bool
-) -> Iterator[Batch]:
-    """Read batches in order, in worker processes (0: none), some batches ahead.
+    batches: Numbered[Batch_co], numbers: Iterable[int], workers: int, pin: bool
+) -> Iterator[Batch_co]:
+    """Read batches in order, in threads (0: none), some batches ahead.
+
+    Threads, as what takes time leaves the interpreter to the others: reading, decoding, resampling
+    and copying. A batch that comes from another process has to be copied through memory whose every
+    page is new, which takes longer than to read it.
 
     Args:
         batches: What to read from.
         numbers: Which batches.
-        workers: Processes.
+        workers: Threads.
         pin: Whether to put them into page-locked memory, for a GPU.
 
     Raises:
         AudioError: A clip cannot be read.
     """
-    loader = DataLoader(
-        _Reported(batches), batch_size=None, sampler=numbers, num_workers=workers, pin_memory=pin,
-        prefetch_factor=BATCHES_AHEAD if workers else None, worker_init_fn=_begin_worker,
-    )  # fmt: skip
-    for batch in loader:
-        if isinstance(batch, DcaseAsdError):
-            raise batch
-        yield batch
 
-
-def _begin_worker(_: int) -> None:
-    """Have a worker process end with a training that was killed, and without a word.
-
-    It would live on for seconds and keep the lock of the run folder, so that the same command could
-    not go on at once; and its thread that hands on batches would show a traceback.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(END_WITH_PARENT, signal.SIGKILL)
-    sys.excepthook = _say_nothing
-
-
-def _say_nothing(*_: object) -> None:
-    """What went wrong is told by the process that trains."""
-
-
-class _Reported(Dataset[Batch | DcaseAsdError]):
-    """Hands errors on as values: a worker process would turn their message into a traceback."""
-
-    def __init__(self, batches: Dataset[Batch]) -> None:
-        self.batches = batches
-
-    def __getitem__(self, number: int) -> Batch | DcaseAsdError:
-        try:
-            batch = self.batches[number]
-        except AudioError as error:
-            return error
-        worker = get_worker_info()
-        if worker is None:
+    def read(number: int) -> Batch_co:
+        batch = batches[number]
+        if not pin:
             return batch
-        try:  # else a thread does so, whose error is printed while training waits forever
-            for tensor in (each for each in batch if isinstance(each, Tensor)):
-                tensor.share_memory_()  # type: ignore[no-untyped-call] # torch's
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0].partition("(shm)")[0]
-            return _too_little_memory(f"worker {worker.id}: {reason}", worker.num_workers)
-        return batch
+        return type(batch)(*(x.pin_memory() if isinstance(x, Tensor) else x for x in batch))
 
-
-@contextmanager
-def names_lost_workers(workers: int) -> Iterator[None]:
-    """Tell in one line that a worker process ended, which torch says wherever the program is.
-
-    Args:
-        workers: Processes that read audio.
-
-    Raises:
-        TrainingError: One was killed, or could not be started.
-    """
+    if not workers:
+        yield from map(read, numbers)
+        return
+    left = iter(numbers)
+    readers = ThreadPoolExecutor(workers, "reader")
     try:
-        yield
-    except (RuntimeError, OSError, EOFError) as error:
-        lost = LOST_WORKER.match(str(error)) if isinstance(error, RuntimeError) else None
-        if lost:
-            reason = lost[0]
-        elif isinstance(error, (ConnectionError, EOFError)) or (
-            isinstance(error, OSError) and error.errno in NO_WORKER and error.filename is None
-        ):
-            reason = f"a worker process: {getattr(error, 'strerror', None) or 'it ended'}"
-        else:
-            raise
-        if not workers:
-            raise
-        raise _too_little_memory(reason, workers) from error
-
-
-def _too_little_memory(reason: str, workers: int) -> TrainingError:
-    """What a worker process failed for is in most cases memory."""
-    shared = str(SHARED_MEMORY)
-    if SHARED_MEMORY.is_dir():
-        shared += f" ({shutil.disk_usage(SHARED_MEMORY).free / MEGABYTE:.1f} MB free)"
-    return TrainingError(
-        f"{reason}: {workers} worker processes read audio, for which memory, {shared} or open "
-        "files (ulimit -n) may not suffice; the same command goes on with fewer, or with none by "
-        "--workers 0"
-    )
+        first = islice(left, workers * BATCHES_AHEAD)
+        ahead = deque(readers.submit(read, number) for number in first)
+        while ahead:
+            batch = ahead.popleft().result()
+            ahead.extend(readers.submit(read, number) for number in islice(left, 1))
+            yield batch
+    finally:
+        readers.shutdown(wait=False, cancel_futures=True)

@@ -30,9 +30,11 @@ from dcase_asd.embeddings.kept import (
 )
 from dcase_asd.errors import TrainingError
 from dcase_asd.files import replacing
+from dcase_asd.recipe.system import Far
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.model import TrainingModel
+from dcase_asd.training.named import write_record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +55,9 @@ class CheckpointFiles:
         classes: What the classifier's classes are called.
         sub_centers: Sub-centers of each class.
         inputs: Fingerprint of what is trained on.
-        uses: Whose recordings are used, and how (see `training_rules`).
+        uses: Whose recordings are used, and how (see `embeddings.rules`).
+        record: Which packages gave third parties' parts (see `named.record_of`).
+        far: How the far channel was taken out of them.
     """
 
     def __init__(
@@ -64,15 +68,22 @@ class CheckpointFiles:
         sub_centers: Sequence[int],
         inputs: str,
         uses: Mapping[str, Sequence[str]],
+        *,
+        record: list[dict[str, str]],
+        far: Far = "none",
     ) -> None:
         self.run, self.settings, self.inputs = run, settings, inputs
+        self.record, self.far = record, far
         self.folder = checkpoints_folder(run)
         labels = {each.label: count for each, count in zip(classes, sub_centers, strict=True)}
         self.about = {
             "classes": json.dumps(labels, ensure_ascii=False),
             "recipe": recipe_text(settings),
             "editions": json.dumps(uses),
+            **({} if far == "none" else {"far": far}),
         }
+        if record:
+            self.about["plugins"] = json.dumps(record, ensure_ascii=False)
 
     def save_model(self, network: TrainingModel, step: int) -> str:
         """Write a checkpoint; returns its name."""
@@ -86,10 +97,12 @@ class CheckpointFiles:
         """Write the state, then the marker, and remove checkpoints that are not kept."""
         content = {
             "inputs": self.inputs,
+            "far": self.far,
             "updates": state.updates,
             "engine": state.engine,
             "kept": [dataclasses.asdict(each) for each in state.kept],
         }
+        write_record(self.run, self.record)
         with _writing(state_path(self.run)) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
         self.tidy(state.kept)
@@ -125,6 +138,11 @@ class CheckpointFiles:
             raise TrainingError(
                 f"{self.run}: this run was begun with other clips than the data folder holds now; "
                 "give another --run, or put the data back as it was and prepare it again"
+            )
+        if (far := content.get("far", "none")) != self.far:
+            raise TrainingError(
+                f"{self.run}: begun with far = {far}, as earlier versions did, and its recipe says "
+                f"{self.far}; give another --run"
             )
         kept = tuple(KeptCheckpoint(**each) for each in content["kept"])
         return SavedState(content["updates"], content["engine"], kept)

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from dcase_asd.audio import MICROPHONES
 from dcase_asd.clips.classes import TrainingClass, training_classes
 from dcase_asd.clips.manifest import manifest_path, read_manifest
 from dcase_asd.editions.edition import load_edition
+from dcase_asd.embeddings.findings import no_far_channel
 from dcase_asd.embeddings.pseudo_labels import Clustering, with_pseudo_labels
 from dcase_asd.errors import DataError, command, nearest_name
 from dcase_asd.files import fingerprint, read_table
+from dcase_asd.recipe.system import Embedding
 from dcase_asd.recipe.training import Training
 
 
@@ -45,7 +48,9 @@ class TrainingSet:
         return [settings.sub_centers if settings.sub_centered == "all" else 1] * len(self.classes)
 
 
-def read_training_set(data: str | Path, settings: Training) -> TrainingSet:
+def read_training_set(
+    data: str | Path, settings: Training, recipe: Embedding | None = None
+) -> TrainingSet:
     """Choose the training set from what `prepare` found.
 
     Train clips of machines only. Audio that also stands in a test set is left out. Of audio that
@@ -55,9 +60,11 @@ def read_training_set(data: str | Path, settings: Training) -> TrainingSet:
     Args:
         data: Data folder with a manifest.
         settings: Which editions and which noise.
+        recipe: Whether the far channel is taken out, for which every clip must have one.
 
     Raises:
-        DataError: There are fewer than two classes, or no such edition or noise.
+        DataError: There are fewer than two classes, or no such edition or noise; clips have no far
+            channel; or clusters cannot be made.
         ArtifactError: `prepare` has not been run.
     """
     data = Path(data)
@@ -72,6 +79,13 @@ def read_training_set(data: str | Path, settings: Training) -> TrainingSet:
         trained & manifest["edition"].isin(_editions(manifest, settings.editions, data))
     ]
     clips, notes = _without_duplicates(clips, manifest, duplicates)
+    if recipe is not None and (objection := no_far_channel(clips, recipe, "train on")):
+        raise DataError(f"{manifest_path(data)}: {objection}{_two_channels(clips)}")
+    if settings.pseudo_recipe:
+        raise DataError(
+            f"pseudo_run is the recipe {settings.pseudo_run}, which only `dcase-asd run` runs "
+            "first; give the run folder with its embeddings by --pseudo-run"
+        )
     if settings.pseudo != "none":
         clustering = Clustering(
             settings.pseudo,
@@ -105,6 +119,13 @@ def _editions(manifest: pd.DataFrame, wanted: Iterable[str], data: Path) -> list
             "there by --editions, or editions in [train] of the recipe or an overlay"
         )
     return names or present
+
+
+def _two_channels(clips: pd.DataFrame) -> str:
+    """The editions all of whose clips have a far channel, as another way out; else empty."""
+    others = set(clips.loc[clips["channels"] != MICROPHONES, "edition"])
+    names = sorted(set(clips["edition"]) - others)
+    return f", or {' '.join(f'--editions {name}' for name in names)}" if names else ""
 
 
 def _without_duplicates(

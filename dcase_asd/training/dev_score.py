@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from dcase_asd.backbone import Backbone
 from dcase_asd.clips.manifest import manifest_path, read_manifest
 from dcase_asd.editions.edition import Edition, load_edition
+from dcase_asd.embeddings.findings import no_far_channel
 from dcase_asd.embeddings.reading import Recording, read_batches
+from dcase_asd.embeddings.represent import represent
 from dcase_asd.errors import DataError
 from dcase_asd.metrics.official import evaluate
 from dcase_asd.recipe.detector import Detector
+from dcase_asd.recipe.system import Embedding
 from dcase_asd.recipe.training import Training
 from dcase_asd.scores.detector import score_section
 
@@ -37,32 +40,33 @@ class DevelopmentSet:
         data: Data folder.
         edition: Which edition's rules decide the score.
         clips: Rows of the manifest.
-        channel: Channel of recordings with several.
+        recipe: How they are embedded: the far channel, the pooling and the bands count.
     """
 
     data: Path
     edition: Edition
     clips: pd.DataFrame
-    channel: int = 0
+    recipe: Embedding
 
 
 def read_development_set(
-    data: str | Path, settings: Training, channel: int = 0
+    data: str | Path, settings: Training, recipe: Embedding | None = None
 ) -> DevelopmentSet | None:
     """The development set that chooses checkpoints.
 
     Args:
         data: Data folder with a manifest.
         settings: Which edition; by default the newest with normal and anomalous dev test clips.
-        channel: Channel of recordings with several.
+        recipe: How clips are embedded; by default as the backbone does.
 
     Returns:
         None where there is none and the recipe scores the last checkpoints anyway.
 
     Raises:
-        DataError: There is no such edition, or none with labels, and checkpoints must be compared.
+        DataError: There is no such edition, or none with labels, and checkpoints must be compared;
+            or a far channel is to be taken out of clips without one.
     """
-    data = Path(data)
+    data, recipe = Path(data), recipe or Embedding("")
     clips = read_manifest(data)
     clips = clips[(clips["stage"] == "dev") & (clips["role"] == "machine")]
     tests = clips[clips["split"] == "test"]
@@ -84,9 +88,11 @@ def read_development_set(
     name = name or labelled[-1]
     clips = clips[(clips["edition"] == name) & clips["split"].isin(["train", "test"])]
     clips = clips[(clips["split"] == "train") | (clips["condition"] != "")]
+    if objection := no_far_channel(clips, recipe, "compare checkpoints by"):
+        raise DataError(f"{manifest_path(data)}: dev set of {name}: {objection}")
     # Equal lengths together, so that batches are padded as little as can be.
     clips = clips.sort_values(["sample_rate", "frames", "path"], ignore_index=True)
-    return DevelopmentSet(data, load_edition(name), clips, channel)
+    return DevelopmentSet(data, load_edition(name), clips, recipe)
 
 
 def embed_share(
@@ -95,7 +101,7 @@ def embed_share(
     """Embed one process's share of the clips.
 
     Returns:
-        Which rows of the development set, (n,), and their embeddings, (n, d).
+        Which rows of the development set, (n,), and their embeddings, (n, d) or (n, f, d).
 
     Raises:
         AudioError: A clip cannot be read.
@@ -107,12 +113,16 @@ def embed_share(
     rate = model.sample_rate or settings.sample_rate
     vectors = []
     with ThreadPoolExecutor(READERS) as readers, torch.inference_mode():
-        for batch in read_batches(recordings, settings.batch_size, readers, dev.channel, rate):
+        for batch in read_batches(
+            recordings, settings.batch_size, readers, dev.recipe.channel, rate,
+            both=dev.recipe.far != "none",
+        ):  # fmt: skip
             if batch.problems:
                 raise batch.problems[0]
             waveforms = torch.from_numpy(batch.waveforms).to(device)
             lengths = torch.from_numpy(batch.lengths).to(device)
-            vectors.append(model.embed(waveforms, lengths, rate).float().cpu().numpy())
+            found = represent(model, dev.recipe, waveforms, lengths, rate)
+            vectors.append(found.vectors.cpu().numpy())
     return rows, np.concatenate(vectors) if vectors else np.empty((0, model.dimension), np.float32)
 
 
@@ -130,7 +140,8 @@ def dev_score(
         DataError: No section has train and test clips.
         GroundTruthError: A section lacks normal or anomalous clips that the metric needs.
     """
-    rows, parts = zip(*shares, strict=True)
+    # A process without clips cannot say of which shape embeddings are.
+    rows, parts = zip(*(share for share in shares if len(share[0])), strict=True)
     vectors = np.concatenate(parts)[np.argsort(np.concatenate(rows))]
     tables = []
     for _, clips in dev.clips.groupby(["machine", "section"], sort=True):

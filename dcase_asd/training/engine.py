@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import gc
-import math
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
@@ -25,6 +22,9 @@ from dcase_asd.recipe.training import Training
 from dcase_asd.training.augment import draw_mixup, mask_spectrogram, mix_at_snr
 from dcase_asd.training.batches import TrainingBatch
 from dcase_asd.training.model import TrainingModel
+from dcase_asd.training.named import parts_of
+from dcase_asd.training.theirs import TheirAugmentation, TheirLoss
+from dcase_asd.training.updates import Updates, derived_seed, warmed_cosine
 
 
 def learning_rate_factor(update: int, settings: Training) -> float:
@@ -37,27 +37,14 @@ def learning_rate_factor(update: int, settings: Training) -> float:
     Returns:
         Factor of the largest learning rate, in (0, 1].
     """
-    if update < settings.warmup:
-        return (update + 1) / settings.warmup
-    if settings.schedule == "constant":
+    if settings.schedule == "constant" and update >= settings.warmup:
         return 1.0
-    length = (settings.updates - settings.warmup) / settings.cycles
-    position = ((update - settings.warmup) % length) / length
-    return settings.final_share + (1 - settings.final_share) * 0.5 * (
-        1 + math.cos(math.pi * position)
+    return warmed_cosine(
+        update, settings.warmup, settings.updates, settings.cycles, settings.final_share
     )
 
 
-FILES_TOLD = 4
-"""Files of a batch that an error message names; the others are counted."""
-
-CPU_OUT_OF_MEMORY = "DefaultCPUAllocator"
-"""Who torch says cannot allocate where there is no GPU; that error has no class of its own."""
-
-GLOO = "gloo/transport"
-"""Where errors come from of the library that connects processes without a GPU: it has no class."""
-
-_DROPOUT, _AUGMENTATION = 2, 3
+_DROPOUT, _AUGMENTATION, _THEIRS = 2, 3, 4
 """Told to the random generators; the numbers before are those of `batches`."""
 
 
@@ -111,7 +98,10 @@ def make_accelerator(settings: Training | Pretraining, device: str) -> Accelerat
     if precision == "fp16" and not on_gpu:  # accelerate would train in fp32 and say nothing
         raise TrainingError("precision: fp16 needs a GPU; on a CPU choose bf16 or fp32")
     # Each process keeps its own batch-norm statistics; they are averaged where they are used.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+    # Fine-tuning may leave weights out, as of blocks above the layer that is taken.
+    ddp = DistributedDataParallelKwargs(
+        broadcast_buffers=False, find_unused_parameters=isinstance(settings, Training)
+    )
     accelerator = Accelerator(
         device_placement=False,
         mixed_precision="no" if precision == "fp32" else precision,
@@ -127,28 +117,6 @@ def make_accelerator(settings: Training | Pretraining, device: str) -> Accelerat
     return accelerator
 
 
-@contextmanager
-def names_lost_processes(processes: int) -> Iterator[None]:
-    """Tell in one line that another process of the training has ended.
-
-    Args:
-        processes: How many there are.
-
-    Raises:
-        TrainingError: One of them cannot be reached.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        of_others = isinstance(error, torch.distributed.DistError) or GLOO in str(error)
-        if processes == 1 or not of_others:
-            raise
-        raise TrainingError(
-            f"another of the {processes} processes has ended, whose own message says why; the same "
-            "command goes on where it was"
-        ) from error
-
-
 def leave_processes() -> None:
     """Part from the other processes, which lets the threads that talk to them end.
 
@@ -161,18 +129,6 @@ def leave_processes() -> None:
         torch.distributed.destroy_process_group()
 
 
-def batch_numbers(
-    settings: Training | Pretraining, accelerator: Accelerator, first: int
-) -> list[int]:
-    """Batches of one process from an update on, in order: all processes share each update's."""
-    own = settings.accumulation // accelerator.num_processes
-    return [
-        update * settings.accumulation + accelerator.process_index * own + index
-        for update in range(first, settings.updates)
-        for index in range(own)
-    ]
-
-
 class Engine:
     """Trains a model, one update at a time; what is random depends on the recipe and the batch.
 
@@ -182,6 +138,9 @@ class Engine:
         accelerator: Of `make_accelerator`.
         device: Where to compute.
         sample_rate: Of the batches, in Hz.
+
+    Raises:
+        TrainingError: A third party's augmentation cannot be used.
     """
 
     def __init__(
@@ -194,20 +153,20 @@ class Engine:
     ) -> None:
         self.settings, self.accelerator = settings, accelerator
         self.device, self.sample_rate = device, sample_rate
+        parts = parts_of(settings)
+        self.augmentations = [TheirAugmentation(of) for of in parts if of.kind == "augmentation"]
         self.network = network.to(device)
-        optimizer = torch.optim.AdamW(
+        loss = network.classifier
+        self.updates = Updates(
+            network,
             network.parameter_groups(settings),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=device.type == "cuda",
+            settings,
+            accelerator,
+            device,
+            advice=_smaller_batch(settings),
+            loss=str(loss.part) if isinstance(loss, TheirLoss) else "",
         )
-        self.wrapped = accelerator.prepare_model(network)
-        self.optimizer = accelerator.prepare_optimizer(optimizer)
-        self.batches_of_update = settings.accumulation // accelerator.num_processes
-
-    def numbers(self, first: int) -> list[int]:
-        """Batches of this process from an update on, in order."""
-        return batch_numbers(self.settings, self.accelerator, first)
+        self.numbers = self.updates.numbers
 
     def update(self, number: int, batches: Iterator[TrainingBatch]) -> UpdateReport:
         """Make one update.
@@ -219,77 +178,60 @@ class Engine:
         Raises:
             TrainingError: The loss is not finite, or the memory does not suffice.
         """
-        started, waited = time.perf_counter(), 0.0
         factor = learning_rate_factor(number, self.settings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * factor * group["share"]
-        self.optimizer.zero_grad(set_to_none=True)
-        losses, hits, files = [], [], []
-        for index in range(self.batches_of_update):
-            before = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - before
-            last = index == self.batches_of_update - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                loss, hit = self._backward(batch)
-            losses.append(loss)
-            hits.append(hit)
-            files.append((batch.number, batch.files))
-        values = torch.stack([torch.stack(losses), torch.stack(hits)]).cpu()
-        self._check_finite(values[0], files)
-        if self.settings.clip_norm > 0:
-            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        loss_value, accuracy = self._over_processes(values.mean(1))
+        step = self.updates.make(batches, factor, self._forward)
+        loss, accuracy = step.means
         return UpdateReport(
-            loss=loss_value,
+            loss=loss,
             accuracy=accuracy,
             learning_rate=self.settings.learning_rate * factor,
-            clips=self.settings.accumulation * self.settings.batch_size,
-            seconds=time.perf_counter() - started,
-            waited=waited,
+            clips=step.clips,
+            seconds=step.seconds,
+            waited=step.waited,
         )
-
-    def _backward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """Gradients of one batch; returns its mean loss and the share of clips that were right."""
-        with names_out_of_memory(_smaller_batch(self.settings)):
-            loss, hit = self._forward(batch)
-            self.accelerator.backward(loss / self.batches_of_update)
-        return loss.detach().float(), hit.float()
 
     def _forward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """The mean loss of a batch, and the share of its clips that were right."""
         settings = self.settings
         # Dropout knows only the global generator; `training` restores that at the end.
-        torch.manual_seed(_seed(settings.seed, _DROPOUT, batch.number))
+        torch.manual_seed(derived_seed(settings.seed, _DROPOUT, batch.number))
         generator = torch.Generator()
-        generator.manual_seed(_seed(settings.seed, _AUGMENTATION, batch.number))
-        waveforms, lengths, targets, noise, snr = (
-            each.to(self.device, non_blocking=True)
-            for each in (batch.waveforms, batch.lengths, batch.targets, batch.noise, batch.snr)
-        )
+        generator.manual_seed(derived_seed(settings.seed, _AUGMENTATION, batch.number))
+        waveforms, lengths, targets, noise, snr = batch.on(self.device)
         mixup = None
         waveforms = mix_at_snr(waveforms, lengths, noise, snr)
+        theirs = torch.Generator()  # so that all that is drawn without them stays as it is
+        theirs.manual_seed(derived_seed(settings.seed, _THEIRS, batch.number))
+        inside = torch.arange(waveforms.shape[1], device=self.device) < lengths[:, None]
+        waveforms = self._augment("waveforms", waveforms, theirs, lengths, inside)
         if settings.mixup > 0:
-            mixup = draw_mixup(len(waveforms), settings.mixup, generator, self.device)
-            waveforms = mixup.mix(waveforms)
-            lengths = torch.maximum(lengths, lengths[mixup.partner])
+            mixup = draw_mixup(
+                len(waveforms), settings.mixup, generator, self.device, settings.mixup_probability
+            )
+            waveforms, lengths = mixup.mix(waveforms), mixup.lengths(lengths)
         backbone = self.network.model.backbone
         spectrogram = backbone.spectrogram(waveforms, lengths, self.sample_rate).detach()
         inside = backbone.frame_mask(lengths, spectrogram.shape[1], self.sample_rate)
+        spectrogram = self._augment("spectrogram", spectrogram, theirs, lengths, inside)
         spectrogram = mask_spectrogram(
             spectrogram, settings.time_mask, settings.frequency_mask, generator, inside
         )
-        loss, predicted = self.wrapped(spectrogram, lengths, waveforms.shape[1], targets, mixup)
+        loss, predicted = self.updates.wrapped(
+            spectrogram, lengths, waveforms.shape[1], targets, mixup
+        )
         return loss.mean(), (predicted == targets).float().mean()
 
-    def _check_finite(self, losses: Tensor, files: list[tuple[int, list[str]]]) -> None:
-        for loss, (number, names) in zip(losses.tolist(), files, strict=True):
-            if not np.isfinite(loss):
-                raise TrainingError(not_finite(loss, number, names))
-
-    def _over_processes(self, values: Tensor) -> list[float]:
-        reduced = self.accelerator.reduce(values.to(self.device), "mean")
-        return [float(value) for value in reduced]
+    def _augment(
+        self, of: str, batch: Tensor, generator: torch.Generator, lengths: Tensor, inside: Tensor
+    ) -> Tensor:
+        """Third parties' augmentations of waveforms or of a spectrogram, in the recipe's order."""
+        for each in self.augmentations:
+            if each.of == of:
+                batch = each(
+                    batch, generator=generator, lengths=lengths, inside=inside,
+                    sample_rate=self.sample_rate,
+                )  # fmt: skip
+        return batch
 
     def share_buffers(self) -> None:
         """Give all processes the mean of their batch-norm statistics."""
@@ -312,31 +254,14 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """All that later updates depend on, beside the recipe and the data."""
-        scaler = self.accelerator.scaler
-        return {
-            "model": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-        }
+        return self.updates.state()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken."""
-        self.network.load_state_dict(state["model"])
+        self.updates.restore(state)
         rank, buffers = self.accelerator.process_index, state.get(BUFFERS, [])
         if rank < len(buffers):
             self.network.load_state_dict(buffers[rank], strict=False)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-
-
-def not_finite(loss: float, number: int, names: list[str]) -> str:
-    """What is said of a batch whose loss is not finite."""
-    more = f" and {len(names) - FILES_TOLD} more" if len(names) > FILES_TOLD else ""
-    return (
-        f"the loss of batch {number} is {loss}: a lower learning_rate or precision fp32 may help, "
-        f"or one of its files is broken: {', '.join(names[:FILES_TOLD])}{more}"
-    )
 
 
 @contextmanager
@@ -359,21 +284,6 @@ def training(network: nn.Module, settings: Training | Pretraining) -> Iterator[N
         network.eval()
 
 
-@contextmanager
-def names_out_of_memory(advice: str) -> Iterator[None]:
-    """Tell in one line, which is given, that the memory does not suffice.
-
-    Raises:
-        TrainingError: It does not.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and CPU_OUT_OF_MEMORY not in str(error):
-            raise
-        raise TrainingError(advice) from error
-
-
 def _smaller_batch(settings: Training) -> str:
     size = settings.batch_size
     if size % 2 or size < 4:  # noqa: PLR2004 - no smaller batch has two clips
@@ -387,8 +297,3 @@ def _smaller_batch(settings: Training) -> str:
         f"the memory does not suffice for batches of {size} clips; the same effective batch in "
         f"smaller parts: {flags}"
     )
-
-
-def _seed(seed: int, purpose: int, number: int) -> int:
-    state = np.random.SeedSequence([seed, purpose, number]).generate_state(1, np.uint64)
-    return int(state[0] >> np.uint64(1))

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcase_asd.clips.cache import content_hashes
+from dcase_asd.clips.pack import packed_recordings
 from dcase_asd.clips.prepare import up_to_date_manifest
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.kept import (
     KeptCheckpoint,
     checkpoints_folder,
     detector_of,
+    heard_otherwise,
     keep_recipe,
     read_kept,
 )
@@ -24,7 +26,7 @@ from dcase_asd.embeddings.rules import Uses, objections, uses_of
 from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.files import fingerprint, only_writer
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.recipe.system import Embedding, System, read_system, recipe_path
+from dcase_asd.recipe.system import Embedding, Far, System, read_system, recipe_path
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+    from dcase_asd.audio import Mapped
     from dcase_asd.training.data import TrainingSet
     from dcase_asd.training.dev_score import DevelopmentSet
     from dcase_asd.training.loop import Loop
@@ -54,6 +57,7 @@ def finetune(
     device: str = "auto",
     workers: int = 2,
     tensorboard: bool = False,
+    mlflow: str = "",
     progress: Progress | None = None,
 ) -> FineTuned:
     """Fine-tune a backbone to tell machines and their attributes apart.
@@ -61,49 +65,53 @@ def finetune(
     A run that was stopped at any moment goes on where its state was last saved, and ends with the
     weights of an undisturbed one. Started by ``accelerate launch`` or ``torchrun``, the processes
     share the batches of each update. Where recordings are new, changed or gone since `prepare`, the
-    manifest is brought up to date first.
+    manifest is brought up to date first. What embedding takes out of recordings (`far`) training
+    does not hear either: by the same function, of whole clips.
 
     Args:
         data: Data folder with a manifest.
         run: Run folder to write to.
-        system: With the recipe in `train`; `embed` says what to start from.
+        system: With the recipe in `train`; `embed` says what to start from and what to hear.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
-        workers: Processes that read audio; 0 reads in the training process.
+        workers: Threads that read audio; 0 reads between the updates.
         tensorboard: Write the training history for TensorBoard, too.
+        mlflow: Write it to MLflow, too: a folder, or the address of a server.
         progress: Where to tell how far it is.
 
     Raises:
-        DataError: The data folder lacks clips, classes, noise or a labelled development set.
+        DataError: The data folder lacks clips, classes, noise, a labelled development set, or far
+            channels that are to be taken out.
         BackboneError: The plugin or checkpoint cannot be used or fine-tuned, or holds weights that
             are not finite.
         TrainingError: The recipe does not fit the backbone, data, memory or number of processes;
-            the loss is not finite; the state is damaged.
+            the loss is not finite; the state is damaged; a third party's loss or augmentation is
+            missing or fails; TensorBoard or MLflow is not installed.
         ArtifactError: The run folder was made with another recipe, or is being written.
     """
     from dcase_asd.training.data import read_training_set
+    from dcase_asd.training.named import parts_of, record_of
 
     data, run = Path(data), Path(run)
     settings = system.train or Training()
     system = dataclasses.replace(system, train=settings)
     progress = (progress or Silent()) if is_main_process() else Silent()
-    up_to_date_manifest(data, progress)
-    chosen = read_training_set(data, settings)
-    inputs = _inputs(data, chosen, progress)
     before = read_kept(run)
-    if before is not None and before.finished:  # seen before torch is imported, which takes seconds
-        with only_writer(run) if is_main_process() else nullcontext():
-            if is_main_process():
-                keep_recipe(run, system)
-        if not inputs.startswith(before.inputs):
-            raise TrainingError(
-                f"{run}: fine-tuned on other clips than the data folder holds now; "
-                "give another --run"
-            )
-        return _outcome(run, changed=False)
+    finished = before is not None and before.finished
+    parts = [] if finished else parts_of(settings, run)  # told before all audio is read
+    up_to_date_manifest(data, progress)
+    chosen = read_training_set(data, settings, system.embed)
+    paths = [*chosen.clips["path"], *chosen.noise["path"]]
+    hashes = content_hashes(data, paths, progress)
+    # What was begun before the audio was looked at has the first half, with which this begins.
+    inputs = chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
+    if before is not None and finished:  # seen before torch is imported, which takes seconds
+        return _finished(run, system, inputs, before.inputs, progress)
 
     from dcase_asd.training.dev_score import read_development_set
-    from dcase_asd.training.engine import leave_processes, make_accelerator, names_lost_processes
+    from dcase_asd.training.engine import leave_processes, make_accelerator
+    from dcase_asd.training.faults import names_lost_processes
     from dcase_asd.training.history import History
+    from dcase_asd.training.tracking import Tracking
 
     accelerator = make_accelerator(settings, device)
     with (
@@ -113,9 +121,9 @@ def finetune(
         if accelerator.is_main_process:
             keep_recipe(run, system)
         accelerator.wait_for_everyone()
-        for note in [*chosen.notes, *_far_unheard(system)]:
+        for note in chosen.notes:
             progress.note(note)
-        dev = read_development_set(data, settings, system.embed.channel)
+        dev = read_development_set(data, settings, system.embed)
         uses = uses_of(
             chosen.clips["edition"],
             chosen.noise["edition"],
@@ -128,19 +136,39 @@ def finetune(
             progress.note(sentence)
         loop = _loop(
             data, run, system, settings, chosen, dev, uses,
-            inputs=inputs, accelerator=accelerator, device=device, workers=workers,
-            progress=progress,
+            record=record_of(run, parts, progress), inputs=inputs,
+            packed=packed_recordings(data, hashes, progress),
+            accelerator=accelerator, device=device, workers=workers, progress=progress,
         )  # fmt: skip
         state = loop.files.load_state()
         if accelerator.is_main_process:
-            loop.history = History(run, 0 if state is None else state.updates, tensorboard)
-        loop.run(state)
+            tracking = Tracking(mlflow, run, system, progress) if mlflow else None
+            first = 0 if state is None else state.updates
+            loop.history = History(run, first, tensorboard, tracking)
+        with loop.history or nullcontext():
+            loop.run(state)
         accelerator.wait_for_everyone()
         if accelerator.num_processes > 1:
             # At exit, as the next system goes on with the same processes; not after an error, when
             # taking leave could wait for processes that are gone.
             atexit.register(leave_processes)
     return _outcome(run, changed=True)
+
+
+def _finished(run: Path, system: System, inputs: str, before: str, progress: Progress) -> FineTuned:
+    """What was fine-tuned before, on the same clips."""
+    with only_writer(run) if is_main_process() else nullcontext():
+        if is_main_process():
+            keep_recipe(run, system)
+    if not inputs.startswith(before):
+        raise TrainingError(
+            f"{run}: fine-tuned on other clips than the data folder holds now; give another --run"
+        )
+    done = _outcome(run, changed=False)
+    heard = dataclasses.replace(system.embed, checkpoint=str(done.scored[0]))
+    if told := heard_otherwise(heard):
+        progress.note(told)
+    return done
 
 
 def is_main_process() -> bool:
@@ -156,6 +184,7 @@ def planned_system(
     checkpoint: str | None = None,
     options: dict[str, Any] | None = None,
     channel: int | None = None,
+    far: Far | None = None,
     settings: dict[str, Any] | None = None,
 ) -> System:
     """The system of a command: a recipe's, else that of the run, with what is given put in.
@@ -167,6 +196,7 @@ def planned_system(
         checkpoint: Weights to start from.
         options: Options of the plugin.
         channel: Channel of recordings with several, from 0.
+        far: How the other of two channels is taken out of it.
         settings: Values of `Training`.
 
     Raises:
@@ -180,7 +210,8 @@ def planned_system(
     else:
         system = System(run.name, Embedding(plugin))
     given: dict[str, Any] = {
-        "plugin": plugin, "checkpoint": checkpoint, "options": options or None, "channel": channel
+        "plugin": plugin, "checkpoint": checkpoint, "options": options or None, "channel": channel,
+        "far": far,
     }  # fmt: skip
     changes = {name: value for name, value in given.items() if value is not None}
     try:
@@ -189,23 +220,6 @@ def planned_system(
     except ValueError as error:
         raise RecipeError(str(error)) from error
     return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
-
-
-def _inputs(data: Path, chosen: TrainingSet, progress: Progress) -> str:
-    """Fingerprint of what is trained on: which clips, then their audio.
-
-    What was begun before the audio was looked at has the first half, with which this begins.
-    """
-    paths = [*chosen.clips["path"], *chosen.noise["path"]]
-    hashes = content_hashes(data, paths, progress)
-    return chosen.fingerprint() + fingerprint([hashes[path] for path in paths])
-
-
-def _far_unheard(system: System) -> list[str]:
-    """That training does not take out the far channel, where embedding does."""
-    far, channel = system.embed.far, system.embed.channel
-    told = f"trained on channel {channel} as it is; --far {far} counts when the run is embedded"
-    return [] if far == "none" else [told]
 
 
 def _rules_broken(system: System, uses: Uses) -> list[str]:
@@ -232,7 +246,9 @@ def _loop(
     dev: DevelopmentSet | None,
     uses: Uses,
     *,
+    record: list[dict[str, str]],
     inputs: str,
+    packed: dict[str, Mapped],
     accelerator: Accelerator,
     device: str,
     workers: int,
@@ -264,9 +280,13 @@ def _loop(
             f"cannot compute on the device {device!r} ({reason}); try --device cpu"
         ) from error
     return Loop(
-        engine=engine, batches=TrainingBatches(data, chosen, settings, rate, recipe.channel),
+        engine=engine,
+        batches=TrainingBatches(data, chosen, settings, rate, recipe.channel, recipe.far, packed),
         dev=dev, detector=detector_of(run, system),
-        files=CheckpointFiles(run, settings, chosen.classes, sub_centers, inputs, uses),
+        files=CheckpointFiles(
+            run, settings, chosen.classes, sub_centers, inputs, uses,
+            record=record, far=recipe.far,
+        ),
         history=None, settings=settings, progress=progress, workers=workers,
     )  # fmt: skip
 

@@ -15,7 +15,6 @@ from dcase_asd.training.batches import (
     TrainingBatch,
     TrainingBatches,
     load_batches,
-    names_lost_workers,
 )
 from dcase_asd.training.checkpoints import CheckpointFiles, SavedState
 from dcase_asd.training.dev_score import DevelopmentSet, dev_score, embed_share
@@ -40,7 +39,7 @@ class Loop:
         history: Where the training history goes; None in all but the main process.
         settings: The recipe.
         progress: Where to tell how far it is.
-        workers: Processes that read audio.
+        workers: Threads that read audio.
         kept: Checkpoints so far.
     """
 
@@ -75,7 +74,6 @@ class Loop:
             first, self.kept = state.updates, state.kept
         total = self.settings.updates
         with (
-            names_lost_workers(self.workers),
             StopSignals() as stop,
             training(self.engine.network, self.settings),
             self.progress.bar("Fine-tuning", total - first, "updates") as advance,
@@ -89,7 +87,6 @@ class Loop:
                 advance(1)
         if self.history is None:
             return None
-        self.history.close()
         return self.files.finish(self.kept, self.engine.network)
 
     def _load(self, first: int) -> Iterator[TrainingBatch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from dcase_asd.errors import BackboneError, TrainingError, nearest_name
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.augment import Mixup
 from dcase_asd.training.losses import AdaCos, ArcFace, CenterLoss
+from dcase_asd.training.named import parts_of
+from dcase_asd.training.theirs import TheirLoss
 
 
 def choose_parameters(backbone: Backbone, settings: Training) -> None:
@@ -36,26 +39,71 @@ def choose_parameters(backbone: Backbone, settings: Training) -> None:
             parameter.requires_grad_(False)
 
 
+PROJECTIONS = {
+    each: (f"{each}_proj", f"linear_{each}", word)
+    for each, word in (("q", "query"), ("k", "key"), ("v", "value"))
+}
+"""What networks call the projections of attention to queries, keys and values."""
+FUSED = "qkv"
+"""The layer that makes all three at once, as of EAT and FISHER."""
+
+
 def _add_lora(backbone: Backbone, settings: Training) -> None:
     from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.lora import Linear
 
     linear = [name for name, layer in backbone.named_modules() if isinstance(layer, nn.Linear)]
-    for target in settings.lora_targets:
-        if not any(name == target or name.endswith(f".{target}") for name in linear):
-            ends = {name.rpartition(".")[2] for name in linear}
-            raise TrainingError(
-                f"lora_targets: no linear layer of {backbone.name!r} is called {target!r}; "
-                f"{nearest_name(target, ends)}"
-            )
     if not linear:
         raise TrainingError(f"the backbone {backbone.name!r} has no linear layer for LoRA")
+    targets = [
+        name
+        for target in settings.lora_targets
+        for name in _linear_layers(backbone.name, linear, target, settings.lora_targets)
+    ]
     config = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,  # type: ignore[arg-type] # a fraction is as good
         lora_dropout=settings.lora_dropout,
-        target_modules=list(settings.lora_targets) or linear,
+        target_modules=list(dict.fromkeys(targets)) or linear,
     )
     inject_adapter_in_model(config, backbone)
+
+    class Readable(Linear):
+        """Gives the changed weights to networks that multiply with them by themselves (WavLM)."""
+
+        @property
+        def weight(self) -> Tensor:
+            changes = [self.get_delta_weight(adapter) for adapter in self.active_adapters]
+            return sum(changes, cast("Tensor", self.get_base_layer().weight))
+
+    for layer in backbone.modules():
+        if type(layer) is Linear:
+            layer.__class__ = Readable
+
+
+def _linear_layers(
+    backbone: str, linear: Sequence[str], target: str, targets: Sequence[str]
+) -> list[str]:
+    """The layers that a target of the recipe stands for.
+
+    Raises:
+        TrainingError: There is none.
+    """
+    ends = {name: name.rpartition(".")[2] for name in linear}
+    found = [name for name in linear if name == target or name.endswith(f".{target}")]
+    found = found or [name for name in linear if ends[name] in PROJECTIONS.get(target, ())]
+    fused = [name for name in linear if ends[name] == FUSED] if target in PROJECTIONS else []
+    if not found and fused and not set(PROJECTIONS) <= set(targets):
+        raise TrainingError(
+            f"lora_targets: {backbone!r} makes q, k and v in one layer, which {target!r} alone "
+            f"cannot name; give all three, or {FUSED}"
+        )
+    if not found and not fused:
+        raise TrainingError(
+            f"lora_targets: no linear layer of {backbone!r} is called {target!r}; "
+            f"{nearest_name(target, ends.values())}"
+        )
+    return found or fused
 
 
 def merged_state(module: nn.Module) -> dict[str, Tensor]:
@@ -75,6 +123,24 @@ def merged_state(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def make_loss(settings: Training, counts: Sequence[int]) -> ArcFace | AdaCos | TheirLoss:
+    """The loss of the classes, with random weights.
+
+    Args:
+        settings: The recipe.
+        counts: Sub-centers of each class.
+
+    Raises:
+        TrainingError: A third party's loss cannot be used.
+    """
+    if settings.loss == "arcface":
+        return ArcFace(settings.embedding, counts, settings.scale, settings.margin)
+    if settings.loss == "adacos":
+        return AdaCos(settings.embedding, counts)
+    (part,) = (each for each in parts_of(settings) if each.kind == "loss")
+    return TheirLoss(part, settings.embedding, counts)
+
+
 class TrainingModel(nn.Module):
     """Backbone, head and classifier; only spectrograms go in, so that all of it is differentiable.
 
@@ -85,7 +151,7 @@ class TrainingModel(nn.Module):
 
     Raises:
         BackboneError: The backbone cannot be fine-tuned.
-        TrainingError: What the recipe freezes or adapts is not there.
+        TrainingError: What the recipe freezes or adapts is not there, or as `make_loss`.
     """
 
     def __init__(self, backbone: Backbone, counts: Sequence[int], settings: Training) -> None:
@@ -100,11 +166,7 @@ class TrainingModel(nn.Module):
             torch.manual_seed(settings.seed)
             self.model = Finetuned(backbone, sizes, settings.representation)
             choose_parameters(backbone, settings)
-            self.classifier: ArcFace | AdaCos = (
-                AdaCos(settings.embedding, counts)
-                if settings.loss == "adacos"
-                else ArcFace(settings.embedding, counts, settings.scale, settings.margin)
-            )
+            self.classifier = make_loss(settings, counts)
             self.center_weight = settings.center_weight
             self.centers = (
                 CenterLoss(settings.embedding, len(counts)) if self.center_weight else None

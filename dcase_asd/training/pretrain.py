@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dcase_asd.errors import TrainingError
@@ -15,6 +16,7 @@ from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe.pretraining import Pretraining
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.registry import PRETRAINED, PRETRAINING_RECIPE
+from dcase_asd.training.pipes import remove_fetched
 from dcase_asd.training.pretraining_files import (
     check_recipe,
     keep,
@@ -26,8 +28,11 @@ from dcase_asd.training.pretraining_files import (
 from dcase_asd.training.recordings import Recordings, find_recordings
 
 if TYPE_CHECKING:
+    from dcase_asd.training.history import History
     from dcase_asd.training.pretraining_engine import PretrainingEngine
 
+PIPES = "pipes"
+"""Folder of a run in which what pipes print is kept."""
 NOTES = 20
 """Recordings that cannot be used and are told one by one; of more only the number."""
 
@@ -48,6 +53,7 @@ def pretrain(
     device: str = "auto",
     workers: int = 2,
     tensorboard: bool = False,
+    mlflow: str = "",
     progress: Progress | None = None,
 ) -> Pretrained:
     """Pre-train a backbone on recordings without labels.
@@ -57,12 +63,13 @@ def pretrain(
     share the batches of each update.
 
     Args:
-        audio: Folders, audio files and shards (see `recordings.find_recordings`).
+        audio: Folders, audio files, shards and pipes (see `recordings.find_recordings`).
         run: Run folder to write to.
         settings: The recipe.
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
-        workers: Processes that read audio; 0 reads in the training process.
+        workers: Threads that read audio; 0 reads between the updates.
         tensorboard: Write the history for TensorBoard, too.
+        mlflow: Write it to MLflow, too: a folder, or the address of a server.
         progress: Where to tell how far it is.
 
     Raises:
@@ -79,7 +86,7 @@ def pretrain(
     run, main = Path(run), is_main_process()
     progress = (progress or Silent()) if main else Silent()
     check_recipe(run, settings)
-    recordings = find_recordings(audio, progress)
+    recordings = find_recordings(audio, progress, run / PIPES)
     marker, checkpoint = marker_path(run), run / PRETRAINED
     done = read_json(marker)
     if done is not None and checkpoint.is_file():
@@ -89,9 +96,12 @@ def pretrain(
 
     import torch
 
-    from dcase_asd.training.engine import leave_processes, make_accelerator, names_lost_processes
+    from dcase_asd.training.engine import leave_processes, make_accelerator
+    from dcase_asd.training.faults import names_lost_processes
+    from dcase_asd.training.history import History
     from dcase_asd.training.pretraining_engine import PretrainingEngine
     from dcase_asd.training.pretraining_student import student
+    from dcase_asd.training.tracking import Tracking
 
     accelerator = make_accelerator(settings, device)
     with (
@@ -111,11 +121,18 @@ def pretrain(
             ) from error
         if main:  # not before: the next command would take over what cannot be done
             write_text(run / PRETRAINING_RECIPE, recipe_text(settings))
-        _train(run, engine, recordings, workers, tensorboard, main, progress)
+        first, state = load_state(run, recordings)
+        if state is not None:
+            engine.restore(state)
+        tracking = Tracking(mlflow, run, settings, progress) if main and mlflow else None
+        history = History(run, first, tensorboard, tracking) if main else None
+        with history or nullcontext():
+            _train(run, engine, recordings, workers, first, history, progress)
         accelerator.wait_for_everyone()
         if main:
             write_json(marker, {"inputs": recordings.fingerprint, "updates": settings.updates})
             state_path(run).unlink(missing_ok=True)
+            remove_fetched(run / PIPES)
         if accelerator.num_processes > 1:
             atexit.register(leave_processes)
     return Pretrained(checkpoint, changed=True)
@@ -170,7 +187,8 @@ def plan_pretraining(
 
     run = Path(run)
     check_recipe(run, settings)
-    recordings = find_recordings(audio, progress)
+    with nullcontext(run / PIPES) if (run / PIPES).is_dir() else TemporaryDirectory() as pipes:
+        recordings = find_recordings(audio, progress, Path(pipes))
     backbone, whole = student(settings)
     rate = batch_rate(settings) or 16_000
     samples = round(whole.seconds * rate)
@@ -198,26 +216,20 @@ def _train(
     engine: PretrainingEngine,
     recordings: Recordings,
     workers: int,
-    tensorboard: bool,
-    main: bool,
+    first: int,
+    history: History | None,
     progress: Progress,
 ) -> None:
-    """Train from where the run stands to the end, and write the checkpoint."""
-    from dcase_asd.training.batches import load_batches, names_lost_workers
+    """Train from an update on to the end, and write the checkpoint."""
+    from dcase_asd.training.batches import load_batches
     from dcase_asd.training.engine import training
-    from dcase_asd.training.history import History
     from dcase_asd.training.pretraining_batches import PretrainingBatches
     from dcase_asd.training.pretraining_student import batch_rate
 
     settings = engine.settings
-    first, state = load_state(run, recordings)
-    if state is not None:
-        engine.restore(state)
-    history = History(run, first, tensorboard) if main else None
     batches = PretrainingBatches(recordings, settings, batch_rate(settings))
     told: set[str] = set()
     with (
-        names_lost_workers(workers),
         training(engine.model, settings),
         progress.bar("Pre-training", settings.updates - first, "updates") as advance,
     ):
@@ -240,5 +252,4 @@ def _train(
     if len(told) > NOTES:
         progress.note(f"left out: {len(told) - NOTES} more for such reasons")
     if history is not None:
-        history.close()
         save(run / PRETRAINED, engine)

@@ -10,7 +10,6 @@ import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from dcase_asd.audio import Packed, Waveform, read_header, read_span
 from dcase_asd.errors import AudioError
@@ -48,7 +47,7 @@ class PretrainingBatch(NamedTuple):
     skipped: list[str]
 
 
-class PretrainingBatches(Dataset[PretrainingBatch]):
+class PretrainingBatches:
     """The batches of a pre-training by number.
 
     Args:
@@ -72,16 +71,17 @@ class PretrainingBatches(Dataset[PretrainingBatch]):
         crops: list[Waveform] = []
         rates, files, skipped = [], [], []
         for place in range(number * size, (number + 1) * size):
-            row, reason = self.row(place), ""
+            stretch, index = self._stretch_at(place)
+            row, reason = int(stretch[index]), ""
             for _ in range(TRIES):
-                source = self.recordings[row]
                 try:
+                    source = self.recordings[row]
                     crop, rate = self._crop(source, random)
                     break
                 except AudioError as error:
                     reason = str(error)
                     skipped.append(reason)
-                    row = int(random.integers(len(self.recordings)))
+                    row = int(random.choice(stretch))  # of a shard that is at hand
             else:
                 raise AudioError(
                     f"none of {TRIES} recordings that were drawn can be used, the last because: "
@@ -98,6 +98,11 @@ class PretrainingBatches(Dataset[PretrainingBatch]):
 
     def row(self, place: int) -> int:
         """Which recording comes at a place: every one once in each epoch."""
+        stretch, index = self._stretch_at(place)
+        return int(stretch[index])
+
+    def _stretch_at(self, place: int) -> tuple[NDArray[np.int64], int]:
+        """Recordings that come one after the other, and which of them comes at a place."""
         epoch, place = divmod(place, len(self.recordings))
         known, first, numbers = self._stretch
         if known != epoch or not first <= place < first + len(numbers):
@@ -107,7 +112,7 @@ class PretrainingBatches(Dataset[PretrainingBatch]):
                     numbers = np.random.default_rng(seed).permutation(inside)
                     self._stretch = epoch, first, numbers
                     break
-        return int(numbers[place - first])
+        return numbers, place - first
 
     def _crop(self, source: Path | Packed, random: np.random.Generator) -> tuple[Waveform, int]:
         """A random part of a recording, and its rate in Hz.

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -17,9 +13,7 @@ from torch.nn.functional import pad
 
 from dcase_asd.backbone.family import FamilyBackbone
 from dcase_asd.backbone.vision_transformer import PATCH
-from dcase_asd.errors import TrainingError
 from dcase_asd.recipe.pretraining import Pretraining
-from dcase_asd.training.engine import batch_numbers, names_out_of_memory, not_finite
 from dcase_asd.training.pretraining_batches import PretrainingBatch
 from dcase_asd.training.pretraining_objective import (
     MASK_DEVIATION,
@@ -30,6 +24,7 @@ from dcase_asd.training.pretraining_objective import (
     teacher_decay,
     visible_patches,
 )
+from dcase_asd.training.updates import Updates, derived_seed, warmed_cosine
 
 RANKED = 512
 """Vectors at most whose effective rank is computed, which takes some milliseconds."""
@@ -76,27 +71,24 @@ class PretrainingEngine:
         self.backbone, self.settings = backbone, settings
         self.accelerator, self.device = accelerator, device
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_seed(settings.seed, 0))  # of the decoder's weights
+            torch.manual_seed(derived_seed(settings.seed, 0))  # of the decoder's weights
             self.model = MaskedPrediction(backbone.network.encoder, settings).to(device).train()
         learnt = [each for each in self.model.parameters() if each.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [each for each in learnt if each.ndim > 1]},
-            {"params": [each for each in learnt if each.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(
-            groups,
-            lr=settings.learning_rate,
+        self.updates = Updates(
+            self.model,
+            [
+                {"params": [each for each in learnt if each.ndim > 1]},
+                {"params": [each for each in learnt if each.ndim <= 1], "weight_decay": 0.0},
+            ],
+            settings,
+            accelerator,
+            device,
+            advice=smaller_batch(settings),
             betas=(settings.beta1, settings.beta2),
-            weight_decay=settings.weight_decay,
-            fused=device.type == "cuda",
         )
-        self.wrapped = accelerator.prepare_model(self.model)
-        self.optimizer = accelerator.prepare_optimizer(optimizer)
-        self.batches_of_update = settings.accumulation // accelerator.num_processes
-
-    def numbers(self, first: int) -> list[int]:
-        """Batches of this process from an update on, in order."""
-        return batch_numbers(self.settings, self.accelerator, first)
+        self.numbers, self.state, self.restore = (
+            self.updates.numbers, self.updates.state, self.updates.restore,
+        )  # fmt: skip
 
     def update(self, number: int, batches: Iterator[PretrainingBatch]) -> PretrainingReport:
         """Make one update.
@@ -108,56 +100,35 @@ class PretrainingEngine:
         Raises:
             TrainingError: The loss is not finite, or the memory does not suffice.
         """
-        settings, started, waited = self.settings, time.perf_counter(), 0.0
-        rate = learning_rate(number, settings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        rows, vectors, files, skipped = [], [], [], []
-        for index in range(self.batches_of_update):
-            before = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - before
-            last = index == self.batches_of_update - 1
-            with (
-                nullcontext() if last else self.accelerator.no_sync(self.wrapped),
-                names_out_of_memory(smaller_batch(settings)),
-            ):
-                losses = self._forward(batch)
-                loss = losses.total / losses.patches
-                self.accelerator.backward(loss / self.batches_of_update)
-            rows.append(
-                torch.stack([
-                    loss.detach(), losses.regression / losses.patches, losses.cls / losses.patches,
-                    losses.target_deviation, losses.predicted_deviation,
-                ])
-            )  # fmt: skip
+        settings = self.settings
+        vectors: list[Tensor] = []
+        skipped: list[str] = []
+
+        def forward(batch: PretrainingBatch) -> list[Tensor]:
+            losses = self._forward(batch)
             vectors.append(losses.teacher_cls)
-            files.append((batch.number, batch.files))
-            skipped += batch.skipped
-        values = torch.stack(rows).double().cpu()
-        for value, (which, names) in zip(values[:, 0].tolist(), files, strict=True):
-            if not math.isfinite(value):
-                raise TrainingError(not_finite(value, which, names))
-        limit = settings.clip_norm or math.inf
-        norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), limit)
-        self.optimizer.step()
+            skipped.extend(batch.skipped)
+            of_patch = (losses.total, losses.regression, losses.cls)
+            return [
+                *(each / losses.patches for each in of_patch),
+                losses.target_deviation, losses.predicted_deviation,
+            ]  # fmt: skip
+
+        factor = warmed_cosine(number, settings.warmup, settings.updates)
+        step = self.updates.make(batches, factor, forward)
         decay = teacher_decay(number + 1, settings)
         self.model.follow(decay)
-        means = self.accelerator.reduce(values.mean(0).float().to(self.device), "mean").tolist()
-        seconds = time.perf_counter() - started
-        clips = settings.accumulation * settings.batch_size
         told = ("loss", "regression", "cls", "target_var", "pred_var")
-        report = dict(zip(told, means, strict=True)) | {
+        report = dict(zip(told, step.means, strict=True)) | {
             "effective_rank": effective_rank(torch.cat(vectors)[:RANKED].cpu()),
             "teacher_decay": decay,
-            "learning_rate": rate,
-            "grad_norm": float(norm),
-            "clips_per_second": clips / seconds,
-            "waited": waited / seconds,
+            "learning_rate": settings.learning_rate * factor,
+            "grad_norm": step.norm,
+            "clips_per_second": step.clips / step.seconds,
+            "waited": step.waited / step.seconds,
             "skipped": float(len(skipped)),
         }
-        return PretrainingReport(report, means[0], clips / seconds, skipped)
+        return PretrainingReport(report, step.means[0], report["clips_per_second"], skipped)
 
     def _forward(self, batch: PretrainingBatch) -> Losses:
         """The losses of a batch, whose clips may have different rates and so numbers of bands."""
@@ -165,7 +136,7 @@ class PretrainingEngine:
         images, clones = images_and_clones(batch, self.backbone, settings, self.device)
         rows, columns = images.shape[1] // PATCH, images.shape[2] // PATCH
         generator = torch.Generator(self.device)
-        generator.manual_seed(_seed(settings.seed, _MASKS, batch.number))
+        generator.manual_seed(derived_seed(settings.seed, _MASKS, batch.number))
         count = int(clones.sum())
         masked = draw_masks(count, rows, columns, settings, generator)
         hidden = rows * columns - visible_patches(rows * columns, settings)
@@ -173,24 +144,8 @@ class PretrainingEngine:
             count, hidden, self.backbone.network.encoder.positions.shape[-1],
             generator=generator, device=self.device,
         )  # fmt: skip
-        losses: Losses = self.wrapped(images, clones, masked, MASK_DEVIATION * noise)
+        losses: Losses = self.updates.wrapped(images, clones, masked, MASK_DEVIATION * noise)
         return losses
-
-    def state(self) -> dict[str, Any]:
-        """All that later updates depend on, beside the recipe and the recordings."""
-        scaler = self.accelerator.scaler
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
 
 
 def images_and_clones(
@@ -220,19 +175,6 @@ def images_and_clones(
     return images, torch.tensor(clones, device=device)
 
 
-def learning_rate(update: int, settings: Pretraining) -> float:
-    """Linear warm-up, then half a cosine down to 0.
-
-    Args:
-        update: Which, from 0.
-        settings: The recipe.
-    """
-    if update < settings.warmup:
-        return settings.learning_rate * (update + 1) / settings.warmup
-    way = (update - settings.warmup) / (settings.updates - settings.warmup)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * way))
-
-
 def smaller_batch(settings: Pretraining) -> str:
     """What is said where the memory does not suffice."""
     size, begin = settings.batch_size, "the memory does not suffice for"
@@ -245,8 +187,3 @@ def smaller_batch(settings: Pretraining) -> str:
         f"{begin} batches of {size} clips with {settings.max_images} masks each; fewer masks: "
         f"--max-images {max(1, settings.max_images // 2)}"
     )
-
-
-def _seed(*parts: int) -> int:
-    state = np.random.SeedSequence(parts).generate_state(1, np.uint64)
-    return int(state[0] >> np.uint64(1))

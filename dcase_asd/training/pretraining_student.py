@@ -70,6 +70,7 @@ def student(settings: Pretraining) -> tuple[FamilyBackbone, Pretraining]:
         max_images=settings.max_images or own.max_images,
         decoder_layers=settings.decoder_layers or own.decoder_layers,
         decoder_kernel=settings.decoder_kernel or own.decoder_kernel,
+        decoder_width=settings.decoder_width or own.decoder_width,
     )
     return backbone, whole
 

@@ -20,6 +20,7 @@ from dcase_asd.audio import Packed, read_header
 from dcase_asd.errors import AudioError, DataError
 from dcase_asd.files import fingerprint, is_litter, replacing
 from dcase_asd.progress import Progress, Silent
+from dcase_asd.training.pipes import PIPE, Pipe
 
 AUDIO = {
     ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".w64",
@@ -27,6 +28,7 @@ AUDIO = {
 }  # fmt: skip
 """Endings of what is taken for a recording."""
 SHARD = ".tar"
+STANDARD_INPUT = ("-", "/dev/stdin")
 SHARDS_AT_ONCE = 16
 """Shards whose recordings are drawn in turn: mixed well, and read where the disk is already."""
 
@@ -40,14 +42,14 @@ class Recordings:
 
     Attributes:
         files: Those that are in no shard.
-        shards: Paths of shards.
+        shards: Paths of shards, and commands that print some.
         spans: Where recordings begin in their shards, and their bytes, (n, 2).
         parts: Number of recordings of each part, files first where there are any.
         fingerprint: Equal for the same recordings, whatever folder they are in.
     """
 
     files: tuple[Path, ...]
-    shards: tuple[Path, ...]
+    shards: tuple[Path | Pipe, ...]
     spans: NDArray[np.int64]
     parts: tuple[int, ...]
     fingerprint: str
@@ -56,17 +58,26 @@ class Recordings:
         return len(self.files) + len(self.spans)
 
     def __getitem__(self, number: int) -> Path | Packed:
-        """Where a recording is."""
+        """Where a recording is; a pipe's shard is fetched.
+
+        Raises:
+            AudioError: The command of a pipe prints less than before.
+        """
         if number < len(self.files):
             return self.files[number]
         ends = np.cumsum(self.parts)
-        shard = int(np.searchsorted(ends, number, side="right")) - bool(self.files)
-        path, (start, size) = str(self.shards[shard]), self.spans[number - len(self.files)]
-        with self.shards[shard].open("rb") as file:
-            file.seek(int(start) - tarfile.BLOCKSIZE)
+        shard = self.shards[int(np.searchsorted(ends, number, side="right")) - bool(self.files)]
+        start, size = self.spans[number - len(self.files)].tolist()
+        path = shard.fetched() if isinstance(shard, Pipe) else shard
+        with path.open("rb") as file:
+            file.seek(start - tarfile.BLOCKSIZE)
             head = file.read(tarfile.BLOCKSIZE)
         name = head[:100].rstrip(b"\0").decode(errors="replace")
-        return Packed(path, int(start), int(size), name)
+        if isinstance(shard, Pipe):
+            name += f" of {shard}"
+            if path.stat().st_size < start + size:
+                raise AudioError(f"{shard}: {shard.failure() or 'prints less than at first'}")
+        return Packed(str(path), start, size, name)
 
     def order(self, epoch: int, seed: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Numbers of an epoch in random order: where each stretch begins, and its numbers.
@@ -84,35 +95,42 @@ class Recordings:
             first += sum(self.parts[part] for part in chosen)
 
 
-def find_recordings(sources: Sequence[str | Path], progress: Progress | None = None) -> Recordings:
+def find_recordings(
+    sources: Sequence[str | Path], progress: Progress | None = None, pipes: Path | None = None
+) -> Recordings:
     """Find all recordings of folders and shards.
 
     Args:
         sources: Folders with recordings or shards anywhere below; audio files; shards. Patterns
             (``*``) and ranges (``{000000..000999}``) stand for the names that they match.
+            ``pipe:`` and a shell command stand for the shard that it prints.
         progress: Where to tell how far it is, and of shards that end in the middle.
+        pipes: Where to keep what pipes print; None takes no pipes.
 
     Raises:
         DataError: There is none, or a source does not exist.
     """
     progress = progress or Silent()
     files: dict[Path, str] = {}
-    shards: dict[Path, str] = {}
+    shards: dict[Path | Pipe, str] = {}
     for source in sources:
+        if printed := _pipes(str(source), pipes):
+            shards |= {pipe: pipe.name for pipe in printed}
+            continue
         paths = expanded(str(source))
         if not paths:
             raise DataError(f"{source}: no such file or folder; say what to read with --audio")
         for path in paths:
             _add(path, files, shards)
     spans: list[NDArray[np.int64]] = []
-    kept: list[Path] = []
+    kept: list[Path | Pipe] = []
     if shards:
         with progress.bar("Reading the index of shards", len(shards), "shards") as advance:
-            for path in sorted(shards, key=lambda each: shards[each]):
-                found = _index(path, progress)
+            for shard in sorted(shards, key=lambda each: shards[each]):
+                found = _index(shard, progress)
                 if len(found):
                     spans.append(found)
-                    kept.append(path)
+                    kept.append(shard)
                 advance(1)
     if not files and not spans:
         listed = ", ".join(map(str, sources))
@@ -132,16 +150,39 @@ def find_recordings(sources: Sequence[str | Path], progress: Progress | None = N
     )
 
 
+def _pipes(source: str, folder: Path | None) -> list[Pipe]:
+    """The pipes that a source stands for; none for a path."""
+    if source in STANDARD_INPUT:
+        raise DataError(
+            f"{source}: the standard input can be read but once, and a stopped run could not go "
+            "on; give a command that prints the shard, as --audio 'pipe:cat a.tar'"
+        )
+    if not source.startswith(PIPE):
+        return []
+    if folder is None:
+        raise DataError(f"{source}: only pretrain reads pipes; save what it prints, and name that")
+    return [Pipe(each, folder) for each in with_ranges(source.removeprefix(PIPE))]
+
+
+def with_ranges(source: str) -> list[str]:
+    """The names that a name with ranges, as ``{000..012}``, stands for; in order."""
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", source)
+    if not found:
+        return [source]
+    first, last = found.groups()
+    names = (
+        f"{source[: found.start()]}{number:0{len(first)}d}{source[found.end() :]}"
+        for number in range(int(first), int(last) + 1)
+    )
+    return [each for name in names for each in with_ranges(name)]
+
+
 def expanded(source: str) -> list[Path]:
     """The paths that a name with ranges and patterns stands for, those that exist; in order."""
-    found = re.search(r"\{(\d+)\.\.(\d+)\}", source)
-    if found:
-        first, last = found.groups()
-        names = (
-            f"{source[: found.start()]}{number:0{len(first)}d}{source[found.end() :]}"
-            for number in range(int(first), int(last) + 1)
-        )
-        return [path for name in names for path in expanded(name)]
+    return [path for name in with_ranges(source) for path in _matching(name)]
+
+
+def _matching(source: str) -> list[Path]:
     path = Path(source).expanduser()
     if path.exists() or not re.search(r"[*?\[]", source):
         return [path] if path.exists() else []
@@ -149,7 +190,7 @@ def expanded(source: str) -> list[Path]:
     return sorted(root.glob(str(path.relative_to(path.anchor)) if path.anchor else str(path)))
 
 
-def _add(path: Path, files: dict[Path, str], shards: dict[Path, str]) -> None:
+def _add(path: Path, files: dict[Path, str], shards: dict[Path | Pipe, str]) -> None:
     """Put what a path is or holds into `files` or `shards`, with its name below the path."""
     below = [path] if path.is_file() else sorted(path.rglob("*"))
     for each in below:
@@ -163,9 +204,24 @@ def _add(path: Path, files: dict[Path, str], shards: dict[Path, str]) -> None:
             files.setdefault(each, name)
 
 
-def _index(path: Path, progress: Progress) -> NDArray[np.int64]:
+def _index(shard: Path | Pipe, progress: Progress) -> NDArray[np.int64]:
     """Where the recordings of a shard begin, and their bytes; of a damaged one those before it."""
-    spans: list[tuple[int, int]] = []
+    if not isinstance(shard, Pipe):
+        spans, damage = _read_index(shard)
+    elif kept := shard.kept_index():
+        spans, damage = kept
+    else:
+        spans, damage = _read_index(shard.fetched())
+        damage = shard.failure() or damage
+        shard.keep_index(spans, damage)
+    if damage:
+        progress.note(f"{shard}: {damage}; {len(spans)} recordings before that are used")
+    return np.array(spans, dtype=np.int64).reshape(-1, 2)
+
+
+def _read_index(path: Path) -> tuple[list[list[int]], str]:
+    """The same, and what is wrong with the shard."""
+    spans: list[list[int]] = []
     size, damage = path.stat().st_size, ""
     try:
         with tarfile.open(path, "r:") as archive:
@@ -176,16 +232,14 @@ def _index(path: Path, progress: Progress) -> NDArray[np.int64]:
                 if member.offset_data + member.size > size:
                     damage = "ends in the middle of a recording"
                 else:
-                    spans.append((member.offset_data, member.size))
+                    spans.append([member.offset_data, member.size])
         with path.open("rb") as file:  # tarfile takes a lost end for the end
             file.seek(max(size - 2 * tarfile.BLOCKSIZE, 0))
             if any(file.read()):
                 damage = damage or "ends without the mark of an end"
     except (tarfile.TarError, OSError, EOFError) as error:
         damage = damage or f"is damaged ({error})"
-    if damage:
-        progress.note(f"{path}: {damage}; {len(spans)} recordings before that are used")
-    return np.array(spans, dtype=np.int64).reshape(-1, 2)
+    return spans, damage
 
 
 @dataclass(frozen=True)

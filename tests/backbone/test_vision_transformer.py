@@ -118,6 +118,9 @@ def test_random_weights_come_from_the_generator_alone():
     for name, value in drawn.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
     assert drawn.blocks[0].mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    # Xavier's: 256 values of a patch in, 24 out; (-a, a) has the deviation a / sqrt(3).
+    assert drawn.patches.weight.std().item() == pytest.approx((2 / (256 + 24)) ** 0.5, rel=0.1)
+    assert drawn.cls_token.std().item() == pytest.approx(1, rel=0.4)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,21 @@ def test_a_manifest_elsewhere_serves_every_other_command(run, small_tree, tmp_pa
     assert found["manifest"] == f"{elsewhere}/clips.csv"
 
 
+def test_prepare_packs_where_it_is_asked_to(run, small_tree, write_clip):
+    train = small_tree / "dcase2025t2/dev_data/raw/fan/train"
+    write_clip(train / "section_00_source_train_normal_0050_m-n_W.wav", 50, subtype="PCM_24")
+    *_, last = run("prepare", "--data", small_tree, "--pack").stdout.splitlines()
+    assert last == (
+        "packed: 15 recordings, 1 without 16-bit samples left out, 240 kB; 1 machine(s) now, "
+        "0 before"
+    )
+    found = json.loads(run("prepare", "--data", small_tree, "--pack", "--json").stdout)
+    assert found["packed"] == {
+        "written": 0, "kept": 1, "recordings": 15, "left_out": 1, "bytes": 240_000
+    }  # fmt: skip
+    assert "packed" not in json.loads(run("prepare", "--data", small_tree, "--json").stdout)
+
+
 def test_prepare_names_the_first_problems_and_counts_the_rest(run, small_tree):
     for index in range(12):
         (small_tree / f"dcase2025t2/dev_data/raw/fan/train/{index:02d}.txt").write_text("x")

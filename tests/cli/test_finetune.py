@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from dcase_asd.cli.app import app
 from dcase_asd.errors import RecipeError, TrainingError
+from dcase_asd.recipe.setting import as_typed, flag_of
 from dcase_asd.recipe.system import Embedding, System
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.recipe.training import Training
@@ -50,7 +51,9 @@ def test_every_setting_is_a_flag(called):
     }  # fmt: skip
     other = {"seed": 7, "cycles": 2, "lora_dropout": 0.1, "mixup": 0.2, "clip_norm": 1.0,
              "step_unit": "update", "schedule": "constant", "precision": "fp32", "pooling": "mean",
-             "loss": "adacos", "sub_centered": "all", "tune": "lora", "ensemble": "last",
+             "loss": "theirs", "loss_options": {"power": 2}, "augmentations": ("a", "b"),
+             "augmentation_options": {"a": {"p": 0.5}},
+             "sub_centered": "all", "tune": "lora", "ensemble": "last",
              "representation": "pooled", "head": "aggregate", "center_weight": 0.1,
              "pseudo": "kmeans", "pseudo_run": "runs/a", "editions": ("2020", "2024"),
              "noise_snrs": (3.0, 6.5), "noise_editions": (),
@@ -63,9 +66,9 @@ def test_every_setting_is_a_flag(called):
         value = other[name] if name in other else values[type(old)](old)
         assert value != old
         wanted[name] = value
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            arguments.append(flag if value else f"--no-{name.replace('_', '-')}")
+        flag = flag_of(field)
+        if isinstance(value, (bool, dict)):
+            arguments += as_typed(field, value)
         elif isinstance(value, tuple):
             arguments += [part for each in value or ("",) for part in (flag, str(each))]
         else:
@@ -87,10 +90,10 @@ def test_flags_change_a_recipe_and_options_go_to_the_plugin(called, tmp_path):
     recipe.write_text(recipe_text(System("x", Embedding("beats"), train=Training(seed=4))))
     _, told = called("--recipe", str(recipe), "--margin", "0.3", "--checkpoint", "w.pt",
                      "--option", "layers=[1, 2]", "--channel", "1", "--tensorboard",
-                     "--workers", "0")  # fmt: skip
+                     "--mlflow", "mlruns", "--workers", "0")  # fmt: skip
     expected = Embedding("beats", "w.pt", {"layers": [1, 2]}, channel=1)
     assert told["system"] == System("beats", expected, train=Training(seed=4, margin=0.3))
-    assert (told["workers"], told["tensorboard"]) == (0, True)
+    assert (told["workers"], told["tensorboard"], told["mlflow"]) == (0, True, "mlruns")
 
 
 def test_a_run_s_own_recipe_is_gone_on_with(tmp_path):

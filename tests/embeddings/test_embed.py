@@ -9,9 +9,11 @@ import soundfile
 import torch
 from wav_files import FILES
 
+from dcase_asd.audio import Mapped
 from dcase_asd.clips import cache
 from dcase_asd.clips.prepare import prepare
 from dcase_asd.embeddings import embed as module
+from dcase_asd.embeddings import reading
 from dcase_asd.embeddings.embed import embed
 from dcase_asd.embeddings.store import read_embeddings
 from dcase_asd.errors import ArtifactError, AudioError, BackboneError, DataError
@@ -396,3 +398,26 @@ def test_published_weights_are_embedded_with_by_their_name(data, tmp_path, monke
     content["model"]["layer_norm.bias"] += 1
     torch.save(content, place)
     assert embed(data, tmp_path / "named", "dcase2025", system).made == 1
+
+
+@pytest.mark.parametrize("far", ["none", "cancel"])
+def test_embeddings_are_the_same_from_packs(small_tree, tmp_path, monkeypatch, far):
+    for path in (small_tree / FAN).rglob("*.wav"):
+        sound, rate = soundfile.read(path)
+        soundfile.write(path, np.stack([sound, 0.3 * sound[::-1]], 1), rate, subtype="PCM_16")
+    prepare(small_tree)
+    embed(small_tree, tmp_path / "files", "dcase2025", system(far=far))
+    prepare(small_tree, pack=True)
+    read, sources = reading.read_clip, []
+
+    def watched(source, *arguments, **options):
+        sources.append(type(source))
+        return read(source, *arguments, **options)
+
+    monkeypatch.setattr(reading, "read_clip", watched)
+    embed(small_tree, tmp_path / "packed", "dcase2025", system(far=far))
+    assert sources == [Mapped] * 14
+    found, expected = (contents(tmp_path / name) for name in ("packed", "files"))
+    arrays = [path for path in expected if path.suffix == ".npy"]
+    assert arrays
+    assert all(found[path] == expected[path] for path in arrays)

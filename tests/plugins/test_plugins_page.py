@@ -82,6 +82,24 @@ def test_links_lead_somewhere():
         assert (ROOT / "docs" / target).exists(), target
 
 
+def test_the_loss_learns_by_its_margin(page):
+    loss = page["CosFace"](2, [1, 16], scale=4, margin=0.5)
+    with torch.no_grad():
+        loss.centers.copy_(torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
+    found, near = loss(torch.tensor([[5.0, 0.0]]), torch.tensor([0]))
+    assert near.tolist() == [[1, 0]]
+    assert found.item() == pytest.approx(np.log(1 + np.exp(4 * (0 - 0.5))), abs=1e-6)
+
+
+def test_the_augmentation_draws_from_its_generator_and_keeps_to_its_limit(page):
+    clips = torch.ones(100, 3)
+    once, again = (page["louder"](clips, torch.Generator().manual_seed(1), 3.0) for _ in range(2))
+    assert torch.equal(once, again)
+    decibels = 20 * once.log10()
+    assert decibels.abs().max() <= 3.001
+    assert decibels.std(0).min() > 1
+
+
 def test_the_detector_scores_and_is_scored_without_each_train_clip(page):
     train = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]])
     detector = page["Middle"](power=2).fit(train)

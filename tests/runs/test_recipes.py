@@ -48,7 +48,7 @@ def test_all_recipes_are_read_before_the_first_mistake_is_told(write):
 def test_a_fusion_of_itself_is_refused(write):
     write("a", SINGLE.format("a"))
     write("inner", fusion("inner", "a", "outer"))
-    with pytest.raises(RecipeError, match=r"outer\.toml: is a fusion of itself, through .*inner"):
+    with pytest.raises(RecipeError, match=r"outer\.toml: is made of itself, through .*inner"):
         read_nodes([write("outer", fusion("outer", "a", "inner"))])
 
 

@@ -139,7 +139,7 @@ def test_what_lacks_nothing_is_listed(data, cut, tmp_path):
 def test_recordings_without_a_far_channel_are_told_before_anything_runs(data, single, tmp_path):
     path = single("a", '[embed]\nplugin = "spectral"\nfar = "cancel"\n')
     runs = tmp_path / "runs"
-    told = r"a\.toml: dcase2025: \d+ of \d+ clips have no near and far micr.*; give --far none"
+    told = r"a\.toml: dcase2025: \d+ of \d+ clips have no near and far micr.*; give --set emb"
     with pytest.raises(RecipeError, match=told):
         run_recipe(path, Setup(data, runs, "cpu"))
     assert not runs.exists()

@@ -107,3 +107,16 @@ def make_system(plugin_path):
 def short():
     """The settings of `make_system`."""
     return SHORT
+
+
+@pytest.fixture(scope="session")
+def audio(tmp_path_factory):
+    """Two machines at 16 kHz and one at 48 kHz."""
+    folder = tmp_path_factory.mktemp("audio")
+    for index in range(9):
+        random, rate = np.random.default_rng(index), 48000 if index % 3 == 2 else 16000
+        pitch = (300, 900, 5000)[index % 3] * (1 + 0.05 * random.standard_normal())
+        moment = np.arange(rate) / rate
+        sound = 0.1 * np.sin(2 * np.pi * pitch * moment) + 0.02 * random.standard_normal(rate)
+        soundfile.write(folder / f"{index}.wav", sound, rate)
+    return folder

@@ -167,3 +167,24 @@ def test_mixup_mixes_each_clip_with_its_partner_by_beta_shares():
     mixed = mixup.mix(values)
     lambda_ = mixup.lambda_[:, None]
     torch.testing.assert_close(mixed, lambda_ * values + (1 - lambda_) * values[mixup.partner])
+
+
+def test_mixup_leaves_the_other_clips_as_they_are():
+    mixup = draw_mixup(4000, 0.5, generator(), torch.device("cpu"), probability=0.3)
+    alone = mixup.lambda_ == 1
+    assert float(alone.float().mean()) == pytest.approx(0.7, abs=0.03)
+    assert float(mixup.lambda_[~alone].mean()) == pytest.approx(0.5, abs=0.05)
+    values = torch.randn(4000, 3)
+    assert torch.equal(mixup.mix(values)[alone], values[alone])
+    assert not torch.equal(mixup.mix(values)[~alone], values[~alone])
+    lengths = torch.randint(1, 9, (4000,))
+    longer = torch.maximum(lengths, lengths[mixup.partner])
+    assert torch.equal(mixup.lengths(lengths), torch.where(alone, lengths, longer))
+
+
+def test_a_probability_of_one_draws_what_was_drawn_without():
+    random = generator()
+    draw_mixup(8, 0.5, random, torch.device("cpu"), probability=1.0)
+    other = generator()
+    draw_mixup(8, 0.5, other, torch.device("cpu"))
+    assert torch.equal(random.get_state(), other.get_state())

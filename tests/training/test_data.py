@@ -8,8 +8,11 @@ import soundfile
 import torch
 
 from dcase_asd.audio import read_span, read_waveform
+from dcase_asd.clips.cache import content_hashes
+from dcase_asd.clips.pack import packed_recordings
 from dcase_asd.clips.prepare import prepare
 from dcase_asd.errors import ArtifactError, AudioError, DataError
+from dcase_asd.progress import Silent
 from dcase_asd.recipe.training import Training
 from dcase_asd.training.batches import TrainingBatches, load_batches
 from dcase_asd.training.data import TrainingSet, read_training_set
@@ -170,6 +173,11 @@ def batches(data, seconds=0.5, **settings):
     return TrainingBatches(data, read_training_set(data, training), training, 16000)
 
 
+def read(source, number):
+    """A batch as it is computed with."""
+    return source[number].on(torch.device("cpu"))
+
+
 def test_every_clip_comes_once_in_each_epoch_in_another_order(data):
     source = batches(data)
     generator = np.random.default_rng()
@@ -207,12 +215,12 @@ def test_clips_are_random_crops_of_their_files(data):
     source = batches(data, noise_probability=0.0)
     starts = []
     for number in range(6):
-        batch = source[number]
+        batch = read(source, number)
         assert batch.waveforms.shape == (8, 8000)
         assert (batch.lengths == 8000).all()
         assert torch.isinf(batch.snr).all()
         assert not batch.noise.any()
-        for clip, name in zip(batch.waveforms.numpy(), batch.files, strict=True):
+        for clip, name in zip(batch.waveforms.numpy(), source[number].files, strict=True):
             whole = read_waveform(data / name)
             found = np.flatnonzero(
                 (np.lib.stride_tricks.sliding_window_view(whole, 8000)[:, :50] == clip[:50]).all(1)
@@ -225,16 +233,67 @@ def test_clips_are_random_crops_of_their_files(data):
 
 
 def test_short_clips_lose_their_mean_and_are_padded_with_zeros(data):
-    batch = batches(data, seconds=1.5)[0]
+    batch = read(batches(data, seconds=1.5), 0)
     assert batch.waveforms.shape == (8, 24000)
     assert (batch.lengths == 16000).all()
     assert not batch.waveforms[:, 16000:].any()
     assert batch.waveforms[:, :16000].mean(1).abs().max() < 1e-7
 
 
+@pytest.mark.parametrize("other", ["PCM_16", "PCM_24", "FLOAT"])
+def test_batches_are_what_soundfile_reads_whatever_they_are_kept_in(copy, other):
+    """Crops as long as the clips, of which one is shorter and one may have other samples."""
+    train = copy / RAW / "fan" / "train"
+    first, short, *_ = sorted(train.iterdir())
+    sound = np.random.default_rng(0).uniform(-0.5, 0.6, (16000, 2))
+    soundfile.write(first, sound, 16000, subtype=other)
+    soundfile.write(short, sound[:9001], 16000, subtype="PCM_16")
+    prepare(copy)
+    training = Training(batch_size=24, seconds=1.0, noise_probability=0.5)
+    source = TrainingBatches(copy, read_training_set(copy, training), training, 16000, channel=0)
+    batch, clips = source[0], read(source, 0)
+    kept = torch.int16 if other == "PCM_16" else torch.float32
+    assert (batch.waveforms.dtype, batch.noise.dtype) == (kept, torch.int16)
+    noises = [soundfile.read(copy / path, dtype="float32")[0] for path in source.noise.paths]
+    for name, clip, length, noise, snr in zip(
+        batch.files, clips.waveforms, clips.lengths, clips.noise, clips.snr, strict=True
+    ):
+        expected = soundfile.read(copy / name, dtype="float32", always_2d=True)[0][:, 0]
+        assert length == len(expected)
+        if copy / name == short:
+            expected = np.pad(expected - np.ascontiguousarray(expected).mean(), (0, 6999))
+        np.testing.assert_array_equal(clip.numpy(), expected)
+        assert bool(noise.any()) == bool(torch.isfinite(snr))
+        assert not noise.any() or any(np.isin(noise.numpy(), each).all() for each in noises)
+
+
+def test_batches_are_the_same_from_packs_though_the_files_are_gone(copy):
+    fan, train = copy / RAW / "fan/supplemental", copy / RAW / "valve/train"
+    first, second, third, fourth, *_ = sorted(train.iterdir())
+    sound = np.random.default_rng(0).uniform(-0.5, 0.6, (16000, 2))
+    soundfile.write(first, sound, 16000, subtype="PCM_16")
+    soundfile.write(second, sound[:9001, 0], 16000, subtype="PCM_16")
+    soundfile.write(third, sound, 44100, subtype="PCM_16")
+    soundfile.write(fourth.with_suffix(".flac"), sound[::-1], 16000, subtype="PCM_16")
+    fourth.unlink()
+    soundfile.write(next(fan.iterdir()), sound[:3000], 22050, subtype="PCM_16")
+    prepare(copy, pack=True)
+    training = Training(batch_size=8, seconds=0.7)
+    chosen = read_training_set(copy, training)
+    paths = [*chosen.clips["path"], *chosen.noise["path"]]
+    packed = packed_recordings(copy, content_hashes(copy, paths, Silent()), Silent())
+    plain = TrainingBatches(copy, chosen, training, 16000)
+    expected = [read(plain, number) for number in range(12)]
+    shutil.rmtree(copy / RAW)
+    source = TrainingBatches(copy, chosen, training, 16000, packed=packed)
+    for number, clips in enumerate(expected):
+        assert all(map(torch.equal, read(source, number), clips))
+        assert source[number].files == [plain.clips.paths[r] for r in source.rows(number, None)]
+
+
 def test_noise_comes_as_often_and_as_loud_as_the_recipe_says(data):
     source = batches(data, noise_probability=0.3, noise_snrs=(5.0, 20.0))
-    drawn = [source[number] for number in range(60)]
+    drawn = [read(source, number) for number in range(60)]
     snr = torch.cat([batch.snr for batch in drawn])
     noisy = torch.isfinite(snr)
     assert abs(float(noisy.float().mean()) - 0.3) < 0.08
@@ -249,7 +308,7 @@ def test_noise_comes_as_often_and_as_loud_as_the_recipe_says(data):
 def test_noise_is_only_from_noise_clips_looped_where_it_is_short(data):
     source = batches(data, seconds=0.9, noise_probability=1.0)
     recordings = [read_waveform(data / path) for path in source.noise.paths]
-    for noise in source[0].noise.numpy():
+    for noise in read(source, 0).noise.numpy():
         # Files of 0.5 s: 0.9 s hold one whole turn and a part of the next.
         np.testing.assert_array_equal(noise[8000:], noise[: len(noise) - 8000])
         turns = [np.isin(noise[:8000], whole).all() for whole in recordings]
@@ -263,7 +322,7 @@ def test_clips_of_other_rates_are_resampled(copy):
     prepare(copy)
     source = batches(copy, noise_probability=0.0)
     row = source.clips.paths.index(path.relative_to(copy).as_posix())
-    clip = source._crop(source.clips, row, np.random.default_rng(0))
+    clip = source._crop(source.clips, row, np.random.default_rng(0), np.empty(8000, np.int16))
     assert len(clip) == 8000
     assert np.argmax(np.abs(np.fft.rfft(clip))) == 220
 
@@ -274,7 +333,7 @@ def test_a_file_that_shrank_since_it_was_prepared_is_told(copy):
         soundfile.write(path, np.zeros(1), 16000)
     seed = next(s for s in range(50) if np.random.default_rng(s).integers(8001) > 1)
     with pytest.raises(AudioError, match=r"run `dcase-asd prepare --data \S+` again") as raised:
-        source._crop(source.clips, 0, np.random.default_rng(seed))
+        source._crop(source.clips, 0, np.random.default_rng(seed), np.empty(8000, np.int16))
     assert f"--data {copy}` again" in str(raised.value)
 
 

@@ -13,7 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dcase_asd.audio import Mapped
 from dcase_asd.backbone import read_tensors
+from dcase_asd.clips.prepare import prepare
 from dcase_asd.embeddings.embed import embed
 from dcase_asd.embeddings.kept import checkpoints_folder, read_kept, write_kept
 from dcase_asd.errors import ArtifactError, AudioError, BackboneError, TrainingError
@@ -445,6 +447,22 @@ def test_too_little_memory_is_told_on_a_cpu_and_other_errors_stay_what_they_are(
         tune(data, tmp_path / "run", make_system())
 
 
+def test_a_training_from_packs_ends_with_the_same_weights(data, tmp_path, make_system, monkeypatch):
+    (expected,) = tune(data, tmp_path / "files", make_system(keep=1)).scored
+    copy = shutil.copytree(data, tmp_path / "data")
+    prepare(copy, pack=True)
+    read, sources = batches.read_samples, []
+
+    def watched(source, *arguments):
+        sources.append(type(source))
+        return read(source, *arguments)
+
+    monkeypatch.setattr(batches, "read_samples", watched)
+    (found,) = tune(copy, tmp_path / "packed", make_system(keep=1)).scored
+    assert set(sources) == {Mapped}
+    assert found.read_bytes() == expected.read_bytes()
+
+
 def test_unreadable_clips_and_wrong_devices_are_told(data, tmp_path, make_system, monkeypatch):
     with pytest.raises(TrainingError, match="cannot compute on the device 'gpu'"):
         finetune(data, tmp_path / "run", make_system(), device="gpu")
@@ -452,7 +470,7 @@ def test_unreadable_clips_and_wrong_devices_are_told(data, tmp_path, make_system
     def broken(path, *_):
         raise AudioError(f"{path}: broken")
 
-    monkeypatch.setattr(batches, "read_span", broken)
+    monkeypatch.setattr(batches, "read_samples", broken)
     for workers in (0, 1):
         with pytest.raises(AudioError, match=r"^[^\n]*\.wav: broken$"):
             finetune(data, tmp_path / "run", make_system(), device="cpu", workers=workers)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from pretraining_settings import SHORT, TINY
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,7 +26,7 @@ from dcase_asd.training import pretraining_cost, pretraining_engine
 from dcase_asd.training.pretrain import plan_pretraining, pretrain
 from dcase_asd.training.pretraining_batches import PretrainingBatch
 from dcase_asd.training.pretraining_cost import gflop_of_clip
-from dcase_asd.training.pretraining_engine import images_and_clones, learning_rate, smaller_batch
+from dcase_asd.training.pretraining_engine import images_and_clones, smaller_batch
 from dcase_asd.training.pretraining_files import settings_of
 from dcase_asd.training.pretraining_objective import (
     MaskedPrediction,
@@ -34,27 +35,9 @@ from dcase_asd.training.pretraining_objective import (
 )
 from dcase_asd.training.pretraining_student import student
 from dcase_asd.training.recordings import write_shards
+from dcase_asd.training.updates import warmed_cosine
 
-TINY = {"embed_dim": 48, "depth": 2, "num_heads": 4}
-SHORT = Pretraining(
-    architecture=TINY, seconds=0.5, updates=6, warmup=2, batch_size=3, accumulation=2,
-    learning_rate=1e-3, decay_start=0.9, decay_end=0.95, decay_updates=6, max_images=4,
-    decoder_width=32, decoder_layers=2, decoder_kernel=3, save_every=2, seed=1,
-)  # fmt: skip
 SPEED = ("clips_per_second", "waited")
-
-
-@pytest.fixture(scope="module")
-def audio(tmp_path_factory):
-    """Two machines at 16 kHz and one at 48 kHz."""
-    folder = tmp_path_factory.mktemp("audio")
-    for index in range(9):
-        random, rate = np.random.default_rng(index), 48000 if index % 3 == 2 else 16000
-        pitch = (300, 900, 5000)[index % 3] * (1 + 0.05 * random.standard_normal())
-        moment = np.arange(rate) / rate
-        sound = 0.1 * np.sin(2 * np.pi * pitch * moment) + 0.02 * random.standard_normal(rate)
-        soundfile.write(folder / f"{index}.wav", sound, rate)
-    return folder
 
 
 def settings(**changes):
@@ -170,28 +153,40 @@ def test_shards_train_as_any_recordings(audio, tmp_path):
     assert len(history(tmp_path / "run")) == 6
 
 
-@pytest.mark.slow
-def test_two_processes_make_the_updates_of_one(audio, tmp_path):
-    from dcase_asd.recipe.toml import recipe_text
+def test_of_shards_that_end_in_the_middle_the_whole_recordings_are_learnt_from(audio, tmp_path):
+    done = write_shards([audio], f"{tmp_path}/{{0..1}}.tar")
+    cut = done.shards[0]
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    progress = Silent()
+    run(f"{tmp_path}/{{0..1}}.tar", tmp_path / "run", progress=progress)
+    (note,) = [each for each in progress.notes if "0.tar" in each]
+    assert "ends in the middle of a recording" in note
+    assert len(history(tmp_path / "run")) == 6
 
-    recipe = settings(updates=4)
-    run(audio, tmp_path / "one", recipe)
-    (tmp_path / "recipe.toml").write_text(recipe_text(recipe))
-    (tmp_path / "program.py").write_text(PROGRAM)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    arguments = [tmp_path / "program.py", audio, tmp_path / "two", tmp_path / "recipe.toml", 0]
-    subprocess.run(
-        [*launch, *map(str, arguments)], check=True, capture_output=True, timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    one, two = (load_backbone("fisher", tmp_path / name).state_dict() for name in ("one", "two"))
-    start = student(recipe)[0].state_dict()
-    for name, value in one.items():
-        moved = float((value - start[name]).norm())
-        if moved and not name.endswith("qkv.bias"):  # keys' biases have gradients of rounding only
-            assert float((two[name] - value).norm()) < 0.02 * moved, name
-    for first, second in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
-        assert second["loss"] == pytest.approx(first["loss"], rel=1e-3)
+
+@pytest.mark.parametrize(("plugin", "frames"), [("eat", 64), ("fisher", 1024)])
+def test_what_was_learnt_on_short_crops_embeds_as_it_was_trained(audio, tmp_path, plugin, frames):
+    """EAT's images are as long as the crops, padded in the same way; FISHER's as the clips."""
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        of = pretraining_engine.PretrainingEngine.update
+        patch.setattr(
+            pretraining_engine.PretrainingEngine, "update",
+            lambda engine, *given: (made.append(engine), of(engine, *given))[1],
+        )  # fmt: skip
+        run(audio, tmp_path / "run", settings(plugin=plugin))
+    backbone = load_backbone(plugin, tmp_path / "run")
+    assert backbone.options["target_length"] == frames
+    assert backbone.options["architecture"]["target_length"] == frames
+    waveform = torch.from_numpy(soundfile.read(audio / "0.wav", dtype="float32")[0])[None, :8000]
+    lengths, rate = torch.tensor([8000]), 16000
+    batch = PretrainingBatch(0, waveform, lengths, torch.tensor([rate]), [], [])
+    trained = made[-1].backbone.eval()
+    seen, _ = images_and_clones(batch, trained, settings(plugin=plugin), torch.device("cpu"))
+    images = backbone.images(waveform, lengths, rate)[:, : seen.shape[1]]
+    assert torch.equal(images, seen)
+    assert seen.shape[1] == (64 if plugin == "eat" else 48)
+    torch.testing.assert_close(backbone.embed(waveform), trained.embed(waveform))
 
 
 def test_continued_pre_training_begins_where_the_checkpoint_is(audio, tmp_path):
@@ -325,11 +320,10 @@ def test_memory_that_does_not_suffice_is_told_with_the_way_out():
 
 
 def test_the_learning_rate_rises_and_falls():
-    recipe = settings(updates=10, warmup=2, learning_rate=0.1)
-    rates = [learning_rate(update, recipe) for update in range(11)]
-    assert rates[:3] == pytest.approx([0.05, 0.1, 0.1])
-    assert rates[6] == pytest.approx(0.05)
-    assert rates[10] == pytest.approx(0, abs=1e-12)
+    factors = [warmed_cosine(update, 2, 10) for update in range(10)]
+    assert factors[:3] == pytest.approx([0.5, 1, 1])
+    assert factors[6] == pytest.approx(0.5)
+    assert factors[9] == pytest.approx(0.5 * (1 + np.cos(np.pi * 7 / 8)))
 
 
 def test_clips_of_several_rates_are_one_batch_of_bands():
@@ -376,3 +370,32 @@ def test_published_sizes_are_those_of_the_plugins():
         assert isinstance(backbone, FamilyBackbone)
         parameters[size] = round(sum(p.numel() for p in backbone.parameters()) / 1e6, 2)
     assert parameters == {"tiny": 5.39, "mini": 9.54, "small": 21.39}  # as published
+
+
+@pytest.mark.parametrize(
+    ("plugin", "layers", "kernel", "width", "masks"),
+    [("fisher", 5, 5, 384, 64), ("eat", 6, 3, 768, 16)],
+)
+def test_what_is_left_to_the_plugin_is_as_published(plugin, layers, kernel, width, masks):
+    _, whole = student(Pretraining(plugin=plugin, size="tiny"))
+    assert (whole.decoder_layers, whole.decoder_kernel) == (layers, kernel)
+    assert (whole.decoder_width, whole.max_images) == (width, masks)
+
+
+def test_mlflow_gets_what_the_history_gets(audio, tmp_path, monkeypatch):
+    told = []
+
+    class Told:
+        def __init__(self, where, folder, recipe, progress):
+            told.append((where, folder, recipe))
+
+        def add(self, *lines):
+            told.extend(lines)
+
+        def close(self, status):
+            told.append(status)
+
+    monkeypatch.setattr("dcase_asd.training.tracking.Tracking", Told)
+    run(audio, tmp_path / "run", mlflow="mlruns")
+    lines = (tmp_path / "run" / "train.jsonl").read_text().splitlines()
+    assert told == [("mlruns", tmp_path / "run", SHORT), *map(json.loads, lines), "FINISHED"]

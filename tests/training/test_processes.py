@@ -18,7 +18,7 @@ from dcase_asd.errors import TrainingError
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.registry import load_backbone
 from dcase_asd.training.data import read_training_set
-from dcase_asd.training.engine import names_lost_processes
+from dcase_asd.training.faults import names_lost_processes
 from dcase_asd.training.finetune import finetune
 from dcase_asd.training.model import TrainingModel
 

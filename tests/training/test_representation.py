@@ -12,7 +12,6 @@ from dcase_asd.embeddings.kept import embedding_folders
 from dcase_asd.embeddings.store import read_embeddings
 from dcase_asd.errors import ArtifactError, BackboneError
 from dcase_asd.metrics.evaluate import evaluate_run_or_folder
-from dcase_asd.progress import Silent
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.system import read_system
 from dcase_asd.recipe.toml import recipe_text
@@ -130,12 +129,3 @@ def test_fine_tuned_checkpoints_are_pooled_before_their_head(data, tmp_path, mak
     told = r"embedded with pooling = std, not with the plugin's own rep.* again with"
     with pytest.raises(ArtifactError, match=told):
         score(run, "dcase2025")
-
-
-def test_training_says_that_it_takes_nothing_out(data, tmp_path, make_system):
-    plain, told = make_system(), Silent()
-    far = dataclasses.replace(plain, embed=dataclasses.replace(plain.embed, far="cancel"))
-    finetune(data, tmp_path / "run", far, device="cpu", workers=0, progress=told)
-    assert (
-        "trained on channel 0 as it is; --far cancel counts when the run is embedded" in told.notes
-    )

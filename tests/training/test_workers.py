@@ -1,108 +1,84 @@
-"""Worker processes that read audio: how their end is told, and that they end with the training."""
+"""Threads that read batches: their order, how far they go ahead, and how an error ends them."""
 
-import errno
-import os
-import signal
-import subprocess
-import sys
-from multiprocessing import parent_process
+import threading
+import time
+from itertools import islice
+from typing import NamedTuple
 
 import pytest
-from torch import Tensor
+import torch
 
-from dcase_asd.errors import TrainingError
-from dcase_asd.training import batches
-from dcase_asd.training.batches import names_lost_workers
-from dcase_asd.training.finetune import finetune
+from dcase_asd.errors import AudioError
+from dcase_asd.training.batches import BATCHES_AHEAD, load_batches
 
-WAY_OUT = r"1 worker processes read audio, .*/dev/shm.*with none by --workers 0$"
-
-
-def tune(data, folder, make_system):
-    return finetune(data, folder / "run", make_system(), device="cpu", workers=1)
+PATIENCE = 10.0
+"""Seconds in which threads surely get to what they are waited for."""
 
 
-def test_a_killed_worker_is_named_and_the_same_command_goes_on_without(
-    data, tmp_path, make_system, monkeypatch
-):
-    read = batches.read_span
-
-    def killed(*arguments):
-        if parent_process() is not None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return read(*arguments)
-
-    monkeypatch.setattr(batches, "read_span", killed)
-    with pytest.raises(TrainingError, match=rf"^DataLoader worker \(pid[^\n]*: {WAY_OUT}"):
-        tune(data, tmp_path, make_system)
-    assert finetune(data, tmp_path / "run", make_system(), device="cpu", workers=0).changed
+class Numbered(NamedTuple):
+    number: torch.Tensor
+    files: list[str]
 
 
-def test_too_little_shared_memory_is_told_by_the_worker(data, tmp_path, make_system, monkeypatch):
-    """What torch says where /dev/shm is full, in a thread that nobody hears: training hung."""
+class Counted:
+    """Batches that say their number; earlier ones take longer to read."""
 
-    def full(_):
-        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_3>: (0)\nx")
+    def __init__(self, broken=None):
+        self.broken, self.begun, self.threads = broken, [], set()
 
-    monkeypatch.setattr(Tensor, "share_memory_", full)
-    said = rf"^worker 0: unable to allocate shared memory: {WAY_OUT}"
-    with pytest.raises(TrainingError, match=said):
-        tune(data, tmp_path, make_system)
-
-
-def test_a_worker_that_cannot_be_started_is_told(data, tmp_path, make_system, monkeypatch):
-    def fail():
-        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-
-    monkeypatch.setattr(os, "fork", fail)
-    with pytest.raises(TrainingError, match=rf"^a worker process: Cannot allocate .*: {WAY_OUT}"):
-        tune(data, tmp_path, make_system)
+    def __getitem__(self, number):
+        self.begun.append(number)
+        self.threads.add(threading.current_thread())
+        time.sleep(0.002 * (3 - number % 4))
+        if number == self.broken:
+            raise AudioError(f"{number}.wav: broken")
+        return Numbered(torch.tensor(number), [f"{number}.wav"])
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
-         "a worker process: Connection reset by peer: "),
-        (EOFError(), "a worker process: it ended: "),
-        (ConnectionResetError(), "a worker process: it ended: "),
-        (RuntimeError("Too many open files. Communication with the workers is"),
-         "Too many open files: "),
-    ],
-)  # fmt: skip
-def test_workers_that_do_not_answer_are_told(error, reason):
-    with pytest.raises(TrainingError, match=f"^{reason}{WAY_OUT}"), names_lost_workers(1):
-        raise error
+def until(condition):
+    """Wait for what threads do; whether it came."""
+    end = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    return condition()
 
 
-@pytest.mark.parametrize(
-    ("error", "workers"),
-    [
-        (RuntimeError("shapes"), 1),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x.wav"), 1),
-        (OSError(errno.ENOSPC, "No space left on device"), 1),  # of an open file: no name
-        (EOFError(), 0),
-    ],
-)
-def test_other_errors_stay_what_they_are(error, workers):
-    with pytest.raises(type(error)) as raised, names_lost_workers(workers):
-        raise error
-    assert raised.value is error
+@pytest.mark.parametrize("workers", [0, 1, 2, 5])
+def test_batches_come_in_their_order_however_many_threads_read_them(workers):
+    loaded = list(load_batches(Counted(), range(5, 30), workers, pin=False))
+    assert [int(number) for number, _ in loaded] == list(range(5, 30))
+    assert loaded[3][1] == ["8.wav"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux ends processes with their parent")
-def test_a_worker_gets_a_signal_when_the_training_ends_and_shows_no_traceback():
-    program = """
-import ctypes
-from dcase_asd.training.batches import _begin_worker
-_begin_worker(0)
-signal = ctypes.c_int()
-PR_GET_PDEATHSIG = 2
-ctypes.CDLL(None).prctl(PR_GET_PDEATHSIG, ctypes.byref(signal))
-print(signal.value)
-raise ValueError
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True
-    )
-    assert (int(done.stdout), done.stderr) == (signal.SIGKILL, "")
+def test_threads_read_ahead_and_no_further():
+    source, workers = Counted(), 2
+    batches = load_batches(source, range(100), workers, pin=False)
+    assert source.begun == []
+    next(batches)
+    ahead = workers * BATCHES_AHEAD
+    assert until(lambda: len(source.begun) == 1 + ahead)
+    assert sorted(source.begun) == list(range(1 + ahead))
+    assert len(source.threads) == workers
+    assert threading.current_thread() not in source.threads
+    batches.close()
+    assert until(lambda: not any(thread.is_alive() for thread in source.threads))
+    assert len(source.begun) == 1 + ahead
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_clip_that_cannot_be_read_is_told_at_its_batch_and_ends_the_threads(workers):
+    source = Counted(broken=7)
+    batches = load_batches(source, range(100), workers, pin=False)
+    assert [int(number) for number, _ in islice(batches, 7)] == list(range(7))
+    with pytest.raises(AudioError, match=r"^7\.wav: broken$"):
+        next(batches)
+    others = source.threads - {threading.current_thread()}
+    assert until(lambda: not any(thread.is_alive() for thread in others))
+
+
+def test_batches_for_a_gpu_are_put_into_page_locked_memory(monkeypatch):
+    """Which there is none of without a GPU: tensors are asked for it, the rest stays as it is."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 100)
+    loaded = list(load_batches(Counted(), [1, 2], 1, pin=True))
+    assert [int(number) for number, _ in loaded] == [101, 102]
+    assert [names for _, names in loaded] == [["1.wav"], ["2.wav"]]

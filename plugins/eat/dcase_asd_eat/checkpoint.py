@@ -108,6 +108,7 @@ PRETRAINING = PretrainingDefaults(
         tiny=(192, 12, 3), mini=(256, 12, 4), small=(384, 12, 6), base=(768, 12, 12),
         large=(1024, 24, 16),
     ),
-    max_images=16, decoder_layers=6, decoder_kernel=3, least_frames=16, any_rate=False,
+    max_images=16, decoder_layers=6, decoder_kernel=3, decoder_width=768, least_frames=16,
+    any_rate=False,
 )  # fmt: skip
 """As published, of base and large; the smaller sizes are FISHER's."""

@@ -47,6 +47,7 @@ FISHER = Family(
 
 PRETRAINING = PretrainingDefaults(
     named_sizes(tiny=(192, 12, 3), mini=(256, 12, 4), small=(384, 12, 6)),
-    max_images=64, decoder_layers=5, decoder_kernel=5, least_frames=1024, any_rate=True,
+    max_images=64, decoder_layers=5, decoder_kernel=5, decoder_width=384, least_frames=1024,
+    any_rate=True,
 )  # fmt: skip
 """Defaults of the published configuration; how FISHER was trained beyond them is not public."""

@@ -8,7 +8,7 @@ from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
 from dcase_asd.testing import check_backbone
 from dcase_asd.training.augment import mask_spectrogram
-from dcase_asd.training.model import TrainingModel, merged_state
+from dcase_asd.training.model import TrainingModel, choose_parameters, merged_state
 
 MODELS = (
     "ast", "clap", "clap_fusion", "data2vec", "hubert", "sew", "wav2vec2", "wav2vec2_layer_norm",
@@ -288,3 +288,23 @@ def test_the_grid_of_a_clip_longer_than_the_model_takes_is_that_of_its_windows(s
         short, of_short = backbone.token_grid(many[1:, :20000])
     assert torch.equal(tokens[0][mask[0]], windows[0][windows[1]])
     torch.testing.assert_close(tokens[1][mask[1]], short[of_short], atol=1e-5, rtol=1e-4)
+
+
+def test_lora_on_q_k_and_v_reaches_the_projections_of_every_family(save_model, family):
+    backbone = HuggingFace.from_checkpoint(save_model(family))
+    settings = Training(tune="lora", lora_rank=2, lora_targets=("q", "k", "v"))
+    choose_parameters(backbone, settings)
+    found = {name for name, layer in backbone.named_modules() if hasattr(layer, "lora_A")}
+    ends = {name.rpartition(".")[2] for name in found}
+    assert ends in (
+        {"q_proj", "k_proj", "v_proj"}, {"linear_q", "linear_k", "linear_v"},
+        {"query", "key", "value"},
+    )  # fmt: skip
+    waveforms = clips(backbone, 1.0, count=2)
+    lengths = torch.full((2,), waveforms.shape[1])
+    spectrogram = backbone.spectrogram(waveforms, lengths)
+    backbone.tokens_from_spectrogram(spectrogram, lengths).square().sum().backward()
+    for name, parameter in backbone.named_parameters():
+        if ".lora_B." in name:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().max() > 0, name

@@ -1,0 +1,10 @@
+"""A pre-training that takes a second."""
+
+from dcase_asd.recipe.pretraining import Pretraining
+
+TINY = {"embed_dim": 48, "depth": 2, "num_heads": 4}
+SHORT = Pretraining(
+    architecture=TINY, seconds=0.5, updates=6, warmup=2, batch_size=3, accumulation=2,
+    learning_rate=1e-3, decay_start=0.9, decay_end=0.95, decay_updates=6, max_images=4,
+    decoder_width=32, decoder_layers=2, decoder_kernel=3, save_every=2, seed=1,
+)  # fmt: skip
