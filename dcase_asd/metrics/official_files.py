@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from dcase_asd.clips.name import AUDIO_SUFFIXES
-from dcase_asd.editions.edition import Edition
+from dcase_asd.editions.edition import Edition, load_edition, official_editions
 from dcase_asd.errors import DcaseAsdError, EditionError, ScoresError
 from dcase_asd.files import find_below
 
@@ -292,9 +292,13 @@ def _name_patterns(edition: Edition, template: str, split: str = "test") -> list
 
 
 def _misnamed(path: Path, kind: Kind, edition: Edition, template: str) -> ScoresError:
-    return ScoresError(
-        f"{path}: not the name of a {kind} file of {edition.name}, which is {_shown(template)}"
-    )
+    told = f"{path}: not the name of a {kind} file of {edition.name}, which is {_shown(template)}"
+    for name in official_editions():
+        other = load_edition(name)
+        if _named(path, {kind: _name_patterns(other, other.submission.score_file)}):
+            told += f"; files of {name} are named so: give --edition {name} for them"
+            break
+    return ScoresError(told)
 
 
 def _shown(template: str) -> str:

@@ -71,6 +71,11 @@ class NearestClips(AnomalyDetector):
         reach = min(self.around + 1, len(train) - 1)
         self.near = (self.kept or find_neighborhood)(train, reach, self.metric)
         around = min(self.around, reach)
+        if around < self.around:
+            self.note(
+                f"{len(train)} train clips have no {self.around} nearest others to tell their "
+                f"density by: it is told by {around}"
+            )
         scales = self.near.distances[:, :around].mean(axis=1)
         # Where most clips are copies of others there is nothing to compare a distance with, and
         # distances of less than 1 stay as they are.

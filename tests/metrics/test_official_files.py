@@ -228,3 +228,17 @@ def test_a_damaged_file_is_an_error_with_file_and_line(tmp_path, content, words)
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(ScoresError, match=r"x\.csv: cannot be read \(No such file"):
         read_official_file(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "year", "right"),
+    [
+        ("anomaly_score_ToyCar_section_03_source_test.csv", "dcase2022", "dcase2021"),
+        ("anomaly_score_fan_id_00.csv", "dcase2024", "dcase2020"),
+        ("anomaly_score_fan_section_00_test.csv", "dcase2021", "dcase2022"),
+    ],
+)
+def test_files_named_as_another_year_has_them_are_told_which(tmp_path, name, year, right):
+    (tmp_path / name).write_text("a.wav,0.5\n")
+    with pytest.raises(ScoresError, match=f"files of {right} are named so: give --edition {right}"):
+        find_official_files(tmp_path, load_edition(year))

@@ -224,6 +224,18 @@ def test_hard_input_has_a_defined_score_or_one_line(bad, name, standardize):
         assert few == (several and len(train) < 5)
 
 
+@pytest.mark.parametrize("name", ["density", "varmin", "log-density"])
+def test_fewer_clips_than_a_density_asks_for_are_told(name):
+    train, domains, test = section(source=4, target=0)
+    few = score_section(train, domains, test, Detector(name, {"around": 7}))
+    enough = score_section(train, domains, test, Detector(name, {"around": 3}))
+    np.testing.assert_array_equal(few.test, enough.test)
+    assert enough.notes == []
+    assert few.notes == [
+        "4 train clips have no 7 nearest others to tell their density by: it is told by 3"
+    ]
+
+
 @pytest.mark.parametrize("clips", [3, 4, 5])
 def test_few_clips_are_scored_by_the_nearest_and_their_copies_lowest(clips):
     train, domains, test = section(source=clips, target=0)

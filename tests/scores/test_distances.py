@@ -102,6 +102,22 @@ def test_scores_do_not_depend_on_blocks(monkeypatch, kind, form, metric):
         assert off.max() <= share * np.abs(results[0]).max()
 
 
+@pytest.mark.parametrize("form", ["none", *FORMS])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(
+    "kind", ["unlike", "two domains", "large", "of all sizes", "with copies", "with silence"]
+)
+def test_scores_are_those_of_all_distances_in_float64(monkeypatch, kind, count, form):
+    bank, queries = clips(kind, 300, dimension=300), clips(kind, 40, 1, dimension=300)
+    queries[:5] = bank[:5]
+    found = []
+    for long in (1, 10**9):
+        monkeypatch.setattr(neighbors, "LONG", long)
+        fitted = NearestClips(count, form, 4).fit(bank)
+        found.append(np.concatenate([fitted.score(queries), fitted.leave_one_out()]))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["unlike", "alike", "two domains"])
 def test_few_distances_are_measured(monkeypatch, kind):
     monkeypatch.setattr(Side, "measure", None)
