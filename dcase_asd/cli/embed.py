@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -151,10 +152,13 @@ def _in_force(run: Path, detector: Detector, given: dict[str, Any]) -> str:
         del values["density_neighbors"]
     own = {name for name, value in values.items() if value != usual[name]}
     told = [each for each in fields(Detector) if each.name in always | own]
-    words = ", ".join(" ".join(as_typed(each, values[each.name])) for each in told)
+    words = ", ".join(shlex.join(as_typed(each, values[each.name])) for each in told)
     kept = [each for each in told if each.name in own and each.name not in given]
-    names = " and ".join(map(flag_of, kept))
-    return f"scored with {words}" + (f"; {names} as {recipe_path(run)} says" if kept else "")
+    if not kept:
+        return f"scored with {words}"
+    *names, last = map(flag_of, kept)
+    flags = f"{', '.join(names)} and {last}" if names else last
+    return f"scored with {words}; {flags} as {recipe_path(run)} says"
 
 
 def _fuse_again(run: Path, edition: str, given: dict[str, Any], as_json: bool) -> None:

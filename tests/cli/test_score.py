@@ -45,7 +45,7 @@ def test_a_detector_is_named_with_its_options_and_kept(score):
     assert f"scored with {told}\n" in said
     wanted = Detector("varmin", {"around": 2}, True, 4, domains="minimum")
     assert read_system(score.folder).score == wanted
-    names = "--detector and --detector-option and --standardize and --references and --domains"
+    names = "--detector, --detector-option, --standardize, --references and --domains"
     assert f"scored with {told}; {names} as {score.folder}/recipe.toml says" in score()
     score("--no-standardize", "--detector", "clusters", "--references", 0)
     assert read_system(score.folder).score == Detector("clusters", domains="minimum")
