@@ -16,6 +16,7 @@ from dcase_asd import __version__
 from dcase_asd.cli.display import Speech
 from dcase_asd.cli.flags import Flags
 from dcase_asd.errors import DcaseAsdError
+from dcase_asd.recipe.subset import Subset
 
 DEBUG = "DCASE_ASD_DEBUG"
 """Environment variable that, set to 1, shows the traceback of an error."""
@@ -44,10 +45,7 @@ Device = Annotated[
 Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Processes that read audio for training.")
 ]
-Machines = Annotated[
-    list[str] | None,
-    typer.Option("--machine", help="Take this machine type only; may be repeated."),
-]
+Part = Annotated[dict[str, Any], Flags(Subset)]
 Resamples = Annotated[
     int,
     typer.Option(

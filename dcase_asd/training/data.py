@@ -14,6 +14,7 @@ from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.pseudo_labels import Clustering, with_pseudo_labels
 from dcase_asd.errors import DataError, command, nearest_name
 from dcase_asd.files import fingerprint, read_table
+from dcase_asd.recipe.subset import EVERYTHING, Subset
 from dcase_asd.recipe.training import Training
 
 
@@ -45,7 +46,9 @@ class TrainingSet:
         return [settings.sub_centers if settings.sub_centered == "all" else 1] * len(self.classes)
 
 
-def read_training_set(data: str | Path, settings: Training) -> TrainingSet:
+def read_training_set(
+    data: str | Path, settings: Training, subset: Subset = EVERYTHING
+) -> TrainingSet:
     """Choose the training set from what `prepare` found.
 
     Train clips of machines only. Audio that also stands in a test set is left out. Of audio that
@@ -55,23 +58,27 @@ def read_training_set(data: str | Path, settings: Training) -> TrainingSet:
     Args:
         data: Data folder with a manifest.
         settings: Which editions and which noise.
+        subset: Which machine types and sections, and what to leave out; all by default. Noise is
+            of every machine type, but of no edition that is left out.
 
     Raises:
-        DataError: There are fewer than two classes, or no such edition or noise.
+        DataError: There are fewer than two classes, or no such edition, noise or subset.
         ArtifactError: `prepare` has not been run.
     """
     data = Path(data)
     manifest = read_manifest(data)
+    taken = manifest[~manifest["edition"].isin(subset.exclude_editions)]
     duplicates = read_table(
         data / "clips.duplicates.csv",
         {"group": str, "path": str},
         command("prepare", "--data", data),
     )
-    trained = (manifest["split"] == "train") & (manifest["role"] == "machine")
-    clips = manifest[
-        trained & manifest["edition"].isin(_editions(manifest, settings.editions, data))
-    ]
+    trained = (taken["split"] == "train") & (taken["role"] == "machine")
+    clips = taken[trained & taken["edition"].isin(_editions(taken, settings.editions, data))]
+    clips = subset.select(clips, manifest_path(data), known=manifest)
     clips, notes = _without_duplicates(clips, manifest, duplicates)
+    if subset.narrows:
+        notes.append(f"trained on {subset} alone")
     if settings.pseudo != "none":
         clustering = Clustering(
             settings.pseudo,
@@ -91,7 +98,7 @@ def read_training_set(data: str | Path, settings: Training) -> TrainingSet:
         )
     position = {each.label: index for index, each in enumerate(classes)}
     clips = clips.assign(target=clips["label"].map(position)).reset_index(drop=True)
-    return TrainingSet(clips, classes, _noise(manifest, settings, data), notes)
+    return TrainingSet(clips, classes, _noise(taken, settings, data), notes)
 
 
 def _editions(manifest: pd.DataFrame, wanted: Iterable[str], data: Path) -> list[str]:

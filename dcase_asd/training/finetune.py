@@ -24,7 +24,8 @@ from dcase_asd.embeddings.rules import Uses, objections, uses_of
 from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.files import fingerprint, only_writer
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.recipe.system import Embedding, System, read_system, recipe_path
+from dcase_asd.recipe.subset import Names
+from dcase_asd.recipe.system import Embedding, System, read_system, recipe_path, with_subset
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
 
@@ -54,6 +55,9 @@ def finetune(
     device: str = "auto",
     workers: int = 2,
     tensorboard: bool = False,
+    machines: Names | None = None,
+    sections: Names | None = None,
+    exclude_editions: Names | None = None,
     progress: Progress | None = None,
 ) -> FineTuned:
     """Fine-tune a backbone to tell machines and their attributes apart.
@@ -70,6 +74,9 @@ def finetune(
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
         workers: Processes that read audio; 0 reads in the training process.
         tensorboard: Write the training history for TensorBoard, too.
+        machines: Machine types to train on; by default those of `system`, else all.
+        sections: Sections to train on; likewise.
+        exclude_editions: Editions to leave out, their noise clips, too; likewise.
         progress: Where to tell how far it is.
 
     Raises:
@@ -84,10 +91,12 @@ def finetune(
 
     data, run = Path(data), Path(run)
     settings = system.train or Training()
-    system = dataclasses.replace(system, train=settings)
+    system = with_subset(
+        dataclasses.replace(system, train=settings), machines, sections, exclude_editions
+    )
     progress = (progress or Silent()) if is_main_process() else Silent()
     up_to_date_manifest(data, progress)
-    chosen = read_training_set(data, settings)
+    chosen = read_training_set(data, settings, system.subset)
     inputs = _inputs(data, chosen, progress)
     before = read_kept(run)
     if before is not None and before.finished:  # seen before torch is imported, which takes seconds
@@ -115,7 +124,7 @@ def finetune(
         accelerator.wait_for_everyone()
         for note in [*chosen.notes, *_far_unheard(system)]:
             progress.note(note)
-        dev = read_development_set(data, settings, system.embed.channel)
+        dev = read_development_set(data, settings, system.embed.channel, system.subset)
         uses = uses_of(
             chosen.clips["edition"],
             chosen.noise["edition"],
@@ -186,9 +195,9 @@ def planned_system(
     try:
         train = dataclasses.replace(system.train or Training(), **(settings or {}))
         embedding = dataclasses.replace(system.embed, **changes)
+        return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
     except ValueError as error:
         raise RecipeError(str(error)) from error
-    return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
 
 
 def _inputs(data: Path, chosen: TrainingSet, progress: Progress) -> str:
