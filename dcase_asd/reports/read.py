@@ -17,12 +17,19 @@ from dcase_asd.embeddings.kept import KeptCheckpoints, read_kept
 from dcase_asd.fusion.result import FusionResult, read_fusion
 from dcase_asd.metrics.bootstrap import Interval
 from dcase_asd.metrics.evaluate import StageResult, evaluate_stage
-from dcase_asd.metrics.labels import GroundTruth, label_by_truth, labels_from_names, sections_of
+from dcase_asd.metrics.labels import GroundTruth, label_by_truth, labels_from_names
 from dcase_asd.metrics.official import Evaluation, SectionResult
 from dcase_asd.metrics.ranking import Floats
 from dcase_asd.metrics.roc import RocCurve, roc_curves
+from dcase_asd.recipe.subset import EVERYTHING, Subset
 from dcase_asd.recipe.system import recipe_path
-from dcase_asd.scores.table import of_machines, of_tests, read_provenance, read_scores
+from dcase_asd.scores.table import (
+    of_tests,
+    part_of_scores,
+    read_provenance,
+    read_scores,
+    sections_of,
+)
 from dcase_asd.training.history import read_history
 
 STAGES = {"dev": "Development set", "eval": "Evaluation set"}
@@ -107,6 +114,8 @@ class ReportedSystem:
         history: Where it was fine-tuned, the entries of its training history.
         kept: Where it was fine-tuned, its checkpoints.
         recipe: The text of its recipe; empty where there is none.
+        subset: Which machine types and sections these are; over some of them a score is not the
+            official one.
     """
 
     name: str
@@ -118,6 +127,7 @@ class ReportedSystem:
     history: tuple[dict[str, float], ...]
     kept: KeptCheckpoints | None
     recipe: str
+    subset: Subset = EVERYTHING
 
     def stage(self, name: str) -> Stage | None:
         """One of its stages; None where it has no scores of it."""
@@ -130,20 +140,24 @@ def read_reported_system(
     edition: Edition,
     truth: GroundTruth | None,
     *,
-    machines: Sequence[str],
     resamples: int,
+    asked: Subset = EVERYTHING,
 ) -> ReportedSystem:
-    """Read what a run folder holds of an edition, and evaluate what has labels.
+    """Read what a run folder holds of an edition, or a subset, and evaluate what has labels.
 
     Raises:
-        ScoresError: There are no scores, or none of a machine that is asked for.
+        ScoresError: There are no scores.
+        DataError: There are none of the subset that is asked for.
         GroundTruthError: The ground truth names other clips.
         ClipNameError: A test clip's name follows no grammar of the edition.
         ArtifactError: A file is damaged.
     """
     provenance = read_provenance(run, edition.name)
-    scores = read_scores(run, edition.name)
-    scores = of_machines(scores, machines, run)
+    whole = read_scores(run, edition.name)
+    scores, subset = part_of_scores(whole, asked, run, edition.name)
+    if truth is not None and subset:
+        rows = truth.rows[subset.mask(truth.rows)]
+        truth = None if rows.empty else GroundTruth(rows, truth.path)
     tests = of_tests(scores, run, edition.name)
     recipe = recipe_path(run)
     return ReportedSystem(
@@ -151,11 +165,12 @@ def read_reported_system(
         run=run,
         provenance=provenance,
         tests=tests,
-        stages=tuple(_stages(run, scores, edition, truth, resamples)),
+        stages=tuple(_stages(run, scores, edition, truth, resamples, subset)),
         fusion=read_fusion(run, edition.name),
         history=read_history(run),
         kept=read_kept(run),
         recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
+        subset=subset,
     )
 
 
@@ -168,7 +183,12 @@ def names_of(runs: Sequence[Path]) -> list[str]:
 
 
 def _stages(
-    run: Path, scores: pd.DataFrame, edition: Edition, truth: GroundTruth | None, resamples: int
+    run: Path,
+    scores: pd.DataFrame,
+    edition: Edition,
+    truth: GroundTruth | None,
+    resamples: int,
+    subset: Subset,
 ) -> Iterator[Stage]:
     covered = sections_of(truth.rows) if truth is not None else set()
     tests = scores[scores["split"] == "test"]
@@ -181,7 +201,9 @@ def _stages(
         shown = labels_from_names(mine, edition)
         blind = shown[shown["condition"] == ""]
         of_blind = truth if covered & sections_of(blind) else None
-        result = evaluate_stage(mine, edition, of_blind, source=run, resamples=resamples)
+        result = evaluate_stage(
+            mine, edition, of_blind, source=run, resamples=resamples, subset=subset
+        )
         known, notes = result.labelled, [*result.notes]
         if result.fault is not None and of_blind is not None and known.empty:
             raise result.fault

@@ -26,7 +26,15 @@ from dcase_asd.embeddings.rules import Uses, objections, uses_of
 from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.files import fingerprint, only_writer
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.recipe.system import Embedding, Far, System, read_system, recipe_path
+from dcase_asd.recipe.subset import Names
+from dcase_asd.recipe.system import (
+    Embedding,
+    Far,
+    System,
+    read_system,
+    recipe_path,
+    with_subset,
+)
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
 
@@ -58,6 +66,9 @@ def finetune(
     workers: int = 2,
     tensorboard: bool = False,
     mlflow: str = "",
+    machines: Names | None = None,
+    sections: Names | None = None,
+    exclude_editions: Names | None = None,
     progress: Progress | None = None,
 ) -> FineTuned:
     """Fine-tune a backbone to tell machines and their attributes apart.
@@ -76,6 +87,9 @@ def finetune(
         workers: Threads that read audio; 0 reads between the updates.
         tensorboard: Write the training history for TensorBoard, too.
         mlflow: Write it to MLflow, too: a folder, or the address of a server.
+        machines: Machine types to train on; by default those of `system`, else all.
+        sections: Sections to train on; likewise.
+        exclude_editions: Editions to leave out, their noise clips, too; likewise.
         progress: Where to tell how far it is.
 
     Raises:
@@ -93,13 +107,15 @@ def finetune(
 
     data, run = Path(data), Path(run)
     settings = system.train or Training()
-    system = dataclasses.replace(system, train=settings)
+    system = with_subset(
+        dataclasses.replace(system, train=settings), machines, sections, exclude_editions
+    )
     progress = (progress or Silent()) if is_main_process() else Silent()
     before = read_kept(run)
     finished = before is not None and before.finished
     parts = [] if finished else parts_of(settings, run)  # told before all audio is read
     up_to_date_manifest(data, progress)
-    chosen = read_training_set(data, settings, system.embed)
+    chosen = read_training_set(data, settings, system.embed, system.subset)
     paths = [*chosen.clips["path"], *chosen.noise["path"]]
     hashes = content_hashes(data, paths, progress)
     # What was begun before the audio was looked at has the first half, with which this begins.
@@ -123,7 +139,7 @@ def finetune(
         accelerator.wait_for_everyone()
         for note in chosen.notes:
             progress.note(note)
-        dev = read_development_set(data, settings, system.embed)
+        dev = read_development_set(data, settings, system.embed, system.subset)
         uses = uses_of(
             chosen.clips["edition"],
             chosen.noise["edition"],
@@ -217,9 +233,9 @@ def planned_system(
     try:
         train = dataclasses.replace(system.train or Training(), **(settings or {}))
         embedding = dataclasses.replace(system.embed, **changes)
+        return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
     except ValueError as error:
         raise RecipeError(str(error)) from error
-    return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
 
 
 def _rules_broken(system: System, uses: Uses) -> list[str]:
