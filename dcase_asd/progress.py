@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Protocol
 
 Advance = Callable[[int], None]
 """Called with the number of items that were finished since the last call."""
+
+
+LONG = 2.0
+"""Seconds from which on a computation says how far it is."""
+_tell: ContextVar[Callable[[str], None] | None] = ContextVar("tell", default=None)
 
 
 class Progress(Protocol):
@@ -39,6 +46,39 @@ class Silent:
     def note(self, message: str) -> None:
         """Keep the message in `notes`."""
         self.notes.append(message)
+
+
+@contextmanager
+def telling(tell: Callable[[str], None]) -> Iterator[None]:
+    """Have each `Computation` inside say how far it is."""
+    token = _tell.set(tell)
+    try:
+        yield
+    finally:
+        _tell.reset(token)
+
+
+class Computation:
+    """Something deep inside a step that may take long, and says so once it does (`LONG`).
+
+    Args:
+        what: What is computed.
+        total: Of how many parts it consists.
+    """
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.started = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        """So many more parts are done."""
+        self.done += count
+        seconds, tell = time.monotonic() - self.started, _tell.get()
+        if tell is None or seconds < LONG:
+            return
+        left = seconds / self.done * (self.total - self.done)
+        share = f"{self.what}: {self.done / self.total:.0%}, about {left:.0f} s left"
+        tell(share if self.done < self.total else "")
 
 
 def size_text(size: int) -> str:

@@ -186,14 +186,15 @@ class Display:
             with lock:
                 done += count
                 now = time.monotonic()
-                if now - said < SECONDS_BETWEEN_LINES or not done:
+                if now - said < SECONDS_BETWEEN_LINES or not (done or self._status):
                     return
                 said = now
             if unit == BYTES:
                 line = size_text(done) + (f" of {size_text(total)}" if total else "")
             else:
-                left = (now - started) / done * (total - done)
-                line = f"{done}/{total} {unit}, about {left:.0f} s left"
+                line = f"{done}/{total} {unit}"
+                if done:
+                    line += f", about {(now - started) / done * (total - done):.0f} s left"
             if self._status:
                 line += f"; {self._status}"
             print(f"{description}: {line}", file=sys.stderr)

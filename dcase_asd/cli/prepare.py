@@ -44,9 +44,12 @@ def prepare(
 ) -> None:
     """Find the recordings below a data folder and write its manifest.
 
-    Reads headers only, and on a second run only those of files that changed. Writes clips.csv,
+    Reads headers, and on a second run only those of files that changed. Writes clips.csv,
     clips.problems.csv (files left out, with the reason), clips.notes.csv (what a header lacks and
     was assumed) and clips.duplicates.csv.
+
+    Of machines with two channels (a near and a far microphone) it hears a few clips and tells how
+    much of the near energy `embed --far cancel` would remove.
 
     Recordings on a read-only disk: --manifest DIR puts the tables and links to the recordings into
     DIR, which is from then on the data folder.
@@ -58,14 +61,21 @@ def prepare(
     """
     from dcase_asd.clips.manifest import manifest_path, take_inventory
     from dcase_asd.clips.prepare import prepare as run_step
+    from dcase_asd.embeddings.findings import sample_far
+    from dcase_asd.errors import command
 
     found = run_step(data, Display(), manifest, pack=pack)
     tables = manifest or data
     rows = [asdict(each) for each in take_inventory(found.clips, list(found.problems["path"]))]
     problems, groups = len(found.problems), found.duplicates["group"].nunique()
+    far = sample_far(data, found.clips)
     if as_json:
         told = {name: getattr(found, name).to_dict("records")
                 for name in ("problems", "notes", "duplicates")}  # fmt: skip
+        told["two_channels"] = [
+            {"edition": edition, "stage": stage, "machine": machine, **of_machine.provenance()}
+            for (edition, stage, machine), of_machine in far.items()
+        ]
         counts = {"manifest": manifest_path(tables), "clips": len(found.clips), "machines": rows}
         packed = {"packed": asdict(found.packing)} if found.packing else {}
         show_json(counts | told | packed)
@@ -85,6 +95,12 @@ def prepare(
             f"the same audio stands in several places: {len(found.duplicates)} clips, {groups} "
             f"recordings; see {tables / 'clips.duplicates.csv'}"
         )
+    for (edition, stage, machine), of_machine in far.items():
+        say(of_machine.foretold(f"{edition} {stage} {machine}"))
+    if far:
+        cancel = command("embed", "--plugin", "spectral", "--data", tables, "--edition",
+                         next(iter(far))[0], "--far", "cancel", "--run", "runs/cancel")  # fmt: skip
+        say(f"where these are a near and a far microphone, {cancel} takes the far one out")
     if str(found.changes):
         say(f"since the last time: {found.changes}")
     state = "written" if found.changed else "unchanged"

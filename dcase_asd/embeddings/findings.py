@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from dcase_asd.audio import MICROPHONES
-from dcase_asd.errors import some
+from dcase_asd.audio import MICROPHONES, read_clip
+from dcase_asd.errors import AudioError, some
 from dcase_asd.recipe.system import Embedding
 
 if TYPE_CHECKING:
     from dcase_asd.embeddings.two_microphones import Cleaned
 
+FAR_SAMPLED = 4
+"""Clips of a machine by which its far channel is judged before anything is embedded."""
 NEARER_TOLD = 0.1
 """Mean of `two_microphones.nearer_share` from which a far microphone seems to hear the machine."""
 
@@ -58,13 +61,25 @@ class Findings:
 
     def told(self, where: str, recipe: Embedding) -> list[str]:
         """What is worth to know once, as it does not put scores into question."""
+        return [f"{where}: --far {recipe.far} removed {self._energy()}"] if self.removed else []
+
+    def foretold(self, where: str) -> str:
+        """What `sample_far` found of a machine."""
         if not self.removed:
-            return []
+            return f"{where}: two channels; none of the clips that were tried can be cleaned"
+        line = (
+            f"{where}: two channels; of {len(self.removed)} clips, --far cancel removes "
+            f"{self._energy()}"
+        )
+        if self.far_silent:
+            line += f"; the far channel of {len(self.far_silent)} is silent"
+        if (share := _mean(self.nearer)) >= NEARER_TOLD:
+            line += f"; the far microphone seems to hear the machine ({share:.0%} of that energy)"
+        return line
+
+    def _energy(self) -> str:
         low, high = min(self.removed), max(self.removed)
-        return [
-            f"{where}: --far {recipe.far} removed {_mean(self.removed):.1%} of the near energy "
-            f"({low:.1%} to {high:.1%} of a clip)"
-        ]
+        return f"{_mean(self.removed):.1%} of the near energy ({low:.1%} to {high:.1%} of a clip)"
 
     def notes(self, where: str, clips: int, table: str, recipe: Embedding) -> list[str]:
         """What has to be known of a machine's scores, told with them as well.
@@ -102,6 +117,39 @@ class Findings:
                 "with it; compare with --far none in another --run"
             )
         return notes
+
+
+def sample_far(data: str | Path, clips: pd.DataFrame) -> dict[tuple[str, str, str], Findings]:
+    """Take the far channel out of `FAR_SAMPLED` clips of each machine with two channels.
+
+    Args:
+        data: Data folder.
+        clips: Rows of its manifest.
+
+    Returns:
+        What was found by edition, stage and machine type; the clips are evenly spaced ones of the
+        manifest, those that cannot be read are passed over.
+    """
+    two = clips[(clips["channels"] == MICROPHONES) & (clips["role"] == "machine")]
+    if two.empty:
+        return {}
+    import torch
+
+    from dcase_asd.embeddings.two_microphones import clean
+
+    machines: dict[tuple[str, str, str], Findings] = {}
+    for (edition, stage, machine), rows in two.groupby(["edition", "stage", "machine"]):
+        found = machines[str(edition), str(stage), str(machine)] = Findings()
+        places = np.unique(np.linspace(0, len(rows) - 1, FAR_SAMPLED).round().astype(int))
+        for name, rate in rows.iloc[places][["path", "sample_rate"]].itertuples(index=False):
+            path = Path(data) / name
+            try:
+                channels = torch.from_numpy(read_clip(path, both=True)[0])[None]
+                cleaned = clean(channels, torch.tensor([channels.shape[1]]), "cancel", int(rate))
+            except AudioError:
+                continue
+            found.add_cleaned([path], cleaned)
+    return machines
 
 
 def no_far_channel(clips: pd.DataFrame, recipe: Embedding, use: str = "embed") -> str:

@@ -14,6 +14,7 @@ from dcase_asd.scores.detectors import FLOOR, AnomalyDetector, Vectors, check_ra
 from dcase_asd.scores.distances import Array, Metric
 from dcase_asd.scores.neighbors import (
     Adjust,
+    Indices,
     find_neighborhood,
     smallest_distances,
 )
@@ -75,8 +76,8 @@ class NearestClips(AnomalyDetector):
         # distances of less than 1 stay as they are.
         nothing = FLOOR if self.form == "log" else 1.0
         self.floor = self.relative_floor * float(np.median(scales)) or nothing
-        self.scales = self._scale(scales)
-        own, of_nearest = self._scale(self.near.distances[:, 0]), self.near.indices[:, 0]
+        self.scales = self.scaled(scales)
+        own, of_nearest = self.scaled(self.near.distances[:, 0]), self.near.indices[:, 0]
         if self.form == "difference":
             self.coefficient = 1.0
         elif self.form != "ratio":
@@ -85,11 +86,8 @@ class NearestClips(AnomalyDetector):
 
     def score(self, test: Vectors) -> Array:
         """Score clips, (q, d) -> (q,)."""
-
-        def see(distances: Array, _: slice, columns: slice) -> None:
-            self._see(distances, self.scales[columns], self.coefficient)
-
-        return self._smallest(test, None if self.form == "none" else see)
+        seen = None if self.form == "none" else _Seen(self, self.scales, self.coefficient)
+        return self._smallest(test, seen)
 
     def leave_one_out(self) -> Array:
         """Score each train clip as if it had not been there: in no scale and no coefficient."""
@@ -101,35 +99,26 @@ class NearestClips(AnomalyDetector):
         coefficients = np.full(len(self.train), self.coefficient)
         if self.form in ("variance", "log"):
             coefficients = self._coefficients_without(scales, mended)
-        # Scales that differ without a clip, in the order of the clips.
-        clips = self.near.indices[:, : mended.shape[1]].ravel()
-        order = np.argsort(clips, kind="stable")
-        clips, references, values = clips[order], order // mended.shape[1], mended.ravel()[order]
+        seen = _SeenWithout(self, scales, coefficients, mended)
+        return self._smallest(self.train, seen, left_out=True)
 
-        def see(distances: Array, rows: slice, columns: slice) -> None:
-            first, last = np.searchsorted(clips, [rows.start, rows.stop])
-            inside = slice(first, last)
-            here = (references[inside] >= columns.start) & (references[inside] < columns.stop)
-            row, column = clips[inside][here], references[inside][here]
-            changed = distances[row - rows.start, column - columns.start]
-            self._see(distances, scales[columns], coefficients[rows, None])
-            self._see(changed, values[inside][here], coefficients[row])
-            distances[row - rows.start, column - columns.start] = changed
-
-        return self._smallest(self.train, see, left_out=True)
-
-    def _scale(self, distances: Array) -> Array:
-        floored = np.maximum(distances, self.floor)
+    def scaled(self, distances: Array) -> Array:
+        """Distances as the form compares them with scales."""
+        floored: Array = np.maximum(distances, self.floor)
         return np.log(floored) if self.form == "log" else floored
 
-    def _see(self, distances: Array, scales: Array, coefficient: Array | float) -> None:
-        """Change distances in place to how the form sees them."""
+    def seen(
+        self, distances: NDArray[np.floating], scales: Array, coefficient: Array | float
+    ) -> None:
+        """Change distances in place to how the form sees them, in their own precision."""
+        kind = distances.dtype.type
         if self.form == "ratio":
-            distances /= scales
+            distances /= scales.astype(kind)
             return
         if self.form == "log":
-            distances[...] = self._scale(distances)
-        distances -= coefficient * scales
+            np.maximum(distances, kind(self.floor), out=distances)
+            np.log(distances, out=distances)
+        distances -= np.asarray(coefficient, kind) * scales.astype(kind)
 
     def _smallest(
         self, queries: Vectors, adjust: Adjust | None, *, left_out: bool = False
@@ -150,7 +139,14 @@ class NearestClips(AnomalyDetector):
         around = min(self.around, near.shape[1] - 1)
         sums = near[:, :around].sum(axis=1)
         mended = (sums[:, None] - near[:, :around] + near[:, around, None]) / around
-        return self._scale(sums / around), self._scale(mended)
+        return self.scaled(sums / around), self.scaled(mended)
+
+    def scale_without(
+        self, clips: Indices, left_out: Indices, scales: Array, mended: Array
+    ) -> Array:
+        """Scale of each of some clips without another, (p,), of those of `_scales_without`."""
+        among = self.near.indices[clips, : mended.shape[1]] == left_out[:, None]
+        return np.where(among.any(axis=1), (mended[clips] * among).sum(axis=1), scales[clips])
 
     def _coefficients_without(self, scales: Array, mended: Array) -> Array:
         """The coefficient a without each train clip, (n,).
@@ -160,7 +156,7 @@ class NearestClips(AnomalyDetector):
         """
         count, around = mended.shape
         nearest, second = self.near.indices[:, 0], self.near.indices[:, 1]
-        own = self._scale(self.near.distances)
+        own = self.scaled(self.near.distances)
         middles = own[:, 0].mean(), scales.mean()
         share = _moments(own[:, 0] - middles[0], scales[nearest] - middles[1])
         sums = share.sum(axis=1)[:, None] - share
@@ -171,16 +167,98 @@ class NearestClips(AnomalyDetector):
             changes = _moments(own - middles[0], of - middles[1]) - share[:, clips]
             sums[...] += [np.bincount(left_out, change, count) for change in changes]
 
-        among = self.near.indices[second, :around] == nearest[:, None]
-        of_second = np.where(
-            among.any(axis=1), (mended[second] * among).sum(axis=1), scales[second]
+        replace(
+            nearest,
+            np.arange(count),
+            own[:, 1],
+            self.scale_without(second, nearest, scales, mended),
         )
-        replace(nearest, np.arange(count), own[:, 1], of_second)
         left_out = self.near.indices[nearest, :around]
         clips, places = np.nonzero(left_out != np.arange(count)[:, None])
         of_nearest = mended[nearest[clips], places]
         replace(left_out[clips, places], clips, own[clips, 0], of_nearest)
         return _coefficient(sums, count - 1)
+
+
+class _Seen(Adjust):
+    """Distances as a fitted detector sees them (`Adjust`).
+
+    Args:
+        detector: Which one.
+        scales: Of the references, as `NearestClips.scaled`, (n,).
+        coefficient: a; of each query, (q,), where it is left out.
+    """
+
+    def __init__(self, detector: NearestClips, scales: Array, coefficient: Array | float) -> None:
+        self.detector, self.scales, self.coefficient = detector, scales, coefficient
+        self.largest = float(np.abs(scales).max())
+
+    def block(self, distances: NDArray[np.floating], rows: slice, columns: slice) -> None:
+        """As `Adjust.block`."""
+        self.detector.seen(distances, self.scales[columns], self._of(rows))
+
+    def pairs(self, distances: Array, queries: Indices, clips: Indices) -> Array:
+        """As `Adjust.pairs`."""
+        changed = distances.copy()
+        self.detector.seen(changed, self._scales_of(queries, clips), self._of_pairs(queries))
+        return changed
+
+    def taken(self, rows: slice) -> Array | float:
+        """As `Adjust.taken`; a logarithm moves by as much as its argument, relatively."""
+        if self.detector.form == "ratio":
+            return 0.0
+        taken: Array | float = np.abs(self._of(rows)) * self.largest
+        return taken + (self.detector.form == "log")
+
+    def _of(self, rows: slice) -> Array | float:
+        of_rows = self._of_pairs(rows)
+        return of_rows[:, None] if isinstance(of_rows, np.ndarray) else of_rows
+
+    def _of_pairs(self, queries: Indices | slice) -> Array | float:
+        if isinstance(self.coefficient, float):
+            return self.coefficient
+        of_each: Array = self.coefficient[queries]
+        return of_each
+
+    def _scales_of(self, queries: Indices, clips: Indices) -> Array:  # noqa: ARG002
+        scales: Array = self.scales[clips]
+        return scales
+
+
+class _SeenWithout(_Seen):
+    """Distances of train clips to the others, each seen without the clip itself.
+
+    Args:
+        detector: As `_Seen`.
+        scales: As `_Seen`.
+        coefficients: As `_Seen`, (n,).
+        mended: As `NearestClips.scale_without`, (n, K).
+    """
+
+    def __init__(
+        self, detector: NearestClips, scales: Array, coefficients: Array, mended: Array
+    ) -> None:
+        super().__init__(detector, scales, coefficients)
+        self.mended, self.largest = mended, max(self.largest, float(np.abs(mended).max()))
+        # Clips without which scales differ, in their order, whose and how.
+        clips = detector.near.indices[:, : mended.shape[1]].ravel()
+        order = np.argsort(clips, kind="stable")
+        self.clips, self.references = clips[order], order // mended.shape[1]
+        self.values = mended.ravel()[order]
+
+    def block(self, distances: NDArray[np.floating], rows: slice, columns: slice) -> None:
+        """As `Adjust.block`."""
+        inside = slice(*np.searchsorted(self.clips, [rows.start, rows.stop]))
+        references = self.references[inside]
+        here = (references >= columns.start) & (references < columns.stop)
+        row, column = self.clips[inside][here], references[here]
+        changed = distances[row - rows.start, column - columns.start]
+        super().block(distances, rows, columns)
+        self.detector.seen(changed, self.values[inside][here], self._of_pairs(row))
+        distances[row - rows.start, column - columns.start] = changed
+
+    def _scales_of(self, queries: Indices, clips: Indices) -> Array:
+        return self.detector.scale_without(clips, queries, self.scales, self.mended)
 
 
 def _moments(own: Array, of_nearest: Array) -> Array:

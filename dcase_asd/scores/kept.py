@@ -8,6 +8,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
 from dcase_asd.files import replacing
@@ -18,17 +19,25 @@ from dcase_asd.scores.neighbors import BANK_BLOCK, Neighborhood, find_neighborho
 class KeptNeighborhoods:
     """Looks up neighborhoods in a file, and finds those that are not there.
 
-    Each stands under a hash of the very embeddings that it was found among, whichever of them a
-    domain, a band or a choice of references takes, so that a wrong one is never taken. A file of
-    other embeddings, or a damaged one, is as none.
+    Each stands under what it was found among, so that a wrong one is never taken: rows or a band
+    of the mapped file of embeddings under their place in it (a hash would take as long as scoring
+    100 clips), anything else under a hash of its values. A file of other embeddings, or a damaged
+    one, is as none.
 
     Args:
         marker: The marker of a machine's embeddings, beside which the file lies.
         fingerprint: Of these embeddings.
+        vectors: Their array, mapped from its file for reading alone; without it all is hashed.
     """
 
-    def __init__(self, marker: Path, fingerprint: str) -> None:
+    def __init__(
+        self, marker: Path, fingerprint: str, vectors: NDArray[np.floating] | None = None
+    ) -> None:
         self.path, self.fingerprint = marker.with_suffix(".neighbors.npz"), fingerprint
+        self.vectors = None
+        if vectors is not None and not vectors.flags.writeable:
+            self.vectors, state = vectors, marker.with_suffix(".npy").stat()
+            self.fingerprint += f" {state.st_size} {state.st_mtime_ns}"
         self.known: dict[str, Neighborhood] | None = None
         self.changed = False
 
@@ -38,7 +47,7 @@ class KeptNeighborhoods:
         """As `neighbors.find_neighborhood`."""
         if self.known is None:
             self.known = self._read()
-        key = f"{metric} {_hash(bank)}"
+        key = f"{metric} {_place(bank, self.vectors) or _hash(bank)}"
         found = self.known.get(key)
         if found is None or not _fits(found, len(bank), count):
             found = self.known[key] = find_neighborhood(bank, count, metric)
@@ -87,6 +96,16 @@ def _fits(found: Neighborhood, clips: int, count: int) -> bool:
         and bool(np.isfinite(distances).all())
         and bool((indices >= 0).all() and (indices < clips).all())
     )
+
+
+def _place(bank: NDArray[np.floating], vectors: NDArray[np.floating] | None) -> str:
+    """Where in an array the values of a bank stand; empty where they do not, or it may change."""
+    if vectors is None or bank.dtype != vectors.dtype:
+        return ""
+    (first, last), (low, high) = byte_bounds(bank), byte_bounds(vectors)
+    start = bank.__array_interface__["data"][0] - low
+    inside = low <= first and last <= high
+    return f"{start} {bank.shape} {bank.strides}" if inside else ""
 
 
 def _hash(bank: NDArray[np.floating]) -> str:

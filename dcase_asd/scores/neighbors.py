@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcase_asd.errors import TooFewClipsError
+from dcase_asd.progress import Computation
 from dcase_asd.scores.distances import (
     Array,
     Metric,
@@ -29,8 +31,38 @@ LONG = 256
 ALIKE = 0.95
 """Squared length of their mean from which on unit vectors are centered."""
 
-Adjust = Callable[[Array, slice, slice], None]
-"""Changes a block of distances in place, given its queries (rows) and clips (columns)."""
+ROUNDING = 2.0**-19
+"""More than how far what `Adjust` makes of a distance in float32 is off, relative to the result and
+to what was taken from the distance: a few roundings of 2^-24 each, of a logarithm 2^-21."""
+Indices = NDArray[np.intp]
+
+
+class Adjust(Protocol):
+    """Changes distances, and keeps their order for each clip of the bank."""
+
+    def block(self, distances: NDArray[np.floating], rows: slice, columns: slice) -> None:
+        """Change those of some queries (rows) to some clips (columns), (r, m), in place."""
+
+    def pairs(self, distances: Array, queries: Indices, clips: Indices) -> Array:
+        """What is made of those of pairs, (p,) each."""
+
+    def taken(self, rows: slice) -> Array | float:
+        """How much is taken from distances of some queries at most, (r, 1)."""
+
+
+class Unchanged:
+    """Leaves distances as they are."""
+
+    def block(self, distances: NDArray[np.floating], rows: slice, columns: slice) -> None:
+        """As `Adjust.block`."""
+
+    def pairs(self, distances: Array, queries: Indices, clips: Indices) -> Array:  # noqa: ARG002
+        """As `Adjust.pairs`."""
+        return distances
+
+    def taken(self, rows: slice) -> float:  # noqa: ARG002
+        """As `Adjust.taken`."""
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -117,19 +149,19 @@ def smallest_distances(
     """
     check_bank(count, len(bank) - among_themselves)
     best, middle = np.full((len(queries), count), np.inf), _middle(bank, metric)
+    adjust = adjust or Unchanged()
+    whole = Computation(f"comparing with {len(bank):,} clips", len(queries) * len(bank))
     for rows, own in _sides(queries, QUERY_BLOCK, middle, metric):
         for columns, other in _sides(bank, BANK_BLOCK, middle, metric):
-            if adjust is not None and metric == "cosine" and bank.shape[1] >= LONG:
-                parts = _adjusted(own, other, rows, columns, best, adjust, among_themselves)
+            if metric == "cosine" and bank.shape[1] >= LONG:
+                _screen(best, own, other, rows, columns, adjust, among_themselves)
             else:
                 distances = own.measure(other)
                 if among_themselves:
-                    _forget_diagonal(distances, rows.start - columns.start)
-                if adjust is not None:
-                    adjust(distances, rows, columns)
-                parts = iter([(rows, distances)])
-            for part, distances in parts:
-                best[part] = _smallest_columns(best[part], distances, count)
+                    distances[_diagonal(rows, columns)] = np.inf
+                adjust.block(distances, rows, columns)
+                best[rows] = _smallest_columns(best[rows], distances, count)
+            whole.advance(len(own.vectors) * len(other.vectors))
     return best
 
 
@@ -152,12 +184,15 @@ def find_neighborhood(
     """The `count` nearest others of each clip of a bank, 1 <= count <= n - 1."""
     found = Neighborhood(np.full((len(bank), count), np.inf), np.zeros((len(bank), count), np.intp))
     middle = _middle(bank, metric)
+    whole = Computation(f"neighborhoods of {len(bank):,} clips", len(bank) ** 2)
     for rows, own in _sides(bank, BANK_BLOCK, middle, metric):
         _merge(found, own, own, rows, rows, own.approximate_within())
+        whole.advance(len(own.vectors) ** 2)
         for columns, other in _sides(bank, BANK_BLOCK, middle, metric, rows.stop):
             single = own.approximate(other, slice(None))
             _merge(found, own, other, rows, columns, single)
             _merge(found, other, own, columns, rows, single.T)
+            whole.advance(2 * len(own.vectors) * len(other.vectors))
     return found
 
 
@@ -182,33 +217,45 @@ def _sides(
         yield rows, Side(vectors[rows], middle, metric)
 
 
-def _adjusted(
-    own: Side, other: Side, rows: slice, columns: slice, best: Array, adjust: Adjust,
+def _screen(
+    best: Array, own: Side, other: Side, rows: slice, columns: slice, adjust: Adjust,
     among_themselves: bool,
-) -> Iterator[tuple[slice, Array]]:  # fmt: skip
-    """Adjusted cosine distances of a block, by strips; infinite where not among the smallest.
+) -> None:  # fmt: skip
+    """Bring adjusted cosine distances of a block that are smaller into those found before.
 
-    Adjusting keeps their order for each clip of the bank, so that it carries over to bounds.
+    Adjusting keeps their order for each clip of the bank, so that it carries over to bounds. These
+    are found in float32; what can be among the smallest is measured.
     """
+    count = best.shape[1]
     for strip in strips(len(own.vectors)):
         part = slice(rows.start + strip.start, rows.start + strip.stop)
-
-        def seen(distances: Array, part: slice = part) -> Array:
-            if among_themselves:
-                _forget_diagonal(distances, part.start - columns.start)
-            adjust(distances, part, columns)
-            return distances
-
-        single, error = own.approximate(other, strip), own.error(other, strip)
+        single = own.approximate(other, strip)
+        error = np.nextafter(own.error(other, strip).astype(np.float32), np.float32(np.inf))
+        itself, taken = _diagonal(part, columns), adjust.taken(part)
         found = single + error
-        limit = np.minimum(bound_smallest(seen(found), best.shape[1]), best[part, -1:])
+        if among_themselves:
+            found[itself] = np.inf
+        adjust.block(found, part, columns)
+        limit = np.minimum(_with_rounding(bound_smallest(found, count), taken), best[part, -1:])
         np.subtract(single, error, out=found)
+        adjust.block(found, part, columns)
         # What is no number may be anything: it is measured.
-        possible = ~(seen(found) > limit)
+        possible = ~(found > np.nextafter(_with_rounding(limit, taken), np.inf, dtype=np.float32))
+        if among_themselves:
+            possible[itself] = False
         row, column, distances = own.measure_pairs(other, strip, possible)
-        found.fill(np.inf)
-        found[row, column] = distances
-        yield part, seen(found)
+        values = adjust.pairs(distances, row + part.start, column + columns.start)
+        row = np.concatenate([np.repeat(np.arange(len(single)), count), row])
+        values = np.concatenate([best[part].ravel(), values])
+        best[part] = values[_first_of_rows(row, values, count)]
+        best[part][row[np.isnan(values)]] = np.nan
+
+
+def _with_rounding(values: NDArray[np.floating], taken: Array | float) -> Array:
+    """What adjusted distances, (r, 1), are at most that were rounded, or are rounded to at most."""
+    wide = values.astype(np.float64)
+    wide += ROUNDING * (np.abs(wide) + taken)
+    return wide
 
 
 def _merge(
@@ -228,32 +275,36 @@ def _merge(
     for strip in strips(len(single)):
         part = slice(rows.start + strip.start, rows.start + strip.stop)
         near, places, block = found.distances[part], found.indices[part], single[strip]
-        if rows == columns:
-            _forget_diagonal(block, strip.start)
+        itself = _diagonal(part, columns)
+        block[itself] = np.inf
         error, known = own.error(other, strip), near[:, -1:]
         if own.metric == "euclidean":
             known = known**2 / 2
         with np.errstate(over="ignore"):
             limit = (np.minimum(bound_smallest(block, count) + error, known) + error).astype("f4")
         possible = ~(block > np.nextafter(limit, np.float32(np.inf)))
-        if rows == columns:
-            possible[np.arange(len(block)), np.arange(strip.start, strip.stop)] = False
+        possible[itself] = False
         row, column, distances = own.measure_pairs(other, strip, possible)
-        # A row's clips are in the order of their index: a stable sort keeps the first of equals.
+        # A row's clips are in the order of their index: the first of equals is kept.
         row = np.concatenate([np.repeat(np.arange(len(block)), count), row])
         values = np.concatenate([near.ravel(), distances])
         clips = np.concatenate([places.ravel(), column + columns.start])
-        order = np.lexsort((values, row))
-        first = np.cumsum(np.bincount(row)) - np.bincount(row)
-        chosen = order[first[:, None] + np.arange(count)]
+        chosen = _first_of_rows(row, values, count)
         found.distances[part], found.indices[part] = values[chosen], clips[chosen]
 
 
-def _forget_diagonal(distances: NDArray[np.floating], offset: int) -> None:
-    rows = np.arange(len(distances))
-    columns = rows + offset
-    inside = (columns >= 0) & (columns < distances.shape[1])
-    distances[rows[inside], columns[inside]] = np.inf
+def _first_of_rows(row: Indices, values: Array, count: int) -> Indices:
+    """Where the smallest values of each row are, (r, count), of equal ones the first."""
+    order = np.lexsort((values, row))
+    first = np.cumsum(np.bincount(row)) - np.bincount(row)
+    chosen: Indices = order[first[:, None] + np.arange(count)]
+    return chosen
+
+
+def _diagonal(rows: slice, columns: slice) -> tuple[Indices, Indices]:
+    """Where a block has the distances of clips to themselves: rows and columns of the block."""
+    clips = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
+    return clips - rows.start, clips - columns.start
 
 
 def _smallest_columns(smallest: Array, distances: Array, count: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,7 +29,7 @@ from dcase_asd.errors import (
 )
 from dcase_asd.files import fingerprint, only_writer, read_json
 from dcase_asd.folders import check_run
-from dcase_asd.progress import Progress, Silent
+from dcase_asd.progress import Advance, Progress, Silent, telling
 from dcase_asd.recipe.detector import NEAREST, Detector, Domains, Normalization
 from dcase_asd.recipe.subset import EVERYTHING, Names, Subset
 from dcase_asd.recipe.system import read_system, recipe_path
@@ -132,8 +133,9 @@ def score(
         with progress.bar("Scoring", len(chosen), "machines") as advance:
             for part, of_part in zip(parts, tables, strict=True):
                 for machine in part:
-                    found = _score_machine(machine, wanted, detector, caveats, progress)
-                    of_part.extend(found)
+                    with telling(_beside_bar(machine, progress, advance)):
+                        found = _score_machine(machine, wanted, detector, caveats, progress)
+                        of_part.extend(found)
                     advance(1)
         if not tables[0]:
             raise ScoresError(f"{run}: no section of {name} has both train and test clips to score")
@@ -201,6 +203,18 @@ def _check_representation(
                 f"{run}: {edition} is embedded with the representation {found}, not its recipe's "
                 f"{wanted}; embed it again with {again}"
             )
+
+
+def _beside_bar(
+    machine: MachineEmbeddings, progress: Progress, advance: Advance
+) -> Callable[[str], None]:
+    """Shows how far a computation of a machine is."""
+
+    def tell(share: str) -> None:
+        progress.status(share and f"{machine.stage} {machine.machine}: {share}")
+        advance(0)
+
+    return tell
 
 
 def _average(parts: list[pd.DataFrame], run: Path, progress: Progress) -> pd.DataFrame:
@@ -285,7 +299,8 @@ def _score_machine(
     caveats: list[str],
     progress: Progress,
 ) -> list[pd.DataFrame]:
-    tables, kept = [], KeptNeighborhoods(machine.marker, machine.provenance["fingerprint"])
+    tables: list[pd.DataFrame] = []
+    kept = KeptNeighborhoods(machine.marker, machine.provenance["fingerprint"], machine.vectors)
     for section in sorted(machine.clips["section"].unique()):
         if (machine.machine, section) not in wanted:
             continue

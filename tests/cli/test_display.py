@@ -87,6 +87,16 @@ def test_a_status_stands_beside_the_bar_and_a_note_above_it(monkeypatch, capsys)
     assert capsys.readouterr().err == "Training: 2/2 steps, about 0 s left; loss 0.4\n"
 
 
+def test_a_status_is_said_before_anything_is_done(monkeypatch, capsys):
+    monkeypatch.setattr(display, "SECONDS_BETWEEN_LINES", 0)
+    shown = Display()
+    with shown.bar("Scoring", 2, "machines") as advance:
+        advance(0)
+        shown.status("dev fan: 12 %")
+        advance(0)
+    assert capsys.readouterr().err == "Scoring: 0/2 machines; dev fan: 12 %\n"
+
+
 def test_bars_of_bytes_share_a_picture_and_go_with_it(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)

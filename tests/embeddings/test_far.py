@@ -1,5 +1,6 @@
 """`embed --far`: what the far microphone hears goes before the front end, and is told."""
 
+import json
 import re
 from typing import get_args
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from typer.testing import CliRunner
 
 from dcase_asd import cancel_far, subtract_far
 from dcase_asd.audio import read_clip
+from dcase_asd.cli import app
 from dcase_asd.clips.prepare import prepare
 from dcase_asd.embeddings.embed import embed
 from dcase_asd.embeddings.findings import NEARER_TOLD
@@ -133,6 +136,49 @@ def test_a_leak_is_suspected_where_the_common_sound_is_louder_near(leak, loudnes
     assert (share >= NEARER_TOLD) == suspected
     clean_share = float(nearer_share(near[None], 0.3 * torch.randn(1, 160000))[0])
     assert clean_share < 0.01  # what has nothing in common is not nearer
+
+
+@pytest.mark.parametrize(
+    ("leak", "silent", "after"),
+    [
+        (0.0, (), ""),
+        (0.0, range(99), "; the far channel of 4 is silent"),
+        (0.3, (), r"; the far microphone seems to hear the machine \(\d\d% of that energy\)"),
+    ],
+)
+def test_prepare_tells_of_two_channels_and_what_cancelling_would_remove(write, leak, silent, after):
+    data = write(leak, silent)
+    told = CliRunner().invoke(app, ["prepare", "--data", str(data)]).output
+    (line,) = (each for each in told.splitlines() if "two channels" in each)
+    beginning = "dcase2025 dev fan: two channels; of 4 clips, --far cancel removes "
+    found = re.fullmatch(
+        rf"{beginning}(\S+)% of the near energy \((\S+)% to (\S+)% of a clip\){after}", line
+    )
+    assert float(found[2]) <= float(found[1]) <= float(found[3])
+    cancel = f"embed --plugin spectral --data {data} --edition dcase2025 --far cancel --run runs"
+    assert f"`dcase-asd {cancel}/cancel` takes the far one out" in told
+    as_json = CliRunner().invoke(app, ["prepare", "--data", str(data), "--json"]).output
+    (machine,) = json.loads(as_json)["two_channels"]
+    removed = machine["far_channel"]["removed"]
+    assert removed == pytest.approx(float(found[1]) / 100, abs=1e-3)
+    assert (removed == 0) == bool(silent)
+    embed(data, data / "run", YEAR, system(far="cancel"), "cpu")
+    (fan,) = read_embeddings(data / "run", YEAR)
+    assert fan.provenance["far_channel"]["removed"] == pytest.approx(removed, abs=0.03)
+
+
+def test_prepare_passes_over_clips_that_cannot_be_cleaned(small_tree):
+    for path in (small_tree / FAN).rglob("*.wav"):
+        soundfile.write(path, two_channels(0, samples=500), 16000)
+    told = CliRunner().invoke(app, ["prepare", "--data", str(small_tree)])
+    assert told.exit_code == 0
+    assert "fan: two channels; none of the clips that were tried can be cleaned" in told.output
+
+
+def test_prepare_says_nothing_of_two_channels_where_there_is_one(small_tree):
+    told = CliRunner().invoke(app, ["prepare", "--data", str(small_tree)]).output
+    assert "two channels" not in told
+    assert "--far" not in told
 
 
 def test_a_silent_far_channel_leaves_a_clip_as_it_is_and_is_told(write, tmp_path):

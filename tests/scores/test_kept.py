@@ -57,6 +57,40 @@ def test_other_clips_and_metrics_have_others(tmp_path, found):
     assert len(found) == 4
 
 
+def mapped(folder, clips):
+    np.save(folder / "fan.npy", clips)
+    return np.load(folder / "fan.npy", mmap_mode="r")
+
+
+def test_rows_and_bands_of_the_mapped_file_are_known_by_their_place(tmp_path, found, monkeypatch):
+    clips = np.random.default_rng(1).standard_normal((40, 3, 6)).astype(np.float32)
+    banks = [(slice(0, 30), 1), (slice(0, 30), 2), (slice(5, 35), 1), (slice(0, 20), 1)]
+    vectors = mapped(tmp_path, clips)
+    for again in range(2):
+        kept = KeptNeighborhoods(tmp_path / "fan.json", "a", vectors)
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "_hash", None)
+            for bank in banks:
+                np.testing.assert_array_equal(
+                    scores(kept, bank=vectors[bank]), scores(None, bank=vectors[bank])
+                )
+        kept.save()
+        assert len(found) == len(banks), again
+    chosen = vectors[[3, 1, 4, 2, 8, 9]]  # a copy, which lies elsewhere
+    np.testing.assert_array_equal(scores(kept, bank=chosen[:, 0]), scores(None, bank=chosen[:, 0]))
+    assert len(found) == len(banks) + 1
+
+
+@pytest.mark.parametrize("writeable", [False, True])
+def test_what_changes_in_a_file_or_in_memory_is_found_anew(tmp_path, found, writeable):
+    for clips in (CLIPS[0], CLIPS[1]):
+        vectors = clips.copy() if writeable else mapped(tmp_path, clips)
+        kept = KeptNeighborhoods(tmp_path / "fan.json", "a", vectors)
+        np.testing.assert_array_equal(scores(kept, bank=vectors), scores(None, bank=clips))
+        kept.save()
+    assert found == [5, 5]
+
+
 def damage(path, how):
     whole = path.read_bytes()
     if how == "wrong":

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -352,6 +353,19 @@ def test_a_neighborhood_is_kept_beside_the_embeddings_for_another_form(run, monk
     again.path.unlink()
     score(run, "dcase2025")
     assert again.path.read_bytes() == before
+
+
+def test_a_long_computation_says_how_far_it_is(run, monkeypatch):
+    write_machine(run, "fan", {"00": (9, 3)})
+    monkeypatch.setattr("dcase_asd.progress.LONG", 0)
+    monkeypatch.setattr("dcase_asd.scores.neighbors.BANK_BLOCK", 6)
+    progress, told = Silent(), []
+    monkeypatch.setattr(progress, "status", told.append)
+    score(run, "dcase2025", Detector("varmin"), progress)
+    shares = [re.sub("about .* s", "about 1 s", each) for each in told]
+    fan = "dev fan: neighborhoods of 9 clips: "
+    assert shares[:3] == [f"{fan}44%, about 1 s left", f"{fan}89%, about 1 s left", ""]
+    assert shares[-2:] == ["dev fan: comparing with 9 clips: 67%, about 1 s left", ""]
 
 
 def test_bands_are_scored_each_by_itself(run):
