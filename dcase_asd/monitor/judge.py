@@ -21,6 +21,7 @@ from dcase_asd.monitor.hearing import (
     Sound,
     WindowHeard,
     hear,
+    hear_grid,
 )
 from dcase_asd.monitor.heat import (
     SHOWN,
@@ -98,7 +99,7 @@ class Judge:
         Raises:
             AudioError: It cannot be read, or is too short.
         """
-        heard = hear(sound, self.front)
+        heard = hear(sound, self.front, all_grids=False)
         own, normal = heard.properties, self.normals.properties
         notes = recording_notes(own, normal) + self._length_notes(heard)
         spectra = np.stack([each.vector for each in heard.windows]).astype(np.float64)
@@ -131,7 +132,8 @@ class Judge:
                              f"(score {matched.score:.3g})")  # fmt: skip
         nearest = scorer.nearest(vectors[found.window])
         window = heard.windows[found.window]
-        window = window._replace(grid=window.grid - np.float32(gain))
+        grid = window.grid if window.grid.size else hear_grid(sound, self.front, found.window)
+        window = window._replace(grid=grid - np.float32(gain))
         heat, spans = self._explain(window, nearest, bins, always=word != "normal" and not gain)
         if word == "normal" and spans and abs(spans[0].deviation) > EVENT * self.noticed:
             word = "suspicious"
