@@ -122,6 +122,19 @@ def test_maps_of_a_clip_share_their_axes_and_a_band_stands_at_its_frequency():
     np.testing.assert_allclose(rows[len(rows) // 4 :], 1 - 10 / DEPTH, atol=0.03)
 
 
+def test_one_clip_that_differs_much_leaves_the_others_differences_visible(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("dcase_asd.reports.clips.clip_figure", lambda *given: drawn.append(given[3])
+                        or clip_figure(*given))  # fmt: skip
+    clips = [
+        ClipRow(name, "x", 1.0, sound=Sound(tone(1000), 16000),
+                difference=Map(np.array([0.0, 1.0]), np.array([0.0, 8000.0]), np.array([[most]])))
+        for name, most in (("a", 2.0), ("b", 3.0), ("c", 500.0))
+    ]  # fmt: skip
+    cards(*clips)
+    assert drawn == [3.0] * 3
+
+
 def cards(*rows):
     gallery = Gallery("svg")
     with drawing():

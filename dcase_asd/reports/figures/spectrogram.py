@@ -73,7 +73,8 @@ def clip_figure(panels: Sequence[tuple[str, Map]], brightest: float, difference:
         panels: Title and spectrogram of the clip and perhaps of another one.
         brightest: Decibels of the brightest color, the same for all clips of a list.
         difference: Where the clip differs, 0 for not at all; None where that is not known.
-        greatest: Its value of the brightest color, the same for all clips of a list.
+        greatest: Its value from which on a color is the brightest, the same for all clips of a
+            list.
     """
     shown = [(title, each, brightest - DEPTH, brightest) for title, each in panels]
     if difference is not None:
