@@ -131,7 +131,7 @@ def check_arrays(arrays: Arrays, front: FrontEnd, recordings: int, *, embedded: 
         "grids": (real, (total, bands, 2)),
         "left_out": (real, (count,)),
         "usual": (real, (len(VIEWS), 3, bands)),
-        "noticed": (real, (1,)),
+        "events": (real, (count,)),
     }
     if embedded:
         vectors = arrays["vectors"].shape

@@ -300,7 +300,7 @@ class Monitor:
             table.detector,
             Embedder(table.backbone, path) if table.backbone else None,
             table.false_alarms,
-            saved={name: arrays[name] for name in ("left_out", "usual", "noticed")},
+            saved={name: arrays[name] for name in ("left_out", "usual", "events")},
         )
 
 

@@ -54,6 +54,30 @@ def test_the_span_of_a_fault_is_where_the_fault_is(kind):
     assert signs == {kind not in ("missing", "dropout")}
 
 
+def test_faint_short_events_are_told_at_the_false_alarm_rate():
+    machine = Machine(1, 5.0, "noisy")
+    model = Monitor.fit([machine.normal() for _ in range(99)], sample_rate=RATE)
+    events = model.judge.events
+    assert events.threshold(0.01) == events.scores.max()  # of 99, each left out
+    usual = [model.check(machine.normal()) for _ in range(40)]
+    assert sum("what is marked" in words(each) for each in usual) <= 2
+    faults = [machine.faulty("knock", 6) for _ in range(10)]
+    found = [model.check(each.samples) for each in faults]
+    assert sum(each.verdict != "normal" for each in found) >= 8
+    assert sum(bool(each.spans) and overlaps(fault, each.spans[0])
+               for fault, each in zip(faults, found, strict=True)) >= 8  # fmt: skip
+
+
+def test_an_event_in_another_window_than_the_one_that_scores_most_is_marked(monitor, machine):
+    calm, loud = [machine.normal() for _ in range(2)], machine.faulty("knock", 30)
+    found = monitor.check(np.concatenate([*calm, loud.samples]), rule="2/3")
+    assert found.verdict == "suspicious"
+    assert "what is marked" in words(found)
+    assert 6 + loud.start - 0.3 <= found.spans[0].start <= 6 + loud.end
+    quiet = monitor.check(np.concatenate([*calm, machine.normal()]), rule="2/3")
+    assert quiet.verdict == "normal"
+
+
 def test_a_single_knock_makes_a_recording_suspicious(monitor, machine):
     found = [monitor.check(machine.faulty("knock", 25).samples) for _ in range(5)]
     assert sum(each.verdict != "normal" for each in found) >= 4
