@@ -15,6 +15,7 @@ from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.progress import size_text
 
 if TYPE_CHECKING:
+    from dcase_asd.embeddings.findings import Findings
     from dcase_asd.embeddings.pseudo_labels import Agreement, Clustering
 
 PROBLEMS_SHOWN = 10
@@ -62,7 +63,6 @@ def prepare(
     from dcase_asd.clips.manifest import manifest_path, take_inventory
     from dcase_asd.clips.prepare import prepare as run_step
     from dcase_asd.embeddings.findings import sample_far
-    from dcase_asd.errors import command
 
     found = run_step(data, Display(), manifest, pack=pack)
     tables = manifest or data
@@ -95,12 +95,7 @@ def prepare(
             f"the same audio stands in several places: {len(found.duplicates)} clips, {groups} "
             f"recordings; see {tables / 'clips.duplicates.csv'}"
         )
-    for (edition, stage, machine), of_machine in far.items():
-        say(of_machine.foretold(f"{edition} {stage} {machine}"))
-    if far:
-        cancel = command("embed", "--plugin", "spectral", "--data", tables, "--edition",
-                         next(iter(far))[0], "--far", "cancel", "--run", "runs/cancel")  # fmt: skip
-        say(f"where these are a near and a far microphone, {cancel} takes the far one out")
+    _tell_far(far, tables)
     if str(found.changes):
         say(f"since the last time: {found.changes}")
     state = "written" if found.changed else "unchanged"
@@ -114,6 +109,18 @@ def prepare(
         )
     if manifest is not None:
         say(f"give --data {shlex.quote(str(manifest))} to the other commands")
+
+
+def _tell_far(machines: dict[tuple[str, str, str], Findings], data: Path) -> None:
+    """Say what cancelling the far channel would remove, and the command that does."""
+    from dcase_asd.errors import command
+
+    for (edition, stage, machine), found in machines.items():
+        say(found.foretold(f"{edition} {stage} {machine}"))
+    if machines:
+        cancel = command("embed", "--plugin", "spectral", "--data", data, "--edition",
+                         next(iter(machines))[0], "--far", "cancel", "--run", "runs/cancel")  # fmt: skip
+        say(f"where these are a near and a far microphone, {cancel} takes the far one out")
 
 
 @app.command()
