@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -118,8 +119,9 @@ def _tell_far(machines: dict[tuple[str, str, str], Findings], data: Path) -> Non
     for (edition, stage, machine), found in machines.items():
         say(found.foretold(f"{edition} {stage} {machine}"))
     if machines:
-        cancel = command("embed", "--plugin", "spectral", "--data", data, "--edition",
-                         next(iter(machines))[0], "--far", "cancel", "--run", "runs/cancel")  # fmt: skip
+        flags = {"--plugin": "spectral", "--data": data, "--edition": next(iter(machines))[0],
+                 "--far": "cancel", "--run": "runs/cancel"}  # fmt: skip
+        cancel = command("embed", *chain.from_iterable(flags.items()))
         say(f"where these are a near and a far microphone, {cancel} takes the far one out")
 
 
