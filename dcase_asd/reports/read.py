@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from dcase_asd.metrics.ranking import Floats
 from dcase_asd.metrics.roc import RocCurve, roc_curves
 from dcase_asd.recipe.subset import EVERYTHING, Subset
 from dcase_asd.recipe.system import recipe_path
+from dcase_asd.registry import PRETRAINING_RECIPE
 from dcase_asd.scores.table import (
     of_tests,
     part_of_scores,
@@ -112,6 +114,7 @@ class ReportedSystem:
         stages: What it has scored.
         fusion: Where it is a fusion, what that found out.
         history: Where it was fine-tuned, the entries of its training history.
+        pretraining: Where its checkpoint is a pre-training's run folder, the entries of that.
         kept: Where it was fine-tuned, its checkpoints.
         recipe: The text of its recipe; empty where there is none.
         subset: Which machine types and sections these are; over some of them a score is not the
@@ -125,6 +128,7 @@ class ReportedSystem:
     stages: tuple[Stage, ...]
     fusion: FusionResult | None
     history: tuple[dict[str, float], ...]
+    pretraining: tuple[dict[str, float], ...]
     kept: KeptCheckpoints | None
     recipe: str
     subset: Subset = EVERYTHING
@@ -159,7 +163,8 @@ def read_reported_system(
         rows = truth.rows[subset.mask(truth.rows)]
         truth = None if rows.empty else GroundTruth(rows, truth.path)
     tests = of_tests(scores, run, edition.name)
-    recipe = recipe_path(run)
+    path = recipe_path(run)
+    recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     return ReportedSystem(
         name=name,
         run=run,
@@ -168,10 +173,23 @@ def read_reported_system(
         stages=tuple(_stages(run, scores, edition, truth, resamples, subset)),
         fusion=read_fusion(run, edition.name),
         history=read_history(run),
+        pretraining=_pretraining(recipe),
         kept=read_kept(run),
-        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
+        recipe=recipe,
         subset=subset,
     )
+
+
+def _pretraining(recipe: str) -> tuple[dict[str, float], ...]:
+    """The history of the pre-training whose run folder a recipe names as its checkpoint."""
+    try:
+        embed = tomllib.loads(recipe).get("embed")
+    except tomllib.TOMLDecodeError:  # shown as it stands
+        return ()
+    checkpoint = embed.get("checkpoint") if isinstance(embed, dict) else None
+    if isinstance(checkpoint, str) and (Path(checkpoint) / PRETRAINING_RECIPE).is_file():
+        return read_history(checkpoint)
+    return ()
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
