@@ -17,6 +17,7 @@ from dcase_asd.recipe.fusion import SEARCHES, FusedSystem
 from dcase_asd.recipe.system import System
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import (
+    RANDOM,
     find_checkpoint,
     installed_plugins,
     locate_checkpoint,
@@ -25,9 +26,6 @@ from dcase_asd.registry import (
 from dcase_asd.runs.recipes import Node
 from dcase_asd.scores.detector import make_detector
 from dcase_asd.training.data import read_training_set
-
-RANDOM = "random_weights"
-"""Option with which the plugins that have published weights draw some instead."""
 
 
 def check_requirements(

@@ -181,6 +181,10 @@ def _meta(
             f"{facts.subsystems}; take it out of the form to have them counted"
         )
     meta = build_meta(label, edition, filled, facts)
+    if edition.submission.external_datasets and (
+        told := facts.unnamed_weights(filled.external_datasets)
+    ):
+        progress.note(told)
     unasked = sorted(set(filled.description) - set(edition.submission.description))
     if unasked:
         progress.note(f"{edition.name} does not ask for {', '.join(unasked)}: left out")
