@@ -18,6 +18,7 @@ from dcase_asd.recipe.fusion import SEARCHES, FusedSystem
 from dcase_asd.recipe.system import System
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import (
+    RANDOM,
     find_checkpoint,
     installed_plugins,
     locate_checkpoint,
@@ -27,9 +28,6 @@ from dcase_asd.runs.recipes import Node
 from dcase_asd.scores.detector import make_detector
 from dcase_asd.training.data import read_training_set
 from dcase_asd.training.named import parts_of
-
-RANDOM = "random_weights"
-"""Option with which the plugins that have published weights draw some instead."""
 
 
 def editions_of(node: Node, clips: pd.DataFrame, editions: Iterable[str]) -> tuple[str, ...]:

@@ -151,6 +151,7 @@ def run_sweep(
     """
     folder, progress = Path(folder), progress or Silent()
     content = _content(Path(recipe), setup)
+    clustered = _clustered(Path(recipe), content, setup)
     space = read_space(search.values)
     combinations = grid(space) if search.method == "grid" else []
     ends = [{each.name: each.ends()[0] for each in space}]
@@ -168,6 +169,8 @@ def run_sweep(
         del about["budget"]
     with only_writer(folder / RECIPES):
         trials = _read_trials(folder, about)
+        for name, text in clustered.items():
+            write_text(folder / RECIPES / name, text)
         Runner(setup, progress).prepare()
         setup = replace(setup, prepared=True)
         edition = _edition(search.edition, content, recipe, setup.data)
@@ -320,10 +323,16 @@ def _content(recipe: Path, setup: Setup) -> dict[str, Any]:
         raise RecipeError(
             f"{recipe}: {what}; a sweep varies one system: give its recipe, and fuse the best runs"
         )
-    train = content.get("train", {})
-    if str(train.get("pseudo_run", "")).endswith(".toml"):  # trials' recipes lie elsewhere
-        train["pseudo_run"] = str((recipe.parent / train["pseudo_run"]).resolve())
     return content
+
+
+def _clustered(recipe: Path, content: dict[str, Any], setup: Setup) -> dict[str, str]:
+    """Recipes of the embeddings that trials cluster: name of the file beside theirs -> text."""
+    (node,) = read_nodes([recipe], setup.changes())
+    found = {f"{each.name}.toml": recipe_text(each.recipe) for each in node.members}
+    for name in found:
+        content["train"]["pseudo_run"] = name
+    return found
 
 
 def _system(content: dict[str, Any], name: str, values: Combination, source: str | Path) -> System:

@@ -22,7 +22,13 @@ from dcase_asd.embeddings.kept import (
     keep_recipe,
     read_kept,
 )
-from dcase_asd.embeddings.rules import Uses, objections, uses_of
+from dcase_asd.embeddings.rules import (
+    Uses,
+    objections,
+    together,
+    uses_of,
+    uses_of_run,
+)
 from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.files import fingerprint, only_writer
 from dcase_asd.progress import Progress, Silent
@@ -140,13 +146,12 @@ def finetune(
         for note in chosen.notes:
             progress.note(note)
         dev = read_development_set(data, settings, system.embed, system.subset)
-        uses = uses_of(
-            chosen.clips["edition"],
-            chosen.noise["edition"],
-            "" if dev is None or settings.ensemble == "last" else dev.edition.name,
-        )
-        if not settings.editions and len(uses["train"]) > 1:
-            listed = ", ".join(uses["train"])
+        choosing = "" if dev is None or settings.ensemble == "last" else dev.edition.name
+        own = uses_of(chosen.clips["edition"], chosen.noise["edition"], choosing)
+        # What its classes were clustered by may have been trained as well.
+        uses = together(own, uses_of_run(settings.pseudo_run) if settings.pseudo_run else {})
+        if not settings.editions and len(own["train"]) > 1:
+            listed = ", ".join(own["train"])
             progress.note(f"trained on all that is on disk: {listed}; --editions chooses")
         for sentence in _rules_broken(system, uses):
             progress.note(sentence)
