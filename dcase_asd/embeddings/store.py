@@ -151,7 +151,8 @@ def read_embeddings(run: str | Path, edition: str) -> list[MachineEmbeddings]:
     run = Path(run)
     markers = planned_markers(run, edition)
     whole = run.parents[1] if run.parent.name == MEMBERS else run
-    again = command("embed", "--data", "data", "--edition", edition, "--run", whole)
+    part = planned_subset(run, edition).flags()
+    again = command("embed", "--data", "data", "--edition", edition, "--run", whole, *part)
     if markers is None:
         have = [path.parent.name for path in sorted(run.glob(f"embeddings/*/{PLAN}"))]
         raise ArtifactError(

@@ -35,7 +35,8 @@ def tell_changes(
         return
     clips = clips[(clips["edition"] == edition) & (clips["role"] == "machine")]
     clips = clips[clips["split"].isin(["train", "test"])]
-    clips = clips[planned_subset(part, edition).mask(clips)]
+    subset = planned_subset(part, edition)
+    clips = clips[subset.mask(clips)]
     hashes = content_hashes(data, list(clips["path"]), progress, files)
     columns = ("stage", "machine", "split", "path")
     now = {
@@ -58,7 +59,8 @@ def tell_changes(
         gone=[clip[-1] for clip in then if clip not in now],
     )
     if str(changes):
-        again = command("embed", "--data", data, "--edition", edition, "--run", run)
+        where = ("--data", data, "--edition", edition, "--run", run)
+        again = command("embed", *where, *subset.flags())
         progress.note(f"{run}: since it was embedded, {changes}; scored as it was, embed it again "
                       f"with {again}")  # fmt: skip
 

@@ -1,6 +1,7 @@
 """A part of an edition is embedded and scored, and never looks like the whole."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -166,6 +167,20 @@ def test_a_part_of_what_is_embedded_can_be_scored_and_the_lost_scores_are_told(d
     assert pairs(run) == [("fan", "00"), ("valve", "00")]
     assert score(run, YEAR).changed
     assert len(pairs(run)) == 4
+
+
+def test_a_command_that_a_message_proposes_is_of_the_same_subset(data, run, tmp_path):
+    copy = shutil.copytree(data, tmp_path / "copy")
+    embed(copy, run, YEAR, SYSTEM, machines="fan")
+    clip = min(copy.glob("dcase2022t2/dev_data/raw/fan/test/*.wav"))
+    soundfile.write(clip, np.linspace(-0.5, 0.5, 4000), 16000)
+    progress = Silent()
+    score(run, YEAR, progress=progress)
+    (told,) = [note for note in progress.notes if "since it was embedded, 1 changed" in note]
+    assert f"--run {run} --machine fan`" in told
+    (run / f"embeddings/{YEAR}/dev/fan.json").unlink()
+    with pytest.raises(ArtifactError, match=f"finish them with .* --run {run} --machine fan`"):
+        score(run, YEAR)
 
 
 def test_naming_all_there_is_is_the_whole(data, run):
