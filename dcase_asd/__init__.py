@@ -21,6 +21,7 @@ _HOMES = {
     "Training": "recipe.training",
     "Pretraining": "recipe.pretraining",
     "Detector": "recipe.detector",
+    "Subset": "recipe.subset",
     "Fusion": "recipe.fusion",
     "read_system": "recipe.system",
     "load_backbone": "registry",

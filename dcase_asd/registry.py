@@ -289,6 +289,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcase-asd"
 
 
+RANDOM = "random_weights"
+"""Option with which the plugins that have published weights draw some instead."""
+
+
 def named_checkpoints(plugin: Plugin) -> tuple[Checkpoint, ...]:
     """The checkpoints that a plugin names, the default first; none where it names none.
 

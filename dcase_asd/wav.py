@@ -23,6 +23,8 @@ HEADER_BYTES = 4096
 """Read at once from the start of a file; every WAV header of the challenge fits."""
 AGAIN = "copy, record or download it again"
 """The way out of a file that is not whole."""
+STREAMED = "its length is not given, as in a stream: read to the end of the file"
+"""Note of a file that a program streams into, or has streamed into."""
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")
@@ -112,7 +114,7 @@ def wav_layout(file: BinaryIO, path: object) -> WavLayout | None:
             )
         spans.append((start, length))
         if streamed:
-            notes.append("its length is not given, as in a stream: read to the end of the file")
+            notes.append(STREAMED)
     if not spans:
         raise AudioError(f"{path}: the WAV header ends before any sample; {AGAIN}")
     filled = tuple(span for span in spans if span[1])

@@ -16,6 +16,7 @@ from dcase_asd import __version__
 from dcase_asd.cli.display import Speech
 from dcase_asd.cli.flags import Flags
 from dcase_asd.errors import DcaseAsdError
+from dcase_asd.recipe.subset import Subset
 
 DEBUG = "DCASE_ASD_DEBUG"
 """Environment variable that, set to 1, shows the traceback of an error."""
@@ -52,10 +53,7 @@ Mlflow = Annotated[
         help="Write the recipe and the training history to MLflow, too: a folder, or a server.",
     ),
 ]
-Machines = Annotated[
-    list[str] | None,
-    typer.Option("--machine", help="Take this machine type only; may be repeated."),
-]
+Part = Annotated[dict[str, Any], Flags(Subset)]
 Resamples = Annotated[
     int,
     typer.Option(

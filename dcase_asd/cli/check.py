@@ -129,12 +129,13 @@ def check(
     monitor = Monitor.load(model)
     parsed = Rule.parse(rule) if rule else None
     share = monitor.false_alarms if false_alarms is None else check_share(false_alarms)
+    found: Iterator[Verdict | str]
     if stream:
         from dcase_asd.monitor.streams import Windows, check_stream
 
-        length = window or monitor.front.window
-        cut = Windows(length, hop or length, rate)
-        found: Iterator[Verdict | str] = check_stream(monitor, sys.stdin.buffer, cut, share, parsed)
+        length = monitor.front.window if window is None else window
+        cut = Windows(length, length if hop is None else hop, rate)
+        found = check_stream(monitor, sys.stdin.buffer, cut, share, parsed)
     elif watch:
         from dcase_asd.monitor.arrivals import watch as arriving
 

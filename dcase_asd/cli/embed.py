@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Data, Device, EditionName, Run, RunToWrite, app
+from dcase_asd.cli.app import AsJson, Data, Device, EditionName, Part, Run, RunToWrite, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.cli.flags import Flags
 from dcase_asd.recipe.detector import NEAREST, Detector
 from dcase_asd.recipe.fusion import is_fused
 from dcase_asd.recipe.setting import as_typed, flag_of
+from dcase_asd.recipe.subset import Subset
 from dcase_asd.recipe.system import Embedding, System, read_system, recipe_path
 from dcase_asd.recipe.toml import recipe_from
 from dcase_asd.recipe.training import Training
@@ -66,6 +67,7 @@ def embed(
     run: RunToWrite,
     embedding: Annotated[dict[str, Any], Flags(Embedding)],
     training: Annotated[dict[str, Any], Flags(Training, only=("representation",))],
+    part: Part,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -103,7 +105,7 @@ def embed(
                 param_hint="--representation",
             )
         system = replace(system, train=replace(system.train, **training))
-    done = run_step(data, run, edition, system, device, Display())
+    done = run_step(data, run, edition, system, device, Display(), **part)
     if as_json:
         show_json({"run": str(run), **vars(done)})
     say(f"{run}: {done.clips} clips, {done.made} machine(s) embedded, {done.kept} were complete")
@@ -115,6 +117,7 @@ def score(
     *,
     edition: EditionName,
     detector: Annotated[dict[str, Any], Flags(Detector)],
+    part: Part,
     as_json: AsJson = False,
 ) -> None:
     """Score an edition's clips by their distance to the nearest train clips, or another detector.
@@ -127,13 +130,13 @@ def score(
     from dcase_asd.folders import check_run
 
     if is_fused(check_run(run)):
-        _fuse_again(run, edition, detector, as_json)
+        _fuse_again(run, edition, detector, part, as_json)
         return
     from dcase_asd.scores.score import changed_detector
     from dcase_asd.scores.score import score as run_step
 
     display = Display()
-    done = run_step(run, edition, changed_detector(run, detector, display), display)
+    done = run_step(run, edition, changed_detector(run, detector, display), display, **part)
     if as_json:
         show_json({"scores": str(done.path), "train": done.train, "test": done.test,
                    "changed": done.changed, "detector": asdict(done.detector)})  # fmt: skip
@@ -161,7 +164,9 @@ def _in_force(run: Path, detector: Detector, given: dict[str, Any]) -> str:
     return f"scored with {words}; {flags} as {recipe_path(run)} says"
 
 
-def _fuse_again(run: Path, edition: str, given: dict[str, Any], as_json: bool) -> None:
+def _fuse_again(
+    run: Path, edition: str, given: dict[str, Any], part: dict[str, Any], as_json: bool
+) -> None:
     from dcase_asd.cli.fuse import show_fused
     from dcase_asd.fusion.fuse import fuse_again
 
@@ -169,5 +174,10 @@ def _fuse_again(run: Path, edition: str, given: dict[str, Any], as_json: bool) -
         raise typer.BadParameter(
             f"{run} is a fusion, which has no distances to score; score its systems so",
             param_hint=flag_of(Detector.__dataclass_fields__[next(iter(given))]),
+        )
+    if part:
+        raise typer.BadParameter(
+            f"{run} is a fusion of what its systems are scored on; score these so, and it again",
+            param_hint=flag_of(Subset.__dataclass_fields__[next(iter(part))]),
         )
     show_fused(fuse_again(run, edition, Display()), as_json)

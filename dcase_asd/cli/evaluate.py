@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from dcase_asd.cli.app import EditionName, Machines, Resamples, app
+from dcase_asd.cli.app import EditionName, Part, Resamples, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def evaluate(
             "default: labels are read from file names.",
         ),
     ] = None,
-    machine: Machines = None,
+    part: Part,
     json: Annotated[
         Path | None,
         typer.Option(
@@ -89,7 +89,7 @@ def evaluate(
                 target,
                 edition,
                 ground_truth,
-                machines=machine or (),
+                **part,
                 resamples=resamples,
                 seed=seed,
                 progress=Display(),
@@ -118,10 +118,11 @@ def show_report(*reports: EvaluationReport) -> None:
 
     report, table = reports[0], result_table(reports)
     means = "" if report.official else "; means are arithmetic, where a year's are hmean"
+    alone = f"; {report.subset} alone" if report.subset else ""
     show_table(
         table.columns,
         table.rows,
-        title=f"{report.edition}, percent; labels from {report.labels}{means}",
+        title=f"{report.edition}, percent; labels from {report.labels}{alone}{means}",
         numbers=table.columns[2:],
     )
     for each in reports:

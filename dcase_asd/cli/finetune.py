@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Data, Device, Mlflow, RunToWrite, Values, Workers, app
+from dcase_asd.cli.app import AsJson, Data, Device, Mlflow, Part, RunToWrite, Values, Workers, app
 from dcase_asd.cli.display import Display, say, show_json
 from dcase_asd.cli.flags import Flags
 from dcase_asd.recipe.system import Embedding
@@ -27,6 +27,7 @@ def finetune(
     embedding: Annotated[
         dict[str, Any], Flags(Embedding, only=("plugin", "checkpoint", "options", "channel", "far"))
     ],
+    part: Part,
     values: Values = None,
     device: Device = "auto",
     workers: Workers = 2,
@@ -61,7 +62,7 @@ def finetune(
     done = run_step(
         data, run, system,
         device=device, workers=workers, tensorboard=tensorboard, mlflow=mlflow,
-        progress=Display(),
+        progress=Display(), **part,
     )  # fmt: skip
     if not is_main_process():
         return

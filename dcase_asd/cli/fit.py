@@ -94,6 +94,14 @@ def fit(
         str | None,
         typer.Option("--preset", help="The same of a recipe that `dcase-asd presets` lists."),
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            help="Recording of the folder to leave out, by the name that a note tells; may be "
+            "repeated.",
+        ),
+    ] = None,
     embed_weights: Annotated[
         bool,
         typer.Option("--embed-weights", help="Put the backbone's weights into the model's file."),
@@ -123,7 +131,7 @@ def fit(
         if kept := [name for name, value in given.items() if value is not None]:
             flag = f"--{kept[0].replace('_', '-')}"
             raise typer.BadParameter("a model that is updated keeps its own", param_hint=flag)
-        model = Monitor.load(update).update(recordings, display)
+        model = Monitor.load(update).update(recordings, display, exclude=exclude or ())
     else:
         if preset is not None:
             from dcase_asd.runs.presets import PREFIX, recipe_file
@@ -135,7 +143,7 @@ def fit(
         chosen = {} if false_alarms is None else {"false_alarms": false_alarms}
         model = Monitor.fit(
             recordings, sample_rate=sample_rate, window=window, channel=channel,
-            backbone=backbone, detector=detector, progress=display, **chosen,
+            backbone=backbone, detector=detector, exclude=exclude or (), progress=display, **chosen,
         )  # fmt: skip
     model.save(target, embed_weights=embed_weights)
     notes, count = model.notes(), len(model.normals.recordings)

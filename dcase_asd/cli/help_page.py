@@ -18,6 +18,7 @@ from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import FusedSystem, Fusion
 from dcase_asd.recipe.pretraining import Pretraining
 from dcase_asd.recipe.setting import range_text
+from dcase_asd.recipe.subset import Subset
 from dcase_asd.recipe.system import Embedding, System
 from dcase_asd.recipe.training import Training
 
@@ -28,6 +29,7 @@ TABLES = {
     "`[embed]`": Embedding,
     "`[train]`": Training,
     "`[score]`": Detector,
+    "`[data]`": Subset,
     "A fusion": FusedSystem,
     "`[fusion]`": Fusion,
     "A pre-training": Pretraining,
@@ -65,9 +67,10 @@ def _help(name: str, command: Any, parent: Any) -> Iterator[str]:
 def _recipes() -> Iterator[str]:
     yield "## Recipes\n"
     yield textwrap.fill(
-        "A recipe is a TOML file. One of a single system has `[embed]`, perhaps `[score]`, and "
-        "`[train]` where its backbone is fine-tuned; one of a fusion has `[fusion]`. An overlay, "
-        "and `--set table.name=value`, replace single values of these tables.",
+        "A recipe is a TOML file. One of a single system has `[embed]`, perhaps `[score]` and "
+        "`[data]`, and `[train]` where its backbone is fine-tuned; one of a fusion has "
+        "`[fusion]`. An overlay, and `--set table.name=value`, replace single values of these "
+        "tables.",
         WIDTH,
     )
     for title, kind in TABLES.items():

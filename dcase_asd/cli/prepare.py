@@ -15,10 +15,8 @@ from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.progress import size_text
 
 if TYPE_CHECKING:
-    from dcase_asd.embeddings.pseudo_labels import Agreement, Clustering
-
-if TYPE_CHECKING:
     from dcase_asd.embeddings.findings import Findings
+    from dcase_asd.embeddings.pseudo_labels import Agreement, Clustering
 
 PROBLEMS_SHOWN = 10
 """Problems printed; all of them are in the table on disk."""
@@ -113,16 +111,16 @@ def prepare(
         say(f"give --data {shlex.quote(str(manifest))} to the other commands")
 
 
-def _tell_far(far: dict[tuple[str, str, str], Findings], data: Path) -> None:
-    """What `sample_far` found, and how to take the far channel out."""
+def _tell_far(machines: dict[tuple[str, str, str], Findings], data: Path) -> None:
+    """Say what cancelling the far channel would remove, and the command that does."""
     from dcase_asd.errors import command
 
-    for machine, found in far.items():
-        say(found.foretold(" ".join(machine)))
-    if far:
-        edition = next(iter(far))[0]
-        cancel = command("embed", "--plugin", "spectral", "--data", data, "--edition", edition,
-                         "--far", "cancel", "--run", "runs/cancel")  # fmt: skip
+    for (edition, stage, machine), found in machines.items():
+        say(found.foretold(f"{edition} {stage} {machine}"))
+    if machines:
+        flags = {"--plugin": "spectral", "--data": data, "--edition": next(iter(machines))[0],
+                 "--far": "cancel", "--run": "runs/cancel"}  # fmt: skip
+        cancel = command("embed", *chain.from_iterable(flags.items()))
         say(f"where these are a near and a far microphone, {cancel} takes the far one out")
 
 

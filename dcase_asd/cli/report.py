@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dcase_asd.cli.app import AsJson, EditionName, Machines, Quantile, Resamples, ThresholdRule, app
+from dcase_asd.cli.app import AsJson, EditionName, Part, Quantile, Resamples, ThresholdRule, app
 from dcase_asd.cli.display import Display, say, show_json
 
 
@@ -38,7 +38,7 @@ def report(
         Literal["png", "svg"],
         typer.Option("--format", help="Format of the single pictures beside the page."),
     ] = "svg",
-    machine: Machines = None,
+    part: Part,
     quantile: Quantile = 0.9,
     rule: ThresholdRule = "empirical",
     resamples: Resamples = 1000,
@@ -81,9 +81,9 @@ def report(
     from dcase_asd.reports.report import report as step
 
     done = step(
-        runs, edition, ground_truth, out, picture_format=picture_format, machines=machine or (),
+        runs, edition, ground_truth, out, picture_format=picture_format,
         quantile=quantile, rule=rule, resamples=resamples, details=details, clips=clips, data=data,
-        most=most, progress=Display(),
+        most=most, progress=Display(), **part,
     )  # fmt: skip
     if as_json:
         show_json(done)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcase_asd.cli.app import AsJson, Data, Device, Values, Workers, app
+from dcase_asd.cli.app import AsJson, Data, Device, Part, Values, Workers, app
 from dcase_asd.cli.display import Display, say, show_json, show_table
 from dcase_asd.cli.evaluate import show_report
 from dcase_asd.cli.jobs import (
@@ -27,6 +27,7 @@ from dcase_asd.cli.jobs import (
 from dcase_asd.cli.plan import show_plan
 from dcase_asd.cli.submit import show_validation
 from dcase_asd.errors import command
+from dcase_asd.recipe.subset import Subset
 
 if TYPE_CHECKING:
     from dcase_asd.runs.runner import Setup, SystemRun
@@ -73,6 +74,7 @@ def run(
     ),
     overlay: OverlayFile = None,
     values: Values = None,
+    part: Part,
     devices: Devices = "",
     jobs: Jobs = 0,
     launch: Launch = "",
@@ -140,8 +142,11 @@ def run(
         if not dry_run:
             _generate(recipes, data)
         workers, overwrite = 0, True
-    setup = Setup(data, runs, device, workers, overlay, prepared, overwrite, tuple(values or ()))
-    if values:
+    setup = Setup(
+        data, runs, device, workers, overlay, prepared, overwrite, tuple(values or ()),
+        Subset(**part),
+    )  # fmt: skip
+    if values or part:
         read_all(recipes, setup.changes())  # that none has the table is told before anything runs
     names = tuple(re.findall(r"[^,\s]+", only))
     fleet = Fleet(device_groups(devices), jobs, launch, names)

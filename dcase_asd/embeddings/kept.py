@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -161,7 +162,8 @@ def keep_recipe(run: str | Path, system: System) -> None:
     if not path.exists() and editions_below(run):
         raise ArtifactError(f"{run}: a data folder; give another --run, such as runs/{system.name}")
     if path.exists() and _holds_results(run):
-        before, after = _that_must_stay(read_system(path)), _that_must_stay(system)
+        made = read_system(path)
+        before, after = _that_must_stay(made), _that_must_stay(system)
         kept = read_kept(run)
         if kept is not None and kept.finished:
             # No checkpoint is chosen by it any more, and embeddings are made anew with another.
@@ -177,6 +179,9 @@ def keep_recipe(run: str | Path, system: System) -> None:
             way_out = "give another --run, or remove this folder"
             if "train.seed" in before:  # nobody shall remove days of training
                 way_out = "leave them out to go on with this run, or give another --run"
+            if changes and all(change.startswith("data.") for change in changes):
+                flags = shlex.join(made.subset.flags()) or "no --machine, --section, …"
+                way_out = f"give {flags} to go on with this run, or give another --run"
             raise ArtifactError(
                 f"{run}: made with other settings ({', '.join(changes)}); {way_out}"
             )
@@ -227,6 +232,7 @@ def _that_must_stay(system: System) -> dict[str, Any]:
     values = dataclasses.asdict(system.embed)
     del values["batch_size"]  # which changes no embedding
     if system.train is not None:
+        values |= {f"data.{name}": value for name, value in vars(system.subset).items()}
         values |= {f"train.{name}": value for name, value in vars(system.train).items()}
         del values["train.pseudo_run"]  # of its clusters, wherever they lie, `finetune` knows
     return values

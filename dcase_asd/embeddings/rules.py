@@ -17,6 +17,7 @@ from dcase_asd.files import read_json
 from dcase_asd.recipe.fusion import is_fused, member_runs, read_fused_system
 from dcase_asd.recipe.imported import is_imported
 from dcase_asd.recipe.system import read_system, recipe_path
+from dcase_asd.registry import RANDOM, installed_plugins, named_checkpoints
 
 _Kind = Literal["forbidden", "unsure", "external"]
 Uses = Mapping[str, tuple[str, ...]]
@@ -57,6 +58,14 @@ def uses_of(train: Iterable[str], noise: Iterable[str], dev: str) -> Uses:
     return {use: tuple(sorted(editions)) for use, editions in names.items()}
 
 
+def together(*several: Uses | None) -> Uses:
+    """All that several uses name; those that are not known count as none."""
+    return {
+        use: tuple(sorted({name for each in several if each for name in each.get(use, ())}))
+        for use in WORDS
+    }
+
+
 def uses_of_checkpoint(path: str | Path | None) -> Uses:
     """Whose recordings a checkpoint was fine-tuned with; nothing where it was not fine-tuned."""
     about = {} if path is None else checkpoint_metadata(Path(path).expanduser())
@@ -88,6 +97,26 @@ def uses_of_run(run: str | Path) -> Uses | None:
             return found
     train = system.train
     return _uses_of_recipe(vars(train), train.editions) if train.editions else None
+
+
+def published_weights(run: str | Path, edition: str) -> tuple[str, ...]:
+    """Weights of others that a run's scores of an edition start from, as far as that is known.
+
+    Raises:
+        RecipeError: A recipe is wrong.
+    """
+    plugins = {plugin.name: plugin for plugin in installed_plugins()}
+    found = set()
+    for single in single_runs(run, edition):
+        if not recipe_path(single).is_file() or is_imported(single):
+            continue
+        embed = read_system(single).embed
+        known = named_checkpoints(plugins[embed.plugin]) if embed.plugin in plugins else ()
+        if embed.checkpoint is not None and not uses_of_checkpoint(embed.checkpoint):
+            found.add(Path(embed.checkpoint).name)
+        elif embed.checkpoint is None and known and RANDOM not in embed.options:
+            found.add(known[0].name)
+    return tuple(sorted(found))
 
 
 def run_objections(run: str | Path, edition: Edition) -> list[Objection]:
@@ -168,6 +197,13 @@ def _way_out(listed: Mapping[str, list[str]], edition: Edition, run: Path | None
     start = read_system(run).embed.checkpoint
     if start is not None and uses_of_checkpoint(start):
         return f"start another run from other weights than {start}"
+    train = read_system(run).train
+    if (
+        train is not None
+        and train.pseudo_run
+        and any((uses_of_run(train.pseudo_run) or {}).values())
+    ):
+        return f"cluster the embeddings of another run than {train.pseudo_run}"
     again = command(
         "finetune", "--recipe", recipe_path(run), "--data", "data",
         "--run", f"{run}_{edition.name}", *given.split(),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dcase_asd.errors import ArtifactError, command
 from dcase_asd.files import read_json, read_table, replacing, write_json, write_table
 from dcase_asd.folders import PLAN, there_or_made
+from dcase_asd.recipe.subset import EVERYTHING, Subset
 from dcase_asd.recipe.system import ADDED, read_system, recipe_path
 
 COLUMNS: dict[str, type] = {"file": str, "section": str, "domain": str, "split": str}
@@ -97,7 +98,11 @@ def finish(marker: str | Path, clips: pd.DataFrame, provenance: dict[str, Any]) 
 
 
 def write_plan(
-    run: str | Path, edition: str, machines: list[tuple[str, str]], data: str | Path | None = None
+    run: str | Path,
+    edition: str,
+    machines: list[tuple[str, str]],
+    data: str | Path | None = None,
+    subset: Subset = EVERYTHING,
 ) -> None:
     """Write which machines (stage, machine type) an edition's embeddings consist of, and of where.
 
@@ -107,10 +112,13 @@ def write_plan(
         machines: The machines.
         data: Data folder with their recordings; written as it was given, so that the same command
             writes the same everywhere.
+        subset: Which clips of the edition are taken, where not all are.
     """
     plan: dict[str, Any] = {"machines": [list(machine) for machine in machines]}
     if data is not None:
         plan["data"] = str(data)
+    if subset:
+        plan["subset"] = subset.given()
     write_json(embeddings_folder(run, edition) / PLAN, plan)
 
 
@@ -118,6 +126,12 @@ def planned_data(run: str | Path, edition: str) -> Path | None:
     """The data folder that was embedded; None where that was not written down."""
     data = (read_json(embeddings_folder(run, edition) / PLAN) or {}).get("data")
     return None if data is None else Path(data)
+
+
+def planned_subset(run: str | Path, edition: str) -> Subset:
+    """Which clips of an edition's machine types and sections are embedded; all by default."""
+    plan = read_json(embeddings_folder(run, edition) / PLAN) or {}
+    return Subset(**plan.get("subset", {}))
 
 
 def planned_markers(run: str | Path, edition: str) -> list[Path] | None:
@@ -137,7 +151,8 @@ def read_embeddings(run: str | Path, edition: str) -> list[MachineEmbeddings]:
     run = Path(run)
     markers = planned_markers(run, edition)
     whole = run.parents[1] if run.parent.name == MEMBERS else run
-    again = command("embed", "--data", "data", "--edition", edition, "--run", whole)
+    part = planned_subset(run, edition).flags()
+    again = command("embed", "--data", "data", "--edition", edition, "--run", whole, *part)
     if markers is None:
         have = [path.parent.name for path in sorted(run.glob(f"embeddings/*/{PLAN}"))]
         raise ArtifactError(

@@ -140,6 +140,8 @@ def fuse(
             made["caveats"] = members.caveats
         if members.analysis:
             made["analysis"] = True
+        if members.subset:
+            made["subset"] = members.subset.given()
         _start_folder(run, system, rules.name, replaced=replaced)
         write_fusion(run, result)
         write_scores(run, rules.name, table, made)

@@ -19,9 +19,16 @@ from dcase_asd.fusion.objective import OfficialObjective
 from dcase_asd.metrics.labels import label_by_names, label_by_truth
 from dcase_asd.metrics.ranking import Floats
 from dcase_asd.recipe.fusion import Fusion, Standardization
+from dcase_asd.recipe.subset import EVERYTHING, Subset
 from dcase_asd.scores.calibrate import calibrated_union
 from dcase_asd.scores.standardize import SpreadError, standardized
-from dcase_asd.scores.table import read_provenance, read_scores, scored_editions, scores_path
+from dcase_asd.scores.table import (
+    read_provenance,
+    read_scores,
+    scored_editions,
+    scored_subset,
+    scores_path,
+)
 
 CLIP = ["stage", "machine", "section", "split", "file"]
 """What tells a scored clip, and the order of a fusion's rows."""
@@ -43,6 +50,7 @@ class Members:
         notes: What was left out, in words.
         analysis: Whether their fusion is for analysis alone.
         caveats: What must be said wherever scores of their fusion are evaluated or submitted.
+        subset: Which machine types and sections all of them have scores of.
         reference: The clips whose scores the scale is of, (clips,): train clips or, transductive,
             test clips.
         standardized: Scores on one scale, (systems, clips).
@@ -59,6 +67,7 @@ class Members:
     notes: list[str]
     analysis: bool = False
     caveats: list[str] = field(default_factory=list)
+    subset: Subset = EVERYTHING
     reference: NDArray[np.bool_] = field(init=False)
     standardized: Floats = field(init=False)
     objective: OfficialObjective | None = None
@@ -165,7 +174,8 @@ def read_members(
     """
     provenances = tuple(read_provenance(run, edition.name) for run in runs)
     tables = [read_scores(run, edition.name).set_index(CLIP)["score"].sort_index() for run in runs]
-    _check_same_tests(runs, [table.index for table in tables])
+    subsets = [scored_subset(run, edition.name) for run in runs]
+    _check_same_tests(runs, [table.index for table in tables], subsets)
     if fusion.standardize == "train":
         _check_train(runs, [table.index for table in tables])
     common = tables[0].index
@@ -184,6 +194,9 @@ def read_members(
     scores = np.stack([table.loc[common].to_numpy(dtype=np.float64) for table in tables])
     members = Members(fusion.names, tuple(runs), provenances, clips, groups, scores, notes)
     _check_not_constant(members)
+    members.subset = next(filter(None, subsets), EVERYTHING)
+    if members.subset:
+        notes.append(f"{members.subset} alone: no figure here is of the official score")
     members.analysis = fusion.analysis or any(made.get("analysis") for made in provenances)
     members.reference = members.of_split(fusion.standardize)
     members.standardized = _standardize(members, fusion.standardize)
@@ -202,7 +215,9 @@ def read_members(
     return members
 
 
-def _check_same_tests(runs: Sequence[Path], indexes: Sequence[pd.Index[Any]]) -> None:
+def _check_same_tests(
+    runs: Sequence[Path], indexes: Sequence[pd.Index[Any]], subsets: Sequence[Subset]
+) -> None:
     """Refuse systems whose test clips differ, with both differences of each pair."""
     tests = [index[index.get_level_values("split") == "test"] for index in indexes]
     differences = []
@@ -216,9 +231,13 @@ def _check_same_tests(runs: Sequence[Path], indexes: Sequence[pd.Index[Any]]) ->
                     f"{len(found)} in {only} but not in {missing}, the first {_in_words(found[0])}"
                 )
     if differences:
+        differences += [
+            f"{run} scored {each} alone" for run, each in zip(runs, subsets, strict=True) if each
+        ]
+        alike = "machines and sections of the " if any(subsets) else ""
         raise ScoresError(
             f"the systems scored different test clips: {'; '.join(differences)}; "
-            "embed and score each system on the same data folder"
+            f"embed and score each system on the same {alike}data folder"
         )
     if not len(tests[0]):
         raise ScoresError(f"{runs[0]}: holds no test clip; embed and score test/ folders")

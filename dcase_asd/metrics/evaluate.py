@@ -21,7 +21,6 @@ from dcase_asd.metrics.labels import (
     join_by_name,
     label_by_names,
     label_by_truth,
-    sections_of,
 )
 from dcase_asd.metrics.official import Evaluation
 from dcase_asd.metrics.official import evaluate as official_result
@@ -34,7 +33,15 @@ from dcase_asd.metrics.official_files import (
 from dcase_asd.metrics.result import EvaluationReport, result_table
 from dcase_asd.metrics.strata import CONDITIONS, find_strata
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.scores.table import of_machines, of_tests, read_caveats, read_scores, scores_path
+from dcase_asd.recipe.subset import EVERYTHING, Names, Subset
+from dcase_asd.scores.table import (
+    of_tests,
+    part_of_scores,
+    read_caveats,
+    read_scores,
+    scores_path,
+    sections_of,
+)
 
 FEW = 10
 """Test clips of a condition below which the pAUC rests on less than one normal clip."""
@@ -45,7 +52,9 @@ def evaluate_run_or_folder(
     edition: str,
     ground_truth: str | Path | None = None,
     *,
-    machines: Sequence[str] = (),
+    machines: Names = (),
+    sections: Names = (),
+    exclude_editions: Names = (),
     resamples: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
@@ -58,7 +67,10 @@ def evaluate_run_or_folder(
         edition: The edition whose recipe is followed.
         ground_truth: An official evaluator's folder or an ``eval_data_list*.csv``. Without it the
             labels are those in the clips' names, as in development sets.
-        machines: Evaluate these machine types only; all if empty.
+        machines: Evaluate these machine types only; all if empty. The result over a part of what
+            is scored, or of scores of a part, is not the official one, and says so.
+        sections: Evaluate these sections only; likewise.
+        exclude_editions: Editions that are not to be evaluated.
         resamples: Of the confidence interval; 0 leaves it out.
         seed: Of the resamples.
         progress: Where to tell what the user should know of.
@@ -68,15 +80,19 @@ def evaluate_run_or_folder(
         a label, are left out and named in its notes.
 
     Raises:
-        DataError: The target does not exist, or is a file or data folder.
+        DataError: The target does not exist, or is a file or data folder, or holds nothing of a
+            subset.
         ScoresError: Scores are missing, malformed, duplicated or not finite.
         GroundTruthError: Labels are missing or do not match the scores.
     """
     progress = progress or Silent()
     rules, target = load_edition(edition), Path(target)
-    scores = of_machines(_read_tests(target, rules), machines, target)
-    truth = find_ground_truth(ground_truth, rules, machines)
-    result = evaluate_stage(scores, rules, truth, source=target, resamples=resamples, seed=seed)
+    asked = EVERYTHING.changed(machines, sections, exclude_editions)
+    scores, subset = part_of_scores(_read_tests(target, rules), asked, target, rules.name)
+    truth = find_ground_truth(ground_truth, rules, subset)
+    result = evaluate_stage(
+        scores, rules, truth, source=target, resamples=resamples, seed=seed, subset=subset
+    )
     notes = (*read_caveats(target, rules.name), *result.notes)
     for sentence in notes:
         progress.note(sentence)
@@ -93,6 +109,7 @@ def evaluate_run_or_folder(
         complete=result.complete,
         notes=notes,
         intervals=result.intervals,
+        subset=subset,
     )
 
 
@@ -131,6 +148,7 @@ def evaluate_stage(
     source: str | Path = "the scores",
     resamples: int = 0,
     seed: int = 0,
+    subset: Subset = EVERYTHING,
 ) -> StageResult:
     """Label test clips, leave out those without a label, evaluate the others, say what is missing.
 
@@ -143,6 +161,7 @@ def evaluate_stage(
         source: Where the scores are from, for messages.
         resamples: Of the confidence interval; 0 leaves it out.
         seed: Of the resamples.
+        subset: What the scores are of; the rest of the edition is then not told to be missing.
 
     Returns:
         The result; labels that are missing or not enough are its `fault` and no error.
@@ -160,7 +179,7 @@ def evaluate_stage(
         else:
             labelled, notes = label_by_truth(tests, truth.rows, source, truth.path)
         labelled = labelled.sort_values(["machine", "section", "file"])
-        missing = _missing(labelled, edition)
+        missing = _missing(labelled, edition, subset)
         notes += missing
         evaluation = official_result(labelled, edition.metric, strict=edition.official)
         notes += evaluation.left_out
@@ -175,7 +194,14 @@ def evaluate_stage(
         fault = error
     labels = "file names" if truth is None else f"ground truth {truth.path.resolve().name}"
     return StageResult(
-        labelled, labels, evaluation, fault, interval, intervals, not missing, tuple(notes)
+        labelled,
+        labels,
+        evaluation,
+        fault,
+        interval,
+        intervals,
+        not (missing or subset),
+        tuple(notes),
     )
 
 
@@ -247,13 +273,18 @@ def _read_tests(target: Path, edition: Edition) -> pd.DataFrame:
     return read_official_scores(target, edition)
 
 
-def _missing(labelled: pd.DataFrame, edition: Edition) -> list[str]:
+def _missing(labelled: pd.DataFrame, edition: Edition, subset: Subset) -> list[str]:
     """How the evaluated machines and sections differ from those of the edition, in sentences."""
     if not edition.official:
         return []
     evaluated = sections_of(labelled)
     stages = {
-        stage: {(machine, section) for machine, found in machines.items() for section in found}
+        stage: {
+            (machine, section)
+            for machine, found in machines.items()
+            for section in found
+            if subset.takes(machine, section)
+        }
         for stage, machines in edition.machines.items()
     }
     unknown = evaluated.difference(*stages.values())

@@ -6,7 +6,6 @@ Labels are always joined by clip name; the rows of a file may stand in any order
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -25,9 +24,8 @@ from dcase_asd.metrics.ground_truth import (
     read_label_list,
 )
 from dcase_asd.metrics.official_files import official_clip_name
-
-Sections = set[tuple[str, str]]
-"""Machine types with their sections."""
+from dcase_asd.recipe.subset import EVERYTHING, Subset
+from dcase_asd.scores.table import Sections, sections_of
 
 
 def label_by_names(
@@ -100,11 +98,6 @@ def label_by_truth(
             f"({in_words(sections_of(scores[~inside]))})"
         )
     return join_ground_truth(scores[inside], truth, str(source)), notes
-
-
-def sections_of(rows: pd.DataFrame) -> Sections:
-    """The machines and sections of a table."""
-    return set(zip(rows["machine"], rows["section"], strict=True))
 
 
 def in_words(sections: Sections) -> str:
@@ -188,17 +181,23 @@ class GroundTruth:
 
 
 def find_ground_truth(
-    path: str | Path | None, edition: Edition, machines: Sequence[str] = ()
+    path: str | Path | None, edition: Edition, subset: Subset = EVERYTHING
 ) -> GroundTruth | None:
-    """The ground truth where one is given, of some machine types or of all.
+    """The ground truth where one is given, of some machine types and sections or of all.
 
     Raises:
-        GroundTruthError: As `read_ground_truth`.
+        GroundTruthError: As `read_ground_truth`; or it has nothing of the subset.
     """
     if path is None:
         return None
     rows = read_ground_truth(path, edition)
-    return GroundTruth(rows[rows["machine"].isin(machines)] if machines else rows, Path(path))
+    chosen = rows[subset.mask(rows)]
+    if chosen.empty and not rows.empty:
+        raise GroundTruthError(
+            f"{path}: no labels of {subset}, but of {in_words(sections_of(rows))}; name one of "
+            "these, or leave --ground-truth out"
+        )
+    return GroundTruth(chosen, Path(path))
 
 
 def join_ground_truth(

@@ -80,8 +80,15 @@ class Evaluation:
         return self.means["mean"] if self.official_score is None else self.official_score
 
 
-def score_word(metric: Metric) -> str:
-    """What the score is called; that of 2020 serves one's own machines, too."""
+def score_word(metric: Metric, *, of_subset: bool = False) -> str:
+    """What the score is called; that of 2020 serves one's own machines, too.
+
+    Args:
+        metric: The recipe of the edition.
+        of_subset: Whether it is over some machine types or sections, and not the official one.
+    """
+    if of_subset and metric != "2020":
+        return "score of the subset"
     return "mean of AUC and pAUC" if metric == "2020" else "official score"
 
 

@@ -12,6 +12,7 @@ from dcase_asd.editions.edition import Metric, load_edition
 from dcase_asd.metrics.bootstrap import LEVEL, Interval, Intervals
 from dcase_asd.metrics.official import Evaluation, official_means, score_word
 from dcase_asd.metrics.strata import CONDITIONS, Stratum
+from dcase_asd.recipe.subset import EVERYTHING, Subset
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class EvaluationReport:
         complete: Whether all machines and sections of the stage were evaluated.
         notes: What the user should know of.
         intervals: Of one's own machines, intervals of AUC and pAUC (see `own_intervals`).
+        subset: Which machine types and sections were taken of what is scored, or scored; over some
+            of them the score is not the official one.
     """
 
     edition: str
@@ -40,6 +43,7 @@ class EvaluationReport:
     complete: bool
     notes: tuple[str, ...]
     intervals: Intervals = field(default_factory=dict)
+    subset: Subset = EVERYTHING
 
     @property
     def official(self) -> bool:
@@ -49,8 +53,12 @@ class EvaluationReport:
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values, in full precision; scores in [0, 1]."""
         evaluation, interval = self.evaluation, None
+        official = evaluation.official_score
+        part: dict[str, Any] = {}
+        if self.subset:
+            part = {"subset": self.subset.given(), "subset_score": evaluation.score}
         if self.interval is not None:
-            of = "means.mean" if evaluation.official_score is None else "official_score"
+            of = "subset_score" if part else "means.mean" if official is None else "official_score"
             interval = {"of": of, **asdict(self.interval)}
         intervals = {
             name: {key: asdict(each) for key, each in of_machine.items()}
@@ -60,7 +68,8 @@ class EvaluationReport:
         return {
             "edition": self.edition,
             "target": self.target,
-            "official_score": evaluation.official_score,
+            "official_score": None if part else official,
+            **part,
             "confidence_interval": interval,
             **({"confidence_intervals": own} if self.intervals else {}),
             "metric": evaluation.metric,
@@ -79,7 +88,7 @@ class EvaluationReport:
                 }
                 for section in evaluation.sections
             ],
-            "official_means": official_means(evaluation) if self.official else None,
+            "official_means": official_means(evaluation) if self.official and not part else None,
             "notes": list(self.notes),
         }
 
@@ -88,13 +97,16 @@ class EvaluationReport:
         evaluation, interval = self.evaluation, self.interval
         resamples = f", {interval.resamples} resamples" if interval else ""
         if self.official:
-            text = f"{score_word(evaluation.metric)} {100 * evaluation.score:.2f} %"
-            return f"{text} ({interval.words}{resamples})" if interval else text
+            word = score_word(evaluation.metric, of_subset=bool(self.subset))
+            text = f"{word} {100 * evaluation.score:.2f} %"
+            text += f" ({interval.words}{resamples})" if interval else ""
+            return f"{text}; {self.subset} alone: not the official score" if self.subset else text
         parts, intervals = [], self.intervals.get("", {})
         for key in ("auc", "pauc"):
             text = f"{METRICS[evaluation.metric][key]} {100 * evaluation.means[key]:.2f} %"
             parts.append(f"{text} ({intervals[key].words})" if key in intervals else text)
-        return f"{' and '.join(parts)}{resamples}"
+        alone = f"; {self.subset} alone" if self.subset else ""
+        return f"{' and '.join(parts)}{resamples}{alone}"
 
     def _count(self, machine: str = "", section: str = "", domain: str = "") -> dict[str, int]:
         """How many clips of each condition; an empty name stands for all."""

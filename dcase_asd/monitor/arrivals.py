@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dcase_asd.audio import read_header
+from dcase_asd.audio import inspect_recording
 from dcase_asd.errors import ArtifactError, AudioError, DataError, DcaseAsdError, printable_name
 from dcase_asd.files import cannot_write, find_below
 from dcase_asd.monitor.monitor import Monitor
 from dcase_asd.monitor.normals import AUDIO
 from dcase_asd.monitor.verdict import Rule, Verdict
+from dcase_asd.wav import STREAMED
 
 PATIENCE = 30.0
 """Seconds that a file which does not change may be incomplete before that is said of it."""
@@ -33,11 +35,11 @@ class Arrivals:
     """Looks for recordings that have arrived whole.
 
     A file is whole when its size and time of change are those of the look before and it is as long
-    as its header says.
+    as its header says. Of one that says no length, or never gets so long, `PATIENCE` decides.
 
     Attributes:
         folder: Where they arrive, and below.
-        done: State of each that was seen to, by its path in the folder.
+        done: State of each that was seen to, by its path in the folder as a log holds it.
         clock: Seconds that only grow.
     """
 
@@ -56,16 +58,23 @@ class Arrivals:
             raise DataError(
                 f"{self.folder}: no such folder; give the one that recordings arrive in"
             )
+        try:
+            paths = find_below(self.folder, "**/*")
+        except FileNotFoundError:  # a folder in it was deleted while it was listed
+            return []
         before, self.waiting = self.waiting, {}
         whole = []
-        for path in find_below(self.folder, "**/*"):
+        for path in paths:
+            if path.suffix.lower() not in AUDIO:
+                continue
             name = path.relative_to(self.folder).as_posix()
             try:
                 seen = path.stat()
             except OSError:  # deleted since it was listed
                 continue
             state = State(seen.st_size, seen.st_mtime_ns)
-            if path.suffix.lower() not in AUDIO or self.done.get(name) == state:
+            # A folder or a pipe may be named like a recording; opening a pipe waits for a writer.
+            if not stat.S_ISREG(seen.st_mode) or self.done.get(printable_name(name)) == state:
                 continue
             last, since = before.get(name, (None, self.clock()))
             if last != state:
@@ -79,10 +88,9 @@ class Arrivals:
 
 def _is_complete(path: Path) -> bool:
     try:
-        read_header(path)
+        return STREAMED not in inspect_recording(path).note
     except AudioError:
         return False
-    return True
 
 
 def watch(
@@ -133,8 +141,8 @@ def watch(
                 if not path.exists():  # deleted since
                     continue
                 found = str(error)
-            arrivals.done[name] = state
-            _append(log, name, state, found, monitor.key)
+            arrivals.done[printable_name(name)] = state
+            _append(log, printable_name(name), state, found, monitor.key)
             yield found
         quiet = 0.0 if arrived or arrivals.waiting else quiet + every
         if idle and quiet >= idle:
@@ -157,7 +165,7 @@ def _logged(log: Path) -> dict[str, State]:
         try:
             entry = json.loads(line)
             done[str(entry["file"])] = State(int(entry["size"]), int(entry["changed"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
     return done
 

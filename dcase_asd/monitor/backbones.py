@@ -126,9 +126,9 @@ class Embedder:
         choice = self.choice
         if choice.files and self.model is not None:
             with tempfile.TemporaryDirectory() as folder:
-                if files := unpack_weights(self.model, Path(folder)):
-                    path = files[0] if len(files) == 1 else Path(folder)
-                    self._check({each.name: each for each in files})
+                if files := self.weights_within(Path(folder)):
+                    path = next(iter(files.values())) if len(files) == 1 else Path(folder)
+                    self._check(files)
                     return load_backbone(choice.plugin, path, **choice.options)
         self._check(choice.weights())
         return load_backbone(choice.plugin, choice.checkpoint, **choice.options)
@@ -162,6 +162,15 @@ class Embedder:
             raise BackboneError(f"{sound.name}: the backbone {self.choice.plugin!r} gives no "
                                 "finite embedding of it")  # fmt: skip
         return found
+
+    def weights_within(self, folder: Path) -> dict[str, Path]:
+        """Weights in the model's file by name, written into a folder; none where it holds none.
+
+        Raises:
+            ArtifactError: The file is damaged.
+        """
+        files = unpack_weights(self.model, folder) if self.model else []
+        return {each.name: each for each in files}
 
     def _check(self, files: Mapping[str, Path]) -> None:
         for name, expected in self.choice.files.items():

@@ -136,7 +136,7 @@ def _entry(line: str) -> dict[str, Any] | None:
             math.isfinite(float(entry["level"])) and {"model", "verdict"} <= set(entry)
         ):
             return None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return dict(entry)
 

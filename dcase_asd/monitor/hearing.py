@@ -7,10 +7,10 @@ when and where something was. What the microphone and the recorder do is measure
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from dcase_asd.audio import BLOCK_FRAMES, Waveform, read_blocks, read_header
 from dcase_asd.errors import AudioError
 from dcase_asd.monitor.log_mel import LOWEST_FREQUENCY, Frames, LogMel
+from dcase_asd.monitor.meter import SILENCE, Meter, Properties
 
 PASSBAND = 0.9
 """Share of half the rate up to which mel bins are used: above it resamplers differ."""
@@ -34,10 +35,8 @@ LIMITS = ((1000, 384_000), (8, 1024), (0.5, 3600))
 """Of a front end's sample rate in Hz, mel bins, and window in seconds."""
 SHORTEST = 0.5
 """Seconds below which statistics over time mean nothing."""
-QUIET_SHARE = 0.05
-"""The noise floor is the level that so many of the 10 ms pieces of a recording stay below."""
-SILENCE = -200.0
-"""Level in dB that stands for digital silence."""
+MOST_GRIDS = 360
+"""Windows up to which all grids are kept, 7 MB of 10 s each: an hour."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,8 @@ class FrontEnd:
         for value, (low, high) in zip(numbers, LIMITS, strict=True):
             if not low <= value <= high:
                 raise ValueError(f"{value:g} is not within {low:g} and {high:g}")
+        if self.channel < 0:
+            raise ValueError(f"there is no channel {self.channel}")
 
     @cached_property
     def log_mel(self) -> LogMel:
@@ -173,28 +174,11 @@ class FrontEnd:
         return max(1, round(seconds / self.window))
 
 
-@dataclass(frozen=True)
-class Properties:
-    """What a recording says of its microphone and recorder, not of the machine.
-
-    Levels are in dB of full scale; `noise_floor` is that of the quietest 10 ms pieces, `offset` the
-    mean of the samples, `clipped` the share of samples that stay at the recording's own extreme,
-    `frozen` the longest time in seconds in which no sample differs from the one before.
-    """
-
-    rate: float
-    seconds: float
-    level: float
-    noise_floor: float
-    offset: float
-    clipped: float
-    frozen: float
-
-
 class WindowHeard(NamedTuple):
     """One window: `start` and `end` in seconds, `vector` (2 k,), `grid` (t, f, 2) in dB.
 
-    The grid holds of each cell and band the mean over its frames and their maximum.
+    The grid holds of each cell and band the mean over its frames and their maximum; it is empty
+    where it was not kept.
     """
 
     start: float
@@ -219,8 +203,14 @@ class Heard:
         return self.properties.level <= SILENCE
 
 
-def hear(sound: Sound, front: FrontEnd) -> Heard:
+def hear(sound: Sound, front: FrontEnd, *, all_grids: bool = True) -> Heard:
     """Go through a recording once.
+
+    Args:
+        sound: The recording.
+        front: What it is heard with.
+        all_grids: Keep every window's grid, not only where there are at most `MOST_GRIDS` windows;
+            `hear_grid` makes one later.
 
     Raises:
         AudioError: It cannot be read, or is shorter than `SHORTEST`.
@@ -230,7 +220,8 @@ def hear(sound: Sound, front: FrontEnd) -> Heard:
             f"{sound.name}: {sound.seconds:.2g} s long; a recording to judge has {SHORTEST} s "
             "at least"
         )
-    meter, cut = _Meter(sound.rate), _Cutter(sound, front)
+    meter = Meter(sound.rate)
+    cut = _Cutter(sound, front, all_grids or front.windows_in(sound.seconds) <= MOST_GRIDS)
     change = _resampler(sound.rate, front.sample_rate)
     for block in sound.blocks():
         meter.add(block)
@@ -238,6 +229,12 @@ def hear(sound: Sound, front: FrontEnd) -> Heard:
     cut.add(change(np.zeros(0, dtype=np.float32), True))
     windows, key = cut.finish(), meter.digest.hexdigest()
     return Heard(sound.name, windows, meter.properties(), key, sound.path)
+
+
+def hear_grid(sound: Sound, front: FrontEnd, window: int) -> Frames:
+    """The grid of one window, for which the recording is gone through once more."""
+    samples = next(islice(waveforms(sound, front, front.sample_rate), window, None))
+    return _grid(front.log_mel(samples)[:, front.used], front)
 
 
 def waveforms(sound: Sound, front: FrontEnd, rate: int | None) -> Iterator[Waveform]:
@@ -249,7 +246,7 @@ def waveforms(sound: Sound, front: FrontEnd, rate: int | None) -> Iterator[Wavef
     parts: list[Waveform] = []
     done = 0
     last = [(np.zeros(0, dtype=np.float32), True)]
-    for block, final in (*((each, False) for each in sound.blocks()), *last):
+    for block, final in chain(((each, False) for each in sound.blocks()), last):
         piece = change(block, final)
         while ends and done + len(piece) >= ends[0]:
             here = ends.pop(0) - done
@@ -273,6 +270,7 @@ class _Cutter:
 
     sound: Sound
     front: FrontEnd
+    grids: bool
     rest: Waveform = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     frames: list[Frames] = field(default_factory=list)
     count: int = 0
@@ -308,7 +306,9 @@ class _Cutter:
         # The sum of a minute's frames is off by more than normal windows differ in float32.
         wide = frames.astype(np.float64)
         vector = np.concatenate([wide.mean(axis=0), wide.std(axis=0)]).astype(np.float32)
-        self.done.append(WindowHeard(start, until, vector, _grid(frames, self.front)))
+        nothing = np.zeros((0, len(self.front.band_starts), 2), dtype=np.float32)
+        grid = _grid(frames, self.front) if self.grids else nothing
+        self.done.append(WindowHeard(start, until, vector, grid))
 
 
 def _grid(frames: Frames, front: FrontEnd) -> Frames:
@@ -321,77 +321,3 @@ def _grid(frames: Frames, front: FrontEnd) -> Frames:
     peak = np.maximum.reduceat(bands, starts, axis=0)
     grid: Frames = (np.stack([mean, peak], axis=2) * DECIBELS).astype(np.float32)
     return grid
-
-
-def new_key(rate: int) -> hashlib.blake2b:
-    """Becomes `Heard.key` when it is updated with the bytes of all blocks."""
-    return hashlib.blake2b(str(rate).encode(), digest_size=16)
-
-
-class _Meter:
-    """Measures `Properties`, block by block."""
-
-    def __init__(self, rate: int) -> None:
-        self.rate, self.piece = rate, max(1, rate // 100)
-        self.digest = new_key(rate)
-        self.count, self.total, self.energy = 0, 0.0, 0.0
-        self.pieces: list[NDArray[np.float64]] = []
-        self.low, self.high, self.at_low, self.at_high = np.inf, -np.inf, 0, 0
-        self.last = np.zeros(0, dtype=np.float32)
-        self.frozen = self.run = 0
-
-    def add(self, block: Waveform) -> None:
-        self.digest.update(block.tobytes())
-        wide = block.astype(np.float64)
-        self.count += len(block)
-        self.total += float(wide.sum())
-        self.energy += float(wide @ wide)
-        whole = wide[: len(wide) - len(wide) % self.piece].reshape(-1, self.piece)
-        self.pieces.append(whole.var(axis=1))
-        joined = np.concatenate([self.last, block])
-        self.last = block[-1:]
-        self._extremes(joined)
-        self._runs(np.diff(joined) == 0)
-
-    def _extremes(self, joined: Waveform) -> None:
-        low, high = float(joined.min()), float(joined.max())
-        if low < self.low:
-            self.low, self.at_low = low, 0
-        if high > self.high:
-            self.high, self.at_high = high, 0
-        if low <= self.low:
-            at = joined == self.low
-            self.at_low += int((at[1:] & at[:-1]).sum())
-        if high >= self.high:
-            at = joined == self.high
-            self.at_high += int((at[1:] & at[:-1]).sum())
-
-    def _runs(self, equal: NDArray[np.bool_]) -> None:
-        changes = np.flatnonzero(~equal)
-        if not len(changes):
-            self.run += len(equal)
-        else:
-            inside = int(np.diff(changes).max(initial=1)) - 1
-            self.frozen = max(self.frozen, self.run + int(changes[0]), inside)
-            self.run = len(equal) - 1 - int(changes[-1])
-        self.frozen = max(self.frozen, self.run)
-
-    def properties(self) -> Properties:
-        mean = self.total / self.count
-        variance = max(self.energy / self.count - mean**2, 0.0)
-        silent = self.high == self.low
-        pieces = np.concatenate(self.pieces)
-        floor = float(np.quantile(pieces, QUIET_SHARE)) if len(pieces) else variance
-        return Properties(
-            rate=self.rate,
-            seconds=self.count / self.rate,
-            level=SILENCE if silent else _decibels(variance),
-            noise_floor=_decibels(floor),
-            offset=mean,
-            clipped=(self.at_low + self.at_high) / self.count,
-            frozen=self.frozen / self.rate,
-        )
-
-
-def _decibels(power: float) -> float:
-    return max(float(10 * np.log10(max(power, 1e-20))), SILENCE)

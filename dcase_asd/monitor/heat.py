@@ -30,6 +30,8 @@ NOTICED, SHOWN = 1.5, 1.0
 which is not normal as a whole."""
 UNUSUAL = 0.95
 """Share of normal recordings that no span is to be marked in."""
+FOLDS, FEWEST_APART = 10, 3
+"""Parts of the normal recordings that are left out in turn; recordings that are left out whole."""
 PART_OF_PEAK = 0.5
 """A span reaches as far as the deviation is at least so much of its largest."""
 MOST_SPANS = 3
@@ -96,21 +98,24 @@ def usual_range(grids: Sequence[Frames]) -> Array:
     return np.array(ranges)
 
 
-def noticed_from(grids: Sequence[Frames]) -> float:
-    """The deviation from which on a span is marked: what few normal recordings reach.
+def normal_events(grids: Sequence[Frames], owners: NDArray[np.intp]) -> Array:
+    """The strongest deviation in each normal window from what the others do, (n,).
 
-    Each half of them is compared with the range of the other half.
+    Each tenth of the recordings is compared with the range of the others.
+
+    Args:
+        grids: Of all normal windows.
+        owners: Recording of each of them, (n,).
     """
-    halves = grids[::2], grids[1::2]
-    if not all(halves):
-        return NOTICED
-    reached = [
-        float(np.abs(deviations(grid, usual)[0]).max())
-        for mine, others in (halves, halves[::-1])
-        for usual in [usual_range(others)]
-        for grid in mine
-    ]
-    return max(NOTICED, float(np.quantile(reached, UNUSUAL)))
+    names, places = np.unique(owners, return_inverse=True)
+    # Windows of very few recordings are compared with other windows of the same ones.
+    groups = (places if len(names) >= FEWEST_APART else np.arange(len(grids))) % FOLDS
+    events = np.empty(len(grids))
+    for group in np.unique(groups):
+        usual = usual_range([grids[at] for at in np.flatnonzero(groups != group).tolist()])
+        for at in np.flatnonzero(groups == group).tolist():
+            events[at] = np.abs(deviations(grids[at], usual)[0]).max()
+    return events
 
 
 def deviations(grid: Frames, usual: Array) -> tuple[Array, NDArray[np.intp]]:

@@ -21,16 +21,20 @@ from dcase_asd.monitor.hearing import (
     Sound,
     WindowHeard,
     hear,
+    hear_grid,
 )
 from dcase_asd.monitor.heat import (
+    NOTICED,
     SHOWN,
+    UNUSUAL,
     HeatMap,
     Span,
     deviations,
     find_spans,
-    noticed_from,
+    normal_events,
     usual_range,
 )
+from dcase_asd.monitor.log_mel import Frames
 from dcase_asd.monitor.microphone import heard_bins, level_beyond, recording_notes
 from dcase_asd.monitor.normals import Normals
 from dcase_asd.monitor.scoring import Scorer
@@ -38,8 +42,8 @@ from dcase_asd.monitor.verdict import Array, Calibration, Decision, Rule, Verdic
 from dcase_asd.recipe.detector import Detector
 
 EVENT = 2.0
-"""How many times what few normal recordings reach a single event has to deviate, so that a
-recording which is normal as a whole is suspicious."""
+"""How many times what few normal windows reach an event has to deviate, so that a recording of
+several windows is suspicious, where the normal ones are too few to tell."""
 SHORT = 0.5
 """Share of the usual length below which a recording is called short."""
 
@@ -76,17 +80,22 @@ class Judge:
         return usual_range(self.normals.grids) if known is None else known
 
     @cached_property
+    def events(self) -> Calibration:
+        """The strongest deviation in each normal window, see `normal_events`."""
+        known, normals = self.saved.get("events"), self.normals
+        return Calibration(normal_events(normals.grids, normals.owners) if known is None else known)
+
+    @cached_property
     def noticed(self) -> float:
-        """See `noticed_from`."""
-        known = self.saved.get("noticed")
-        return noticed_from(self.normals.grids) if known is None else float(known[0])
+        """The deviation from which on a span is marked: what few normal windows reach."""
+        return max(NOTICED, float(np.quantile(self.events.scores, UNUSUAL)))
 
     def calibration(self) -> dict[str, NDArray[Any]]:
         """What is worth keeping: it takes all normal windows to compute."""
         return {
             "left_out": self.scorer.raw_left_out,
             "usual": self.usual,
-            "noticed": np.array([self.noticed]),
+            "events": self.events.scores,
         }
 
     def judge(self, sound: Sound, false_alarms: float, rule: Rule | None) -> Verdict:
@@ -98,7 +107,7 @@ class Judge:
         Raises:
             AudioError: It cannot be read, or is too short.
         """
-        heard = hear(sound, self.front)
+        heard = hear(sound, self.front, all_grids=False)
         own, normal = heard.properties, self.normals.properties
         notes = recording_notes(own, normal) + self._length_notes(heard)
         spectra = np.stack([each.vector for each in heard.windows]).astype(np.float64)
@@ -129,13 +138,19 @@ class Judge:
                 word, gain = "suspicious", beyond
                 notes.append(f"at the level of the normal recordings it would be {matched.word} "
                              f"(score {matched.score:.3g})")  # fmt: skip
-        nearest = scorer.nearest(vectors[found.window])
-        window = heard.windows[found.window]
-        window = window._replace(grid=window.grid - np.float32(gain))
+        at, moved = found.window, gain
+        grids = {number: each.grid for number, each in enumerate(heard.windows) if each.grid.size}
+        grids = grids or {at: hear_grid(sound, self.front, at)}
+        if word == "normal":
+            events = {number: np.abs(self._deviations(grid - np.float32(beyond), bins)[0]).max()
+                      for number, grid in grids.items()}  # fmt: skip
+            most = max(events, key=lambda number: float(events[number]))
+            if events[most] > self._event_limit(false_alarms, len(vectors)):
+                word, at, moved = "suspicious", most, beyond
+                notes.append("as a whole it is normal, but for what is marked")
+        window = heard.windows[at]._replace(grid=grids[at] - np.float32(moved))
+        nearest = scorer.nearest(vectors[at])
         heat, spans = self._explain(window, nearest, bins, always=word != "normal" and not gain)
-        if word == "normal" and spans and abs(spans[0].deviation) > EVENT * self.noticed:
-            word = "suspicious"
-            notes.append("as a whole it is normal, but for what is marked")
         return Verdict(
             sound.name, found.score, found.threshold, found.p_value, word, tuple(spans),
             self.normals.name(nearest), tuple(notes), heat, self.normals.recording(nearest),
@@ -173,11 +188,23 @@ class Judge:
                     "ones scatter more"]  # fmt: skip
         return []
 
+    def _deviations(self, grid: Frames, bins: int) -> tuple[Array, NDArray[np.intp]]:
+        """As `deviations`; what is not heard differs not."""
+        values, views = deviations(grid, self.usual)
+        values[:, self.front.band_starts + BAND_BINS > bins] = 0.0
+        return values, views
+
+    def _event_limit(self, false_alarms: float, windows: int) -> float:
+        """The deviation above which one of so many windows that are normal is told of."""
+        share = false_alarms / windows
+        if windows > 1 and share < self.events.supports:
+            return max(EVENT * self.noticed, float(self.events.scores.max()))
+        return self.events.threshold(share)
+
     def _explain(
         self, window: WindowHeard, nearest: int, bins: int, *, always: bool
     ) -> tuple[HeatMap, list[Span]]:
-        values, views = deviations(window.grid, self.usual)
-        values[:, self.front.band_starts + BAND_BINS > bins] = 0.0  # what is not heard differs not
+        values, views = self._deviations(window.grid, bins)
         times = np.arange(len(values) + 1, dtype=np.float64) * (CELL_FRAMES * self.front.shift)
         times += window.start
         times[-1] = window.end

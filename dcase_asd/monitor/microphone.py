@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dcase_asd.monitor.hearing import DECIBELS, SILENCE, Properties
+from dcase_asd.monitor.hearing import DECIBELS
+from dcase_asd.monitor.meter import SILENCE, Properties
 
 LEVEL_MARGIN, FLOOR_MARGIN = 6.0, 10.0
 """In dB beyond the normal recordings' range."""

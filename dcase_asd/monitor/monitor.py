@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -20,11 +21,13 @@ from dcase_asd.errors import (
     RecipeError,
     ScoresError,
     TooFewClipsError,
+    close_name,
+    some,
 )
 from dcase_asd.monitor.backbones import BackboneChoice, Embedder
-from dcase_asd.monitor.hearing import FrontEnd, Properties, open_sound, sound_of
+from dcase_asd.monitor.hearing import FrontEnd, open_sound, sound_of
 from dcase_asd.monitor.judge import Judge
-from dcase_asd.monitor.model_file import AGAIN, read_model, write_model
+from dcase_asd.monitor.model_file import AGAIN, check_arrays, read_model, reason, write_model
 from dcase_asd.monitor.normals import (
     Normals,
     Opened,
@@ -37,6 +40,7 @@ from dcase_asd.monitor.normals import (
     narrow_recordings,
     several_conditions,
 )
+from dcase_asd.monitor.outliers import far_recordings
 from dcase_asd.monitor.scoring import FEWEST_WINDOWS, SPECTRA
 from dcase_asd.monitor.verdict import FALSE_ALARMS, Rule, Verdict
 from dcase_asd.progress import Progress, Silent
@@ -45,9 +49,6 @@ from dcase_asd.recipe.toml import recipe_from
 from dcase_asd.scores.detector import make_detector
 
 Recordings = str | Path | Sequence[str | Path | NDArray[np.floating]]
-FAR_OUT, FAR_ALONE = 5.0, 2.0
-"""A normal recording is told of whose score is so many times the usual one, and so many times the
-next largest."""
 ENOUGH = 8
 """Windows that the way out of too few aims at."""
 REASONS_TOLD = 8
@@ -89,6 +90,7 @@ class Monitor:
         backbone: BackboneChoice | None = None,
         detector: Detector | None = None,
         false_alarms: float = FALSE_ALARMS,
+        exclude: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> Self:
         """Learn from normal recordings of a machine.
@@ -105,11 +107,12 @@ class Monitor:
             detector: How windows are scored; by default as the plugin proposes, without a
                 backbone `SPECTRA`.
             false_alarms: Share of normal recordings that may be called anomalous.
+            exclude: Names of recordings to leave out, as `notes` tells them: paths below a folder.
             progress: Where to tell how far it is.
 
         Raises:
             ScoresError: There is no such detector, or it does not take its options.
-            DataError: There is no recording.
+            DataError: There is no recording, or none that is to be left out.
             AudioError: None of them can be used.
             TooFewClipsError: They are too few.
         """
@@ -117,7 +120,7 @@ class Monitor:
         choice = detector or (backbone.proposed() if backbone else SPECTRA)
         make_detector(choice)
         progress = progress or Silent()
-        sounds, others = _sounds(recordings, channel, sample_rate)
+        sounds, others = _sounds(recordings, channel, sample_rate, exclude)
         front = choose_front_end(sounds, channel, window, sample_rate)
         embedder = Embedder(backbone) if backbone else None
         normals, skipped = gather(sounds, front, embedder, (), progress)
@@ -134,14 +137,25 @@ class Monitor:
             )
         return cls(front, normals.fewer(), choice, embedder, false_alarms, tuple(skipped))
 
-    def update(self, recordings: Recordings, progress: Progress | None = None) -> Self:
+    def update(
+        self,
+        recordings: Recordings,
+        progress: Progress | None = None,
+        *,
+        exclude: Sequence[str] = (),
+    ) -> Self:
         """The same with more normal recordings; those that it knows are left out.
 
+        Args:
+            recordings: As of `fit`.
+            progress: As of `fit`.
+            exclude: As of `fit`: of these recordings, not of those that it knows.
+
         Raises:
-            DataError: There is no recording, or none that is new.
+            DataError: There is no recording, or none that is new or that is to be left out.
         """
         progress = progress or Silent()
-        sounds, others = _sounds(recordings, self.front.channel, self.front.sample_rate)
+        sounds, others = _sounds(recordings, self.front.channel, self.front.sample_rate, exclude)
         known = [each.key for each in self.normals.recordings]
         more, skipped = gather(sounds, self.front, self.embedder, known, progress)
         _tell(skipped, others, progress)
@@ -207,14 +221,7 @@ class Monitor:
                 f" at best, not {self.false_alarms:.2g}: the threshold is their largest score; "
                 f"record {int(np.ceil(1 / self.false_alarms)) - 1} or more"
             )
-        far = np.argsort(calibration.scores)[::-1]
-        first, second = calibration.scores[far[:2]]
-        if first > FAR_OUT and first > FAR_ALONE * second:
-            notes.append(
-                f"{self.normals.name(int(far[0]))} is far from all other normal recordings (score "
-                f"{first:.3g}, the next {second:.3g}): listen to it, as it "
-                "raises the threshold for all; if it is none, leave it out"
-            )
+        notes.append(far_recordings(self.judge.scorer, self.normals.recordings, self.false_alarms))
         return [note for note in notes if note]
 
     def save(self, path: str | Path, *, embed_weights: bool = False, replace: bool = True) -> None:
@@ -222,7 +229,8 @@ class Monitor:
 
         Args:
             path: The file.
-            embed_weights: Put the weights of a backbone into it.
+            embed_weights: Put the weights of a backbone into it; those that are in the file which
+                this was loaded from stay with it.
             replace: Whether a file that is there may be replaced.
 
         Raises:
@@ -252,8 +260,11 @@ class Monitor:
                 asdict(each) | {"path": _from_here(each.path, path)} for each in normals.recordings
             ],
         }
-        weights = backbone.weights() if backbone and embed_weights else {}
-        write_model(path, table, arrays, weights)
+        with tempfile.TemporaryDirectory() as folder:
+            weights = self.embedder.weights_within(Path(folder)) if self.embedder else {}
+            if backbone and embed_weights and not weights:
+                weights = backbone.weights()
+            write_model(path, table, arrays, weights)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -264,53 +275,48 @@ class Monitor:
         """
         table, arrays = read_model(path)
         try:
-            made = cls._from_file(table, arrays, Path(path))
-        except (KeyError, TypeError, ValueError, IndexError, RecipeError, ScoresError) as error:
-            raise ArtifactError(f"{path}: a damaged model ({error}); {AGAIN}") from error
-        return made
+            return cls._from_file(recipe_from(table, _Table, "its table"), arrays, Path(path))
+        except (KeyError, ValueError, OverflowError, RecipeError, ScoresError) as error:
+            raise ArtifactError(f"{path}: a damaged model ({reason(error)}); {AGAIN}") from error
 
     @classmethod
-    def _from_file(
-        cls, table: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path
-    ) -> Self:
-        front, recordings = FrontEnd(**table["front"]), tuple(
-            Recording(
-                str(each["name"]),
-                str(each["key"]),
-                Properties(**{name: float(value) for name, value in each["properties"].items()}),
-                os.path.normpath(path.absolute().parent / each["path"]) if each["path"] else "",
-            )
-            for each in table["recordings"]
-        )  # fmt: skip
+    def _from_file(cls, table: _Table, arrays: Mapping[str, NDArray[Any]], path: Path) -> Self:
+        check_share(table.false_alarms)
+        make_detector(table.detector)
+        if table.backbone:
+            table.backbone.recipe  # noqa: B018 - is checked when it is made
+        check_arrays(arrays, table.front, len(table.recordings), embedded=bool(table.backbone))
         owners, spectra, cells = arrays["owners"], arrays["spectra"], arrays["cells"]
-        vectors = arrays["vectors"] if table["backbone"] else spectra
-        bands = len(front.band_starts)
-        whole = (
-            len(owners) == len(spectra) == len(vectors) == len(cells) == len(arrays["left_out"])
-            and spectra.shape[1:] == (2 * front.bins,)
-            and arrays["grids"].shape == (cells.sum(), bands, 2)
-            and arrays["usual"].shape[1:] == (3, bands)
-            and len(owners) >= FEWEST_WINDOWS
-            and owners.dtype == cells.dtype == np.int64
-            and cells.min() > 0
-            and 0 < table["false_alarms"] < 1
-            and 0 <= owners.min() <= owners.max() < len(recordings)
-        )
-        if not whole or not all(np.isfinite(each).all() for each in arrays.values()):
-            raise ValueError("its parts do not fit each other")
+        vectors = arrays["vectors"] if table.backbone else spectra
         grids = tuple(np.split(arrays["grids"], np.cumsum(cells)[:-1]))
-        backbone = table["backbone"] and BackboneChoice(**table["backbone"])
-        choice = recipe_from({**table["detector"]}, Detector, "detector")
-        make_detector(choice)
-        saved = {name: arrays[name] for name in ("left_out", "usual", "noticed")}
-        return cls(
-            front,
-            Normals(recordings, owners, spectra, vectors, grids),
-            choice,
-            Embedder(backbone, path) if backbone else None,
-            table["false_alarms"],
-            saved=saved,
+        folder = path.absolute().parent
+        recordings = tuple(
+            replace(each, path=os.path.normpath(folder / each.path) if each.path else "")
+            for each in table.recordings
         )
+        return cls(
+            table.front,
+            Normals(recordings, owners, spectra, vectors, grids),
+            table.detector,
+            Embedder(table.backbone, path) if table.backbone else None,
+            table.false_alarms,
+            saved={name: arrays[name] for name in ("left_out", "usual", "events")},
+        )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The table of a model's file, as `Monitor.save` writes it."""
+
+    format: str
+    version: int
+    made_by: str
+    front: FrontEnd
+    backbone: BackboneChoice | None
+    detector: Detector
+    false_alarms: float
+    threshold: float
+    recordings: tuple[Recording, ...]
 
 
 def check_share(false_alarms: float) -> float:
@@ -336,6 +342,20 @@ def _from_here(recording: str, model: Path) -> str:
 
 
 def _sounds(
+    recordings: Recordings, channel: int, sample_rate: int | None, exclude: Sequence[str]
+) -> tuple[dict[str, Opened], int]:
+    sounds, others = _all_sounds(recordings, channel, sample_rate)
+    for name in exclude:
+        if name not in sounds:
+            near = close_name(name, sounds) or f"names are such as {some(sounds)}"
+            raise DataError(f"{_place(recordings)}: holds no {name} to leave out; {near}")
+    kept = {name: opened for name, opened in sounds.items() if name not in exclude}
+    if not kept:
+        raise DataError(f"{_place(recordings)}: all is left out; give more recordings")
+    return kept, others
+
+
+def _all_sounds(
     recordings: Recordings, channel: int, sample_rate: int | None
 ) -> tuple[dict[str, Opened], int]:
     if isinstance(recordings, str | Path):
@@ -364,8 +384,8 @@ def _tell(skipped: Sequence[Skipped], others: int, progress: Progress) -> None:
     reasons: dict[str, list[str]] = {}
     for each in skipped:
         reasons.setdefault(each.reason, []).append(each.name)
-    for reason, names in list(reasons.items())[:REASONS_TOLD]:
+    for why, names in list(reasons.items())[:REASONS_TOLD]:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        progress.note(f"left out {names[0]}{more}: {reason}")
+        progress.note(f"left out {names[0]}{more}: {why}")
     if (rest := len(reasons) - REASONS_TOLD) > 0:
         progress.note(f"left out others for {rest} more reason(s): --json lists them all")

@@ -19,13 +19,12 @@ from dcase_asd.monitor.hearing import (
     SHORTEST,
     FrontEnd,
     Heard,
-    Properties,
     Sound,
     hear,
-    new_key,
     open_sound,
 )
 from dcase_asd.monitor.log_mel import Frames
+from dcase_asd.monitor.meter import Properties, new_key
 from dcase_asd.monitor.microphone import heard_bins
 from dcase_asd.progress import Progress
 

@@ -51,7 +51,7 @@ def check_stream(
     windows: Windows,
     false_alarms: float,
     rule: Rule | None = None,
-) -> Iterator[Verdict]:
+) -> Iterator[Verdict | str]:
     """Judge each window of a stream as soon as its last sample is there.
 
     With a rule a window is called anomalous only where so many of the last ones are. What is left
@@ -64,19 +64,27 @@ def check_stream(
         false_alarms: Share of normal windows that may be called anomalous.
         rule: See above.
 
+    Yields:
+        A verdict, or a line that says what is wrong with the samples of a window.
+
     Raises:
         AudioError: Raw samples have no rate, a WAV stream has another; or it ends too early.
     """
     rate, pieces = _samples(stream, windows.rate, monitor.front.channel)
     size, hop = round(windows.window * rate), max(1, round(windows.hop * rate))
     held = np.zeros(0, dtype=np.float32)
-    start, fresh = 0, 0
+    waiting: list[Waveform] = []  # joined when they fill a window: pieces may be a few samples
+    start, fresh, there = 0, 0, 0
     last = deque[bool](maxlen=rule.of if rule else 1)
 
-    def judged(samples: Waveform, at: int) -> Verdict:
+    def judged(samples: Waveform, at: int) -> Verdict | str:
         begin = at / rate
         name = f"- {begin:.1f} to {begin + len(samples) / rate:.1f} s"
-        sound = sound_of(samples, rate, name, begin)
+        try:
+            sound = sound_of(samples, rate, name, begin)
+        except AudioError as error:  # floats that are no numbers, and the machine runs on
+            last.append(False)
+            return str(error)
         found = monitor.judge.judge(sound, false_alarms, None)
         last.append(found.verdict == "anomalous")
         if rule and found.verdict == "anomalous" and sum(last) < rule.least:
@@ -84,12 +92,17 @@ def check_stream(
         return found
 
     for piece in pieces:
-        held = np.concatenate([held, piece])
-        fresh += len(piece)
+        waiting.append(piece)
+        fresh, there = fresh + len(piece), there + len(piece)
+        if there < size:
+            continue
+        held, waiting = np.concatenate([held, *waiting]), []
         while len(held) >= size:
             yield judged(held[:size], start)
             fresh = len(held) - size
             held, start = held[hop:], start + hop
+        there = len(held)
+    held = np.concatenate([held, *waiting])
     if start == 0 and len(held) < SHORTEST * rate:
         raise AudioError(
             f"standard input: ended after {len(held) / rate:.2f} s, and a recording to judge has "

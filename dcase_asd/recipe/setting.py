@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from dcase_asd.recipe.toml import assignments
@@ -70,10 +71,10 @@ def out_of_range(recipe: Any, values: dict[str, Any] | None = None) -> list[str]
     ]
 
 
-def refuse(problems: list[str]) -> None:
+def refuse(problems: Iterable[str]) -> None:
     """Raise one `ValueError` of all problems, where there are any."""
-    if problems:
-        raise ValueError("; ".join(problems))
+    if told := "; ".join(problems):
+        raise ValueError(told)
 
 
 def range_text(least: float | None, above: float | None, most: float | None, **_: Any) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from dcase_asd.errors import ArtifactError, RecipeError, nearest_name
+from dcase_asd.editions.edition import load_edition
+from dcase_asd.errors import ArtifactError, EditionError, RecipeError, nearest_name
 from dcase_asd.poolings import Pooling, pooling_problems
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.setting import out_of_range, refuse, setting
+from dcase_asd.recipe.subset import EVERYTHING, Names, Subset
 from dcase_asd.recipe.toml import read_content, read_recipe
 from dcase_asd.recipe.training import Training
 
@@ -101,6 +103,60 @@ class System:
     train: Training | None = setting(
         None, "How the backbone is fine-tuned first; default: it is used as it is."
     )
+    data: Subset | None = setting(None, "Which clips are taken; default: all.")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", self.data or None)
+        refuse(
+            f"{name} names {edition}, which data.exclude_editions leaves out; {way_out}"
+            for name, editions, way_out in self._pinned()
+            for edition in editions
+            if _leaves_out(self.subset, edition)
+        )
+
+    @property
+    def subset(self) -> Subset:
+        """Which clips are taken."""
+        return self.data or EVERYTHING
+
+    def _pinned(self) -> list[tuple[str, tuple[str, ...], str]]:
+        """Where editions are named, which, and what to do where one of them is to be left out."""
+        one_of_both = "take it out of one of both"
+        pinned: list[tuple[str, tuple[str, ...], str]] = [("editions", self.editions, one_of_both)]
+        if self.train is not None:
+            dev = (self.train.dev_edition,) if self.train.dev_edition else ()
+            noise = self.train.noise_editions if self.train.noise_probability > 0 else ()
+            name_others = "name others by --noise-editions, or give --noise-probability 0"
+            pinned += [
+                ("train.editions", self.train.editions, one_of_both),
+                ("train.dev_edition", dev, one_of_both),
+                ("train.noise_editions", noise, name_others),
+            ]
+        return pinned
+
+
+def with_subset(
+    system: System,
+    machines: Names | None = None,
+    sections: Names | None = None,
+    exclude_editions: Names | None = None,
+) -> System:
+    """A system with what is given in the place of what its recipe says of the clips to take.
+
+    Raises:
+        RecipeError: An edition is to be left out that the recipe names elsewhere.
+    """
+    try:
+        return replace(system, data=system.subset.changed(machines, sections, exclude_editions))
+    except ValueError as error:
+        raise RecipeError(f"{system.name}: {error}") from error
+
+
+def _leaves_out(subset: Subset, edition: str) -> bool:
+    try:
+        return load_edition(edition).name in subset.exclude_editions
+    except EditionError:
+        return False  # that there is no such edition is told where it is looked for
 
 
 def recipe_path(run: str | Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import tomllib
 import types
@@ -159,7 +160,7 @@ def recipe_text(recipe: Any) -> str:
 
 
 def _read_table(content: dict[str, Any], kind: type, where: str, problems: list[str]) -> Any:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
     values: dict[str, Any] = {}
     before = len(problems)
@@ -181,6 +182,12 @@ def _read_table(content: dict[str, Any], kind: type, where: str, problems: list[
     except ValueError as error:
         problems.append(f"{where.rstrip('.') or 'recipe'}: {error}")
         return _INVALID
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The types of the fields, which take long to evaluate where there are many tables."""
+    return get_type_hints(kind)
 
 
 def _read_value(value: Any, hint: Any, where: str, problems: list[str]) -> Any:

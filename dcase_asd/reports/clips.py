@@ -133,7 +133,8 @@ def clip_cards(
     levels = [float(each.values.max()) for _, panels, _ in drawn for _, each in panels]
     brightest = max(levels, default=0.0)
     differences = [row.difference for row in rows if row.difference is not None]
-    greatest = max((float(np.nanmax(each.values)) for each in differences), default=0.0)
+    # That of the middle clip: by the one that differs most, all others would be black.
+    greatest = float(np.median([float(np.nanmax(each.values)) for each in differences] or [0.0]))
     cards = []
     for row, (players, panels, notes) in zip(rows, drawn, strict=True):
         picture = None
@@ -195,7 +196,8 @@ def _sounds(
             notes.append(f"Not shown: {error}")
             break
         players.append((name, player(samples, rate)))
-        panels.append((title, spectrogram(samples, rate)))
+        highest = None if row.difference is None else float(row.difference.frequencies[-1])
+        panels.append((title, spectrogram(samples, rate, highest)))
         notes += [lacking] * bool(lacking)
     return players, panels, notes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -197,23 +198,35 @@ def shifts(stage: Stage) -> tuple[list[Shift], list[str]]:
 
 
 def training(system: ReportedSystem, gallery: Gallery) -> list[Picture]:
-    """Loss, accuracy, dev score and learning rate over the steps, where it was fine-tuned."""
+    """How its backbone was pre-trained here and how it was fine-tuned, over the steps.
+
+    Loss, accuracy, dev score and learning rate; of a pre-training what would show a collapse.
+    """
     quantities = {
         "loss": ("loss", 1.0, True),
         "accuracy": ("accuracy, %", 100.0, True),
+        "effective_rank": ("effective rank of [CLS]", 1.0, True),
+        "target_var": ("deviation of targets", 1.0, True),
+        "pred_var": ("deviation of predictions", 1.0, True),
+        "teacher_decay": ("decay of the teacher", 1.0, False),
         "learning_rate": ("learning rate", 1.0, False),
     }
+    histories = {"Pre-training": system.pretraining, "Training": system.history}
     shown = []
-    for key, (label, scale, smooth) in quantities.items():
-        entries = [(entry["step"], scale * entry[key]) for entry in system.history if key in entry]
+    for (what, history), (key, (label, scale, smooth)) in itertools.product(
+        histories.items(), quantities.items()
+    ):
+        entries = [(entry["step"], scale * entry[key]) for entry in history if key in entry]
         if entries:
             steps, values = np.array(entries, dtype=np.float64).T
-            figure = history_figure(steps, values, label, smooth=smooth)
+            title = label if what == "Training" else f"{what}: {label}"
+            figure = history_figure(steps, values, title, smooth=smooth)
             alt = (
-                f"Training of {system.name}, {label}: from {values[0]:.4g} at step {steps[0]:.0f} "
+                f"{what} of {system.name}, {label}: from {values[0]:.4g} at step {steps[0]:.0f} "
                 f"to {values[-1]:.4g} at step {steps[-1]:.0f}."
             )
-            shown.append(gallery.show(figure, f"training_{key}", alt))
+            name = what.lower().replace("-", "")
+            shown.append(gallery.show(figure, f"{name}_{key}", alt))
     entries = [(e["step"], e["dev_score"]) for e in system.history if "dev_score" in e]
     if entries:
         steps, values = np.array(entries, dtype=np.float64).T

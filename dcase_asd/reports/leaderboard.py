@@ -54,6 +54,7 @@ class Row:
         parameters: Of the network; None where that is not known.
         training_seconds: Time that its updates took, evaluations aside; None without training.
         problem: Why it has no score; empty where it has one.
+        subset: What alone it has scores of, in words; empty where that is everything.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Row:
     parameters: int | None
     training_seconds: float | None
     problem: str = ""
+    subset: str = ""
 
     def score(self, stage: str) -> float | None:
         """The score of a stage, in [0, 1]; None where it has none."""
@@ -90,7 +92,8 @@ class Leaderboard:
 
     Attributes:
         edition: The edition that they are compared on.
-        rows: By dev score, then by eval score, then by name; those without a score last.
+        rows: By dev score, then by eval score, then by name; after these, those that have scores
+            of a subset, with which no other compares; those without a score last.
         choice: The best by dev score, and what choosing it is worth; None below two dev scores.
         chosen: Runs whose checkpoints, systems or weights were chosen by dev labels before.
     """
@@ -116,7 +119,9 @@ class Leaderboard:
             left_out = self.choice.left_out if self.choice and number == 0 else None
             first, *rest = row.cells.items()
             cells = [("run", row.name), first, (LEFT_OUT, _percent(left_out)), *rest]
-            shown.append({**dict(cells), DIFFERS: row.problem or row.differs})
+            alone = [f"{row.subset} alone"] if row.subset else []
+            words = row.problem or ", ".join([*alone, *filter(None, [row.differs])])
+            shown.append({**dict(cells), DIFFERS: words})
         columns = [
             name
             for name in shown[0]
@@ -135,6 +140,7 @@ class Leaderboard:
                 "parameters": row.parameters,
                 "training_seconds": row.training_seconds,
                 "problem": row.problem,
+                **({"subset": row.subset} if row.subset else {}),
             }
             for row in self.rows
         ]
@@ -227,6 +233,7 @@ def compare_runs(
             words[system.name],
             system.provenance.get("parameters"),
             training_seconds(system.run),
+            subset=str(system.subset) if system.subset else "",
         )
         for system in systems
     ]
@@ -234,8 +241,13 @@ def compare_runs(
         Row(name, run, {}, {}, words[name], None, training_seconds(run), f"no scores of {edition}")
         for name, run in without.items()
     ]
-    rows.sort(key=lambda row: (*(-(row.score(stage) or 0.0) for stage in STAGES), row.name))
-    compared = [row for row in rows if "dev" in row.evaluations]
+    rows.sort(
+        key=lambda row: (
+            bool(row.problem), row.subset, *(-(row.score(stage) or 0.0) for stage in STAGES),
+            row.name,
+        )
+    )  # fmt: skip
+    compared = [row for row in rows if "dev" in row.evaluations and row.subset == rows[0].subset]
     choice = (
         choose_best([row.evaluations["dev"] for row in compared]) if len(compared) > 1 else None
     )
@@ -303,11 +315,11 @@ def _read(
 ) -> ReportedSystem:
     """Read a run; labels that are of other clips than it has scored are left aside."""
     try:
-        return read_reported_system(run, name, edition, truth, machines=(), resamples=resamples)
+        return read_reported_system(run, name, edition, truth, resamples=resamples)
     except GroundTruthError:
         if truth is None:
             raise
-        return read_reported_system(run, name, edition, None, machines=(), resamples=resamples)
+        return read_reported_system(run, name, edition, None, resamples=resamples)
 
 
 def _is_chosen(run: Path) -> bool:
@@ -332,12 +344,13 @@ def _values(run: Path) -> dict[str, Any]:
 
 def _flat(system: System) -> Iterable[tuple[str, Any]]:
     for part, of in dataclasses.asdict(system).items():
-        if part not in ("name", "editions") and isinstance(of, dict):
+        if part not in ("name", "editions", "data") and isinstance(of, dict):
             for name, value in of.items():
                 if isinstance(value, dict):
                     yield from ((f"{part}.{name}.{key}", each) for key, each in value.items())
                 else:
                     yield f"{part}.{name}", value
+    yield "data.exclude_editions", system.subset.exclude_editions
     if system.train is None:
         yield TRAIN, "none"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,20 @@ from dcase_asd.embeddings.kept import KeptCheckpoints, read_kept
 from dcase_asd.fusion.result import FusionResult, read_fusion
 from dcase_asd.metrics.bootstrap import Interval
 from dcase_asd.metrics.evaluate import StageResult, evaluate_stage
-from dcase_asd.metrics.labels import GroundTruth, label_by_truth, labels_from_names, sections_of
+from dcase_asd.metrics.labels import GroundTruth, label_by_truth, labels_from_names
 from dcase_asd.metrics.official import Evaluation, SectionResult
 from dcase_asd.metrics.ranking import Floats
 from dcase_asd.metrics.roc import RocCurve, roc_curves
+from dcase_asd.recipe.subset import EVERYTHING, Subset
 from dcase_asd.recipe.system import recipe_path
-from dcase_asd.scores.table import of_machines, of_tests, read_provenance, read_scores
+from dcase_asd.registry import PRETRAINING_RECIPE
+from dcase_asd.scores.table import (
+    of_tests,
+    part_of_scores,
+    read_provenance,
+    read_scores,
+    sections_of,
+)
 from dcase_asd.training.history import read_history
 
 STAGES = {"dev": "Development set", "eval": "Evaluation set"}
@@ -105,8 +114,11 @@ class ReportedSystem:
         stages: What it has scored.
         fusion: Where it is a fusion, what that found out.
         history: Where it was fine-tuned, the entries of its training history.
+        pretraining: Where its checkpoint is a pre-training's run folder, the entries of that.
         kept: Where it was fine-tuned, its checkpoints.
         recipe: The text of its recipe; empty where there is none.
+        subset: Which machine types and sections these are; over some of them a score is not the
+            official one.
     """
 
     name: str
@@ -116,8 +128,10 @@ class ReportedSystem:
     stages: tuple[Stage, ...]
     fusion: FusionResult | None
     history: tuple[dict[str, float], ...]
+    pretraining: tuple[dict[str, float], ...]
     kept: KeptCheckpoints | None
     recipe: str
+    subset: Subset = EVERYTHING
 
     def stage(self, name: str) -> Stage | None:
         """One of its stages; None where it has no scores of it."""
@@ -130,33 +144,52 @@ def read_reported_system(
     edition: Edition,
     truth: GroundTruth | None,
     *,
-    machines: Sequence[str],
     resamples: int,
+    asked: Subset = EVERYTHING,
 ) -> ReportedSystem:
-    """Read what a run folder holds of an edition, and evaluate what has labels.
+    """Read what a run folder holds of an edition, or a subset, and evaluate what has labels.
 
     Raises:
-        ScoresError: There are no scores, or none of a machine that is asked for.
+        ScoresError: There are no scores.
+        DataError: There are none of the subset that is asked for.
         GroundTruthError: The ground truth names other clips.
         ClipNameError: A test clip's name follows no grammar of the edition.
         ArtifactError: A file is damaged.
     """
     provenance = read_provenance(run, edition.name)
-    scores = read_scores(run, edition.name)
-    scores = of_machines(scores, machines, run)
+    whole = read_scores(run, edition.name)
+    scores, subset = part_of_scores(whole, asked, run, edition.name)
+    if truth is not None and subset:
+        rows = truth.rows[subset.mask(truth.rows)]
+        truth = None if rows.empty else GroundTruth(rows, truth.path)
     tests = of_tests(scores, run, edition.name)
-    recipe = recipe_path(run)
+    path = recipe_path(run)
+    recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     return ReportedSystem(
         name=name,
         run=run,
         provenance=provenance,
         tests=tests,
-        stages=tuple(_stages(run, scores, edition, truth, resamples)),
+        stages=tuple(_stages(run, scores, edition, truth, resamples, subset)),
         fusion=read_fusion(run, edition.name),
         history=read_history(run),
+        pretraining=_pretraining(recipe),
         kept=read_kept(run),
-        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
+        recipe=recipe,
+        subset=subset,
     )
+
+
+def _pretraining(recipe: str) -> tuple[dict[str, float], ...]:
+    """The history of the pre-training whose run folder a recipe names as its checkpoint."""
+    try:
+        embed = tomllib.loads(recipe).get("embed")
+    except tomllib.TOMLDecodeError:  # shown as it stands
+        return ()
+    checkpoint = embed.get("checkpoint") if isinstance(embed, dict) else None
+    if isinstance(checkpoint, str) and (Path(checkpoint) / PRETRAINING_RECIPE).is_file():
+        return read_history(checkpoint)
+    return ()
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
@@ -168,7 +201,12 @@ def names_of(runs: Sequence[Path]) -> list[str]:
 
 
 def _stages(
-    run: Path, scores: pd.DataFrame, edition: Edition, truth: GroundTruth | None, resamples: int
+    run: Path,
+    scores: pd.DataFrame,
+    edition: Edition,
+    truth: GroundTruth | None,
+    resamples: int,
+    subset: Subset,
 ) -> Iterator[Stage]:
     covered = sections_of(truth.rows) if truth is not None else set()
     tests = scores[scores["split"] == "test"]
@@ -181,7 +219,9 @@ def _stages(
         shown = labels_from_names(mine, edition)
         blind = shown[shown["condition"] == ""]
         of_blind = truth if covered & sections_of(blind) else None
-        result = evaluate_stage(mine, edition, of_blind, source=run, resamples=resamples)
+        result = evaluate_stage(
+            mine, edition, of_blind, source=run, resamples=resamples, subset=subset
+        )
         known, notes = result.labelled, [*result.notes]
         if result.fault is not None and of_blind is not None and known.empty:
             raise result.fault

@@ -19,6 +19,7 @@ from dcase_asd.metrics.labels import find_ground_truth
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.recipe.fusion import is_fused, member_runs, read_fused_system
 from dcase_asd.recipe.imported import IMPORTED
+from dcase_asd.recipe.subset import EVERYTHING, Names
 from dcase_asd.reports import comparison
 from dcase_asd.reports.clip_lists import clip_lists, find_recordings
 from dcase_asd.reports.figures.style import PICTURES, Gallery, PictureFormat, drawing
@@ -54,7 +55,9 @@ def report(
     out: str | Path | None = None,
     *,
     picture_format: PictureFormat = "svg",
-    machines: Sequence[str] = (),
+    machines: Names = (),
+    sections: Names = (),
+    exclude_editions: Names = (),
     quantile: float = 0.9,
     rule: ThresholdRule = "empirical",
     resamples: int = 1000,
@@ -75,6 +78,8 @@ def report(
             in the current folder.
         picture_format: Format of the pictures beside the page.
         machines: Show these machine types only; all if empty.
+        sections: Show these sections only; all if empty.
+        exclude_editions: Editions that are not to be shown.
         quantile: Share of new normal clips that the thresholds let pass, as for `submit`.
         rule: How thresholds are set, as for `submit`.
         resamples: Of the confidence intervals; 0 leaves them out.
@@ -88,8 +93,9 @@ def report(
         Where the page is. The same inputs give the same bytes.
 
     Raises:
-        DataError: A run folder is missing or given twice, or the recordings' folder is none.
-        ScoresError: A run has no scores of the edition, or none of a machine.
+        DataError: A run folder is missing or given twice, or has no scores of a subset; or the
+            recordings' folder is none.
+        ScoresError: A run has no scores of the edition.
         GroundTruthError: The ground truth is missing, or of other clips.
         ArtifactError: A file is damaged, or somebody else's file is in the way.
     """
@@ -100,14 +106,13 @@ def report(
         raise ScoresError(f"the quantile {quantile} must lie between 0 and 1, such as 0.9")
     rules = load_edition(edition)
     folders = check_runs(runs)
-    truth = find_ground_truth(ground_truth, rules, machines)
+    asked = EVERYTHING.changed(machines, sections, exclude_editions)
+    truth = find_ground_truth(ground_truth, rules)
     systems = []
     with progress.bar("Reading", len(runs), "runs") as advance:
         for run, name in zip(folders, names_of(folders), strict=True):
             systems.append(
-                read_reported_system(
-                    run, name, rules, truth, machines=machines, resamples=resamples
-                )
+                read_reported_system(run, name, rules, truth, asked=asked, resamples=resamples)
             )
             advance(1)
     recordings = find_recordings(systems, rules, data) if clips else None
@@ -119,6 +124,7 @@ def report(
     if not details and len(systems) > FEW_SYSTEMS:
         again = [rules.name]
         again += [] if ground_truth is None else ["--ground-truth", str(ground_truth)]
+        again += asked.flags()
     total = sum(len(stage.sections) for system in systems for stage in system.stages)
     with progress.bar("Drawing", 0 if again else total, "machine sections") as advance, drawing():
         values = _page(systems, rules, decisions, gallery, advance, again)
@@ -150,7 +156,8 @@ def _page(
         "edition": edition.name,
         "official": edition.official,
         "lede": _in_short(systems, edition),
-        "score_title": score_title(edition.metric),
+        "subset": any(system.subset for system in systems),
+        "score_title": score_title(edition.metric, systems),
         "ranking": ranking(systems, edition),
         "results": [
             stage for name in STAGES if (stage := stage_results(systems, name, gallery)) is not None
@@ -179,7 +186,10 @@ def _in_short(systems: Sequence[ReportedSystem], edition: Edition) -> str:
             kinds = "machine type" if machines == 1 else "machine types"
             of = title.lower() if counts else title
             counts.append(f"{of}: {clips} test clips of {machines} {kinds}, {labels}")
-    return f"{edition.title[:1].upper()}{edition.title[1:]}. {'; '.join(counts)}."
+    told = [edition.title, "; ".join(counts)]
+    if parts := dict.fromkeys(str(system.subset) for system in systems if system.subset):
+        told.append(f"{'; '.join(parts)} alone: no score here is the official one")
+    return " ".join(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in told)
 
 
 def _system(
@@ -245,7 +255,7 @@ def _members(system: ReportedSystem, edition: Edition) -> tuple[dict[str, pd.Dat
             except DcaseAsdError as error:
                 lacking.append(f"Without {name}: {error}")
                 continue
-            tests[name] = scores[scores["split"] == "test"]
+            tests[name] = scores[(scores["split"] == "test") & system.subset.mask(scores)]
     return tests, lacking
 
 

@@ -69,9 +69,9 @@ def stage_scores(system: ReportedSystem) -> list[tuple[str, str]]:
     return found
 
 
-def score_title(metric: Metric) -> str:
+def score_title(metric: Metric, systems: Sequence[ReportedSystem] = ()) -> str:
     """What the score is called that systems are compared by, with a capital."""
-    word = score_word(metric)
+    word = score_word(metric, of_subset=any(system.subset for system in systems))
     return f"{word[0].upper()}{word[1:]}"
 
 
@@ -100,7 +100,7 @@ def ranking(systems: Sequence[ReportedSystem], edition: Edition) -> Table | None
         )
         for name, *cells in rows
     ]
-    caption = f"{score_title(edition.metric)}, percent; the best in bold"
+    caption = f"{score_title(edition.metric, systems)}, percent; the best in bold"
     caption += f"; {board.explanation}" if board.explanation else ""
     return Table(columns, lines, caption)
 
@@ -128,7 +128,10 @@ def stage_results(
         span = _span(systems)
         shown["picture"] = _picture(found, name, gallery, span)
         if len(found) > 1:
-            shown["standings"] = _standings(stages, name, gallery, axis_begin(span[0]))
+            word = score_word(
+                next(iter(found.values())).metric, of_subset=any(each.subset for each in systems)
+            )
+            shown["standings"] = _standings(stages, name, gallery, axis_begin(span[0]), word)
     else:
         shown["notes"] = [note for stage in stages.values() for note in stage.notes]
     return shown
@@ -144,7 +147,9 @@ def _span(systems: Sequence[ReportedSystem]) -> tuple[float, float]:
     return float(np.nanmin(values)), float(np.nanmax(values))
 
 
-def _standings(stages: Mapping[str, Stage], name: str, gallery: Gallery, begin: float) -> Picture:
+def _standings(
+    stages: Mapping[str, Stage], name: str, gallery: Gallery, begin: float, word: str
+) -> Picture:
     """Scores with their intervals, best first."""
     standings = [
         Standing(system, of.evaluation.score, interval=None if at is None else (at.lower, at.upper))
@@ -153,7 +158,6 @@ def _standings(stages: Mapping[str, Stage], name: str, gallery: Gallery, begin: 
         for at in (of.interval,)
     ]
     standings.sort(key=lambda each: -each.score)
-    word = score_word(next(of.evaluation for of in stages.values() if of.evaluation).metric)
     listed = ", ".join(f"{each.name} {100 * each.score:.2f}" for each in standings)
     figure = standings_figure(standings, word, begin)
     alt = f"{word[0].upper()}{word[1:]} of each system in percent, best first: {listed}."

@@ -19,21 +19,23 @@ import pandas as pd
 from dcase_asd.clips.manifest import manifest_path, read_manifest
 from dcase_asd.editions.edition import Edition, load_edition, official_editions
 from dcase_asd.embeddings.kept import embedding_folders, read_kept
-from dcase_asd.embeddings.store import planned_markers
+from dcase_asd.embeddings.store import planned_markers, planned_subset
 from dcase_asd.errors import DcaseAsdError, command
 from dcase_asd.recipe.fusion import FusedSystem
+from dcase_asd.recipe.subset import EVERYTHING, Subset
 from dcase_asd.recipe.system import System, read_system
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import Checkpoint, installed_plugins, named_checkpoints
 from dcase_asd.runs.recipes import Form, Node, read_all
 from dcase_asd.runs.requirements import (
+    editions_of,
     forbidden_training,
     missing_clips,
     missing_weights,
     wrong_parts,
 )
 from dcase_asd.runs.runner import Setup
-from dcase_asd.scores.table import scores_path
+from dcase_asd.scores.table import scored_subset, scores_path
 from dcase_asd.submission.package import TASK_FOLDER, package_name
 from dcase_asd.training.data import read_training_set
 from dcase_asd.training.history import read_history
@@ -58,9 +60,18 @@ class Status:
     trained: float
 
 
-def status_of(run: str | Path, system: System | FusedSystem, editions: Sequence[str]) -> Status:
-    """How far a system is on some editions."""
-    scored = all(scores_path(run, edition).with_suffix(".json").is_file() for edition in editions)
+def status_of(
+    run: str | Path,
+    system: System | FusedSystem,
+    editions: Sequence[str],
+    subset: Subset = EVERYTHING,
+) -> Status:
+    """How far a system is on some editions, or on a subset of them."""
+    scored = all(
+        scores_path(run, edition).with_suffix(".json").is_file()
+        and subset.within(scored_subset(run, edition))
+        for edition in editions
+    )
     scores = DONE if scored and editions else TO_DO
     if isinstance(system, FusedSystem):
         return Status(NOT_PART, NOT_PART, scores, trained=1.0)
@@ -72,15 +83,18 @@ def status_of(run: str | Path, system: System | FusedSystem, editions: Sequence[
         training = f"step {step:,} of {system.train.steps:,}" if step else TO_DO
         if kept is not None and kept.finished:
             training, trained = DONE, 1.0
-    present, planned = _machines(run, editions) if trained == 1 else (0, 0)
+    present, planned = _machines(run, editions, subset) if trained == 1 else (0, 0)
     embeddings = TO_DO
     if present:
         embeddings = DONE if present == planned else f"{present} of {planned} machines"
     return Status(training, embeddings, scores, trained)
 
 
-def _machines(run: str | Path, editions: Sequence[str]) -> tuple[int, int]:
-    """Machines that are embedded, and that should be, over all checkpoints and editions."""
+def _machines(run: str | Path, editions: Sequence[str], subset: Subset) -> tuple[int, int]:
+    """Machines that are embedded, and that should be, over all checkpoints and editions.
+
+    Those of an edition of which a subset is embedded, and more is asked for, are not counted.
+    """
     try:
         folders = embedding_folders(run)
     except DcaseAsdError:  # a checkpoint is gone; running the system tells of it
@@ -89,7 +103,7 @@ def _machines(run: str | Path, editions: Sequence[str]) -> tuple[int, int]:
     for folder in folders:
         for edition in editions:
             markers = planned_markers(folder, edition)
-            if markers is None:
+            if markers is None or not subset.within(planned_subset(folder, edition)):
                 planned += 1
                 continue
             planned += len(markers)
@@ -251,27 +265,29 @@ def _nominal_editions(scored: Iterable[str]) -> list[str]:
 
 
 def _editions(node: Node, clips: pd.DataFrame | None) -> tuple[str, ...]:
-    names = tuple(load_edition(name).name for name in node.recipe.editions)
-    if names or clips is None:
-        return names or official_editions()[-1:]
-    return tuple(sorted(clips["edition"].unique()))
+    if clips is not None:
+        return editions_of(node, clips, node.recipe.editions)
+    return (
+        tuple(load_edition(name).name for name in node.recipe.editions) or official_editions()[-1:]
+    )
 
 
 def _planned(
     node: Node, editions: tuple[str, ...], setup: Setup, clips: pd.DataFrame | None, plan: Plan
 ) -> PlannedSystem:
     system = node.recipe
-    stand = status_of(setup.runs / node.name, system, editions)
+    stand = status_of(setup.runs / node.name, system, editions, node.subset)
     if isinstance(system, FusedSystem):
         names = tuple(member.name for member in node.members)
         return PlannedSystem(node.name, node.path, names, None, None, None, stand, *[None] * 4)
-    settings, clips_scored = system.train, sum(_clip_count(each, clips) for each in editions)
+    settings, subset = system.train, system.subset
+    clips_scored = sum(_clip_count(each, clips, subset) for each in editions)
     disk, state = _disk(system, clips_scored)
     found = seen = speed = left = None
     if settings is not None:
         needed = plan.needed if stand.trained < 1 else []
         known = settings.without_pseudo_labels() if node.members else settings
-        found = _training_clips(known, editions, setup, clips, needed)
+        found = _training_clips(known, subset, editions, setup, clips, needed)
         seen = settings.updates * settings.accumulation * settings.batch_size
         speed = measured_speed(setup.runs, node.name, system)
         left = None if speed is None else (1 - stand.trained) * seen / speed / SECONDS_IN_HOUR
@@ -345,6 +361,7 @@ def _network(system: System) -> Checkpoint | None:
 
 def _training_clips(
     settings: Training,
+    subset: Subset,
     editions: tuple[str, ...],
     setup: Setup,
     clips: pd.DataFrame | None,
@@ -352,25 +369,31 @@ def _training_clips(
 ) -> int | None:
     if clips is None:
         names = [load_edition(name).name for name in settings.editions]
-        facts = [load_edition(name) for name in names or _nominal_editions(editions)]
-        return TRAIN_CLIPS * sum(_sections(each) for each in facts)
+        names = [each for each in names or _nominal_editions(editions)
+                 if each not in subset.exclude_editions]  # fmt: skip
+        return TRAIN_CLIPS * sum(_sections(load_edition(each), subset) for each in names)
     try:
-        return len(read_training_set(setup.data, settings).clips)
+        return len(read_training_set(setup.data, settings, subset=subset).clips)
     except DcaseAsdError as error:
         needed.append(str(error))
         return None
 
 
-def _clip_count(edition: str, clips: pd.DataFrame | None) -> int:
-    """Train and test clips of an edition."""
+def _clip_count(edition: str, clips: pd.DataFrame | None, subset: Subset) -> int:
+    """Train and test clips of an edition that a subset takes."""
     if clips is not None and (clips["edition"] == edition).any():
         chosen = (clips["edition"] == edition) & clips["split"].isin(["train", "test"])
-        return int((chosen & (clips["role"] == "machine")).sum())
-    return _sections(load_edition(edition)) * (TRAIN_CLIPS + TEST_CLIPS)
+        return int((chosen & (clips["role"] == "machine") & subset.mask(clips)).sum())
+    return _sections(load_edition(edition), subset) * (TRAIN_CLIPS + TEST_CLIPS)
 
 
-def _sections(edition: Edition) -> int:
-    return sum(len(each) for of in edition.machines.values() for each in of.values())
+def _sections(edition: Edition, subset: Subset) -> int:
+    return sum(
+        subset.takes(machine, section)
+        for of in edition.machines.values()
+        for machine, sections in of.items()
+        for section in sections
+    )
 
 
 def _planned_submission(form: Form, out: Path) -> PlannedSubmission:

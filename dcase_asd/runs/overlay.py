@@ -12,6 +12,8 @@
     neighbors = 1
     [fusion]                         # replaces settings of every fusion
     step = 0.25
+    [data]                           # replaces which clips every system takes
+    machines = ["fan"]
 
 Single values can be given beside it, as a recipe's own tables hold them: ``train.steps=120``.
 """
@@ -28,19 +30,23 @@ from typing import Any, cast
 from dcase_asd.errors import RecipeError, nearest_name
 from dcase_asd.recipe.detector import Detector
 from dcase_asd.recipe.fusion import Fusion
+from dcase_asd.recipe.subset import Subset
 from dcase_asd.recipe.system import Embedding
 from dcase_asd.recipe.toml import lay_over, problems_of_part, read_assignments, read_content
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import installed_plugins
 
-TABLES = ("train", "multiply", "embed", "score", "fusion")
+TABLES = ("train", "multiply", "embed", "score", "fusion", "data")
 PARTS: dict[str, type] = {
     "embed": Embedding,
     "train": Training,
     "score": Detector,
     "fusion": Fusion,
+    "data": Subset,
 }
 """Tables of a recipe that single values may be given of."""
+OF_EVERY_SYSTEM = ("score", "data")
+"""Tables that count for a single system whether its recipe has them or not."""
 GIVEN = "--set"
 """What single values are called in messages: the flag that they come from."""
 
@@ -73,10 +79,11 @@ class Overlay:
             _multiply(changed["train"], self.tables.get("multiply", {}))
         if isinstance(changed.get("embed"), dict):
             _change_embedding(changed["embed"], self.tables.get("embed", {}))
-            if scoring := self.tables.get("score"):
-                changed["score"] = changed.get("score", {}) | scoring
+            for name in OF_EVERY_SYSTEM:
+                if values := self.tables.get(name):
+                    changed[name] = changed.get(name, {}) | values
         for name, value in self.values.items():
-            if name in changed or (name == "score" and "embed" in changed):
+            if name in changed or (name in OF_EVERY_SYSTEM and "embed" in changed):
                 lay_over(changed, {name: copy.deepcopy(value)})
         return changed
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dcase_asd.errors import DcaseAsdError, EditionError, RecipeError
 from dcase_asd.recipe.fusion import FusedSystem
+from dcase_asd.recipe.subset import Subset
 from dcase_asd.recipe.system import System
 from dcase_asd.recipe.toml import read_content, read_recipe, recipe_from
 from dcase_asd.runs.overlay import GIVEN, Overlay
@@ -40,6 +41,13 @@ class Node:
         """Whether it fuses its members."""
         return isinstance(self.recipe, FusedSystem)
 
+    @property
+    def subset(self) -> Subset:
+        """Which clips are taken, of a fusion by its first system: all must score the same."""
+        return (
+            self.members[0].subset if isinstance(self.recipe, FusedSystem) else self.recipe.subset
+        )
+
     def single(self, runs: Path) -> System | None:
         """The system with the run folder of what it clusters; None of a fusion.
 
@@ -58,7 +66,7 @@ class Node:
         """Tables of the recipe that single values can be given of."""
         if isinstance(self.recipe, FusedSystem):
             return {"fusion"}
-        return {"embed", "score", *(() if self.recipe.train is None else ("train",))}
+        return {"embed", "score", "data", *(() if self.recipe.train is None else ("train",))}
 
     def walk(self) -> Iterator[Node]:
         """This node after all that it is made of, each once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dcase_asd.clips.manifest import manifest_path, read_manifest
@@ -12,11 +13,12 @@ from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.findings import no_far_channel
 from dcase_asd.embeddings.kept import read_kept
 from dcase_asd.embeddings.rules import objections, uses_of
-from dcase_asd.errors import DcaseAsdError, RecipeError, nearest_name
+from dcase_asd.errors import DataError, DcaseAsdError, RecipeError, command, nearest_name
 from dcase_asd.recipe.fusion import SEARCHES, FusedSystem
 from dcase_asd.recipe.system import System
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import (
+    RANDOM,
     find_checkpoint,
     installed_plugins,
     locate_checkpoint,
@@ -27,8 +29,22 @@ from dcase_asd.scores.detector import make_detector
 from dcase_asd.training.data import read_training_set
 from dcase_asd.training.named import parts_of
 
-RANDOM = "random_weights"
-"""Option with which the plugins that have published weights draw some instead."""
+
+def editions_of(node: Node, clips: pd.DataFrame, editions: Iterable[str]) -> tuple[str, ...]:
+    """Names of the editions that a system is run on.
+
+    Args:
+        node: The system.
+        clips: The manifest.
+        editions: Which are asked for; none means all that each of its systems takes clips of.
+    """
+    if names := tuple(load_edition(name).name for name in editions):
+        return names
+    present = set(clips["edition"])
+    for each in node.walk():
+        if isinstance(each.recipe, System):
+            present &= set(clips[each.recipe.subset.mask(clips)]["edition"])
+    return tuple(sorted(present))
 
 
 def check_requirements(
@@ -124,7 +140,7 @@ def _missing_training_data(nodes: Iterable[Node], data: Path, runs: Path) -> Ite
 
         for read in (read_training_set, read_development_set):
             try:
-                read(data, train, system.embed)
+                read(data, train, system.embed, system.subset)
             except DcaseAsdError as error:
                 yield f"{node.name}: {error}"
 
@@ -134,9 +150,9 @@ def forbidden_training(
 ) -> Iterator[str]:
     """What systems still to be fine-tuned may not be trained with if they are to be submitted."""
     rules = [load_edition(name) for name in editions]
-    for node, _, train in _to_train(nodes, runs):
+    for node, system, train in _to_train(nodes, runs):
         try:
-            chosen = read_training_set(data, train)
+            chosen = read_training_set(data, train, subset=system.subset)
         except DcaseAsdError:
             continue  # told by `_missing_training_data`
         known = train.dev_edition and train.ensemble != "last"
@@ -156,7 +172,7 @@ def _to_train(nodes: Iterable[Node], runs: Path) -> Iterator[tuple[Node, System,
         train = system.train
         about = (
             train.editions, train.noise_editions, train.noise_probability > 0, train.dev_edition,
-            train.ensemble, system.embed.far,
+            train.ensemble, system.embed.far, system.subset,
         )  # fmt: skip
         if about not in looked_at:
             looked_at.add(about)
@@ -171,13 +187,19 @@ def missing_clips(
     present = sorted(clips["edition"].unique())
     names = [load_edition(name).name for name in editions]
     nodes = list(nodes)
+    systems = [(node, node.recipe) for node in nodes if isinstance(node.recipe, System)]
+    yield from _missing_subsets(systems, clips, data, names, packaged=packaged)
+    blind = clips[(clips["stage"] == "eval") & (clips["split"] == "test")]
+    if systems:
+        clips = clips[np.any([system.subset.mask(clips) for _, system in systems], axis=0)]
+    names = names or sorted(clips["edition"].unique())
     fitted = [
         node.name
         for node in nodes
         if isinstance(node.recipe, FusedSystem) and node.recipe.fusion.method in SEARCHES
     ]
     where = manifest_path(data)
-    for name in names or present:
+    for name in names:
         tests = clips[(clips["edition"] == name) & (clips["split"] == "test")]
         if name not in present:
             yield f"{where}: no clip of edition {name}; {nearest_name(name, present)}"
@@ -192,17 +214,44 @@ def missing_clips(
             )
         machines = clips[(clips["edition"] == name) & (clips["role"] == "machine")]
         machines = machines[machines["split"].isin(["train", "test"])]
-        for node in nodes:
-            recipe = node.recipe
-            if isinstance(recipe, System) and (
-                told := no_far_channel(machines, recipe.embed, flag="--set embed.far=none")
-            ):
+        for node, recipe in systems:
+            if told := no_far_channel(machines, recipe.embed, flag="--set embed.far=none"):
                 yield f"{node.path}: {name}: {told}"
-        if packaged and not (tests["stage"] == "eval").any():
+        if packaged and not (blind["edition"] == name).any():
             yield (
                 f"{where}: no evaluation clip of {name}, of which a package is made; put its "
                 "eval_data into the data folder"
             )
+
+
+def _missing_subsets(
+    systems: Iterable[tuple[Node, System]],
+    clips: pd.DataFrame,
+    data: Path,
+    editions: Sequence[str],
+    *,
+    packaged: bool,
+) -> Iterator[str]:
+    """What is wrong with the clips that systems are to take of editions, or of all."""
+    where = manifest_path(data)
+    taken = clips[(clips["role"] == "machine") & clips["split"].isin(["train", "test"])]
+    for subset, node in {system.subset: node for node, system in systems}.items():
+        if packaged and subset.narrows:
+            alone = command("run", node.path, *subset.flags())
+            yield (
+                f"{node.path}: takes {subset} alone, and a package needs every machine; run the "
+                f"system by itself, {alone}, or leave --machine, --section and [data] out"
+            )
+        if problems := subset.unknown(clips):
+            yield f"{where}: {'; '.join(problems)}"
+            continue
+        try:
+            for name in editions:
+                subset.of_edition(taken[taken["edition"] == name], name, where, known=clips)
+            if not editions:
+                subset.select(taken, where)
+        except DataError as error:
+            yield str(error)
 
 
 def _is_finetuned(system: System, runs: Path) -> bool:

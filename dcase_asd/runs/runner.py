@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,11 @@ from dcase_asd.metrics.evaluate import evaluate_run_or_folder
 from dcase_asd.metrics.result import EvaluationReport
 from dcase_asd.progress import Advance, Progress, Silent
 from dcase_asd.recipe.fusion import FusedSystem, Fusion
+from dcase_asd.recipe.subset import EVERYTHING, Subset
 from dcase_asd.runs.claims import claimed, owner_of
 from dcase_asd.runs.overlay import Overlay, read_overlay
 from dcase_asd.runs.recipes import Node, read_nodes
-from dcase_asd.runs.requirements import check_requirements
+from dcase_asd.runs.requirements import check_requirements, editions_of
 from dcase_asd.scores.score import score
 from dcase_asd.training.finetune import finetune, is_main_process
 
@@ -37,6 +39,7 @@ class Setup:
         values: Single changes to every recipe that has the table, each ``table.name=value``.
         prepared: Take the manifest as it is, without looking through the data folder.
         overwrite: Replace a fusion, or a system in a package, that was made otherwise.
+        subset: Which clips every system takes, in place of what its recipe says.
     """
 
     data: Path
@@ -47,6 +50,7 @@ class Setup:
     prepared: bool = False
     overwrite: bool = False
     values: tuple[str, ...] = ()
+    subset: Subset = EVERYTHING
 
     def __post_init__(self) -> None:
         for name in ("data", "runs", "overlay"):
@@ -59,7 +63,8 @@ class Setup:
         Raises:
             RecipeError: As `read_overlay`.
         """
-        return read_overlay(self.overlay, self.values)
+        given = [f"data.{name}={json.dumps(of)}" for name, of in self.subset.given().items()]
+        return read_overlay(self.overlay, [*self.values, *given])
 
 
 @dataclass(frozen=True)
@@ -148,10 +153,12 @@ class Runner:
         """
         data, run = self.setup.data, self.setup.runs / node.name
         clips = read_manifest(data)
-        names = tuple(load_edition(name).name for name in editions)
-        names = names or tuple(sorted(clips["edition"].unique()))
-        changed = self.run(node, names)
+        names = editions_of(node, clips, editions)
         progress = _Named(self.progress, node.name)
+        if lacking := sorted(set(clips["edition"]) - set(names)) if not editions else []:
+            progress.note(f"of {', '.join(lacking)} nothing is taken")
+        changed = self.run(node, names)
+        clips = clips[node.subset.mask(clips)]
         evaluations: list[EvaluationReport] = []
         for edition in names:
             of_edition = clips_of_edition(clips, edition, data)
@@ -193,7 +200,8 @@ class Runner:
         """Editions whose embeddings a system's pseudo-labels are made of."""
         train = getattr(node.recipe, "train", None)
         names = sorted(load_edition(name).name for name in (train.editions if train else ()))
-        return tuple(names) or tuple(sorted(read_manifest(self.setup.data)["edition"].unique()))
+        names = names or sorted(read_manifest(self.setup.data)["edition"].unique())
+        return tuple(name for name in names if name not in node.subset.exclude_editions)
 
     def _run_single(self, node: Node, editions: tuple[str, ...]) -> bool:
         system, run = node.single(self.setup.runs), self.setup.runs / node.name
@@ -201,8 +209,9 @@ class Runner:
         progress = _Named(self.progress, node.name)
         changed = self.finetune(node)
         for edition in editions:
-            done = embed(self.setup.data, run, edition, system, self.setup.device, progress)
-            scored = score(run, edition, system.score, progress)
+            part = {"machines": system.subset.machines, "sections": system.subset.sections}
+            done = embed(self.setup.data, run, edition, system, self.setup.device, progress, **part)
+            scored = score(run, edition, system.score, progress, **part)
             changed = changed or bool(done.made) or scored.changed
         return changed
 

@@ -148,6 +148,7 @@ def command_flags(setup: Setup, node: Node | None = None) -> list[str]:
     flags += ["--workers", str(setup.workers), "--device", setup.device]
     if setup.overlay is not None:
         flags += ["--overlay", str(setup.overlay)]
+    flags += setup.subset.flags()
     for value in setup.values:
         concerned = node is None or value.partition(".")[0].strip() in node.tables
         flags += ["--set", value] if concerned else []

@@ -14,7 +14,8 @@ from dcase_asd.runs.recipes import Form, Node, read_all, read_forms
 from dcase_asd.runs.requirements import missing
 from dcase_asd.runs.runner import Runner, Setup, SystemRun
 from dcase_asd.runs.tables import Result, write_tables
-from dcase_asd.submission.submit import Submitted, submit
+from dcase_asd.submission.package import package_name
+from dcase_asd.submission.submit import Submitted, check_edition, submit
 from dcase_asd.submission.validate import Validation, validate
 
 
@@ -65,6 +66,7 @@ def run_submissions(
 
     Raises:
         RecipeError: A form or a recipe is wrong, or something that they need is missing.
+        SubmissionError: A package is one of another edition.
         DcaseAsdError: As the steps; the same call goes on where it stopped.
     """
     out, progress = Path(out), progress or Silent()
@@ -72,6 +74,9 @@ def run_submissions(
     runner = Runner(setup, progress)
     runner.prepare()
     _check(found, [], setup)
+    for each in found:
+        edition = load_edition(each.form.edition)
+        check_edition(out / package_name(each.form.label, edition), edition)
     done = [_submit(each, runner, out) for each in found]
     results = [
         Result(each.label, each.system.evaluations, read_fusion(each.system.run, _edition(form)))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from dcase_asd.clips.manifest import read_manifest
+from dcase_asd.clips.manifest import manifest_path, read_manifest
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.errors import (
     ArtifactError,
@@ -20,11 +20,13 @@ from dcase_asd.errors import (
 )
 from dcase_asd.files import only_writer, read_json, write_json, write_text
 from dcase_asd.progress import Progress, Silent
+from dcase_asd.recipe.subset import EVERYTHING
 from dcase_asd.recipe.system import System
 from dcase_asd.recipe.toml import lay_over, read_content, recipe_from, recipe_text
 from dcase_asd.runs.costs import dev_cost, shift
 from dcase_asd.runs.overlay import GIVEN, nested
-from dcase_asd.runs.recipes import read_nodes
+from dcase_asd.runs.recipes import Node, read_nodes
+from dcase_asd.runs.requirements import editions_of
 from dcase_asd.runs.runner import Runner, Setup
 from dcase_asd.runs.side_by_side import Fleet, run_side_by_side
 from dcase_asd.runs.space import Combination, draw, grid, propose, read_space
@@ -149,6 +151,7 @@ def run_sweep(
     """
     folder, progress = Path(folder), progress or Silent()
     content = _content(Path(recipe), setup)
+    clustered = _clustered(Path(recipe), content, setup)
     space = read_space(search.values)
     combinations = grid(space) if search.method == "grid" else []
     ends = [{each.name: each.ends()[0] for each in space}]
@@ -160,15 +163,17 @@ def run_sweep(
             "fewer values, a larger budget, or --method random"
         )
     count = search.budget or len(combinations) or BUDGET
-    setup = replace(setup, runs=folder, overlay=None, values=())
+    setup = replace(setup, runs=folder, overlay=None, values=(), subset=EVERYTHING)
     about = {"recipe": content, **asdict(search)}
     if search.method != "grid":  # a longer search goes on with what was found
         del about["budget"]
     with only_writer(folder / RECIPES):
         trials = _read_trials(folder, about)
+        for name, text in clustered.items():
+            write_text(folder / RECIPES / name, text)
         Runner(setup, progress).prepare()
         setup = replace(setup, prepared=True)
-        edition = _edition(search.edition, content, setup.data)
+        edition = _edition(search.edition, content, recipe, setup.data)
         found = Sweep(folder, edition, search.objective, trials)
         work = _Trials(found, about, content, setup, fleet or Fleet(), progress, say)
         with progress.bar("Sweep", count, "trials") as advance:
@@ -318,10 +323,16 @@ def _content(recipe: Path, setup: Setup) -> dict[str, Any]:
         raise RecipeError(
             f"{recipe}: {what}; a sweep varies one system: give its recipe, and fuse the best runs"
         )
-    train = content.get("train", {})
-    if str(train.get("pseudo_run", "")).endswith(".toml"):  # trials' recipes lie elsewhere
-        train["pseudo_run"] = str((recipe.parent / train["pseudo_run"]).resolve())
     return content
+
+
+def _clustered(recipe: Path, content: dict[str, Any], setup: Setup) -> dict[str, str]:
+    """Recipes of the embeddings that trials cluster: name of the file beside theirs -> text."""
+    (node,) = read_nodes([recipe], setup.changes())
+    found = {f"{each.name}.toml": recipe_text(each.recipe) for each in node.members}
+    for name in found:
+        content["train"]["pseudo_run"] = name
+    return found
 
 
 def _system(content: dict[str, Any], name: str, values: Combination, source: str | Path) -> System:
@@ -343,12 +354,13 @@ def _system(content: dict[str, Any], name: str, values: Combination, source: str
     return recipe_from(changed, System, f"{source} with {told}")
 
 
-def _edition(wanted: str, content: dict[str, Any], data: Path) -> str:
+def _edition(wanted: str, content: dict[str, Any], source: str | Path, data: Path) -> str:
     """The edition that trials are compared on."""
     if wanted:
         return load_edition(wanted).name
-    named = [load_edition(name).name for name in content.get("editions", ())]
-    return max(named or read_manifest(data)["edition"].unique())
+    system = _system(content, "trial", {}, source)
+    clips = system.subset.select(read_manifest(data), manifest_path(data))
+    return max(editions_of(Node(Path(source), system), clips, system.editions))
 
 
 def _read_trials(folder: Path, about: dict[str, Any]) -> list[Trial]:

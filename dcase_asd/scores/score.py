@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dcase_asd.clips.cache import content_hashes, read_cache
-from dcase_asd.clips.manifest import read_manifest
-from dcase_asd.clips.prepare import Changes, is_as_prepared, survey
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.kept import detector_of, embedding_folders, keep_recipe
-from dcase_asd.embeddings.store import MachineEmbeddings, planned_data, read_embeddings, rows_of
+from dcase_asd.embeddings.store import (
+    MachineEmbeddings,
+    planned_subset,
+    read_embeddings,
+    rows_of,
+)
 from dcase_asd.errors import (
     ArtifactError,
-    DcaseAsdError,
     RecipeError,
     ScoresError,
     TooFewClipsError,
@@ -30,11 +31,13 @@ from dcase_asd.files import fingerprint, only_writer, read_json
 from dcase_asd.folders import check_run
 from dcase_asd.progress import Advance, Progress, Silent, telling
 from dcase_asd.recipe.detector import NEAREST, Detector, Domains, Normalization
+from dcase_asd.recipe.subset import EVERYTHING, Names, Subset
 from dcase_asd.recipe.system import read_system, recipe_path
+from dcase_asd.scores.changes import tell_changes, tell_lost
 from dcase_asd.scores.detector import make_detector, score_section
 from dcase_asd.scores.kept import KeptNeighborhoods
 from dcase_asd.scores.standardize import mean_and_deviation
-from dcase_asd.scores.table import scores_path, write_scores
+from dcase_asd.scores.table import Sections, scores_path, sections_of, write_scores
 
 ROWS_CHECKED = 4096
 """Embeddings looked at at once, so that a large bank is never copied as a whole."""
@@ -62,6 +65,10 @@ def score(
     edition: str,
     detector: Detector | None = None,
     progress: Progress | None = None,
+    *,
+    machines: Names | None = None,
+    sections: Names | None = None,
+    exclude_editions: Names | None = None,
 ) -> Scored:
     """Score every train (leave-one-out) and test clip that a run has embedded.
 
@@ -74,35 +81,44 @@ def score(
         edition: Which edition.
         detector: How to score; None takes the run's recipe.
         progress: Where to tell how far it is.
+        machines: Machine types to score, of those that are embedded; by default all. The scores
+            are then of these alone: others that were there are left out, and that is told.
+        sections: Sections to score; likewise.
+        exclude_editions: Editions that are not to be scored.
 
     Returns:
         Where the scores are. Scores that were made of the same embeddings in the same way are
         left as they are.
 
     Raises:
-        DataError: It is no run folder.
+        DataError: It is no run folder, or nothing is embedded of a subset.
         ArtifactError: There are no embeddings, or not of the recipe's representation, or another
             process writes this run.
         ScoresError: Embeddings are not finite, or no section can be scored.
     """
     run, progress = check_run(run), progress or Silent()
     name = load_edition(edition).name
+    asked = EVERYTHING.changed(machines, sections, exclude_editions)
     system = read_system(run)
     detector = detector or detector_of(run, system)
     system = replace(system, score=detector)
     make_detector(detector)  # what is wrong with it is told before anything is read
     with only_writer(run):
         parts = [read_embeddings(folder, name) for folder in embedding_folders(run)]
-        machines = [machine for part in parts for machine in part]
+        embedded = [machine for part in parts for machine in part]
         if system.train is not None:
-            _check_representation(run, name, machines, system.train.representation)
-        _tell_changes(run, name, embedding_folders(run)[0], parts[0], progress)
+            _check_representation(run, name, embedded, system.train.representation)
+        tell_changes(run, name, embedding_folders(run)[0], parts[0], progress)
+        held = planned_subset(embedding_folders(run)[0], name)
+        wanted, subset, part_of = _wanted(parts[0], asked, held, name, run)
+        parts = [[each for each in part if each.machine in dict(wanted)] for part in parts]
+        chosen = [machine for part in parts for machine in part]
         for note in dict.fromkeys(
-            note for machine in machines for note in machine.provenance.get("notes", [])
+            note for machine in chosen for note in machine.provenance.get("notes", [])
         ):
             progress.note(note)
         made_of = fingerprint(
-            [machine.provenance["fingerprint"] for machine in machines], _values(detector)
+            [machine.provenance["fingerprint"] for machine in chosen], _values(detector), *part_of
         )
         path = scores_path(run, name)
         before = read_json(path.with_suffix(".json"))
@@ -111,13 +127,15 @@ def score(
             for caveat in before.get("caveats", []):
                 progress.note(caveat)
             return Scored(path, before["train"], before["test"], changed=False, detector=detector)
+        tell_lost(run, name, subset, wanted, progress)
         caveats: list[str] = []
         tables: list[list[pd.DataFrame]] = [[] for _ in parts]
-        with progress.bar("Scoring", len(machines), "machines") as advance:
+        with progress.bar("Scoring", len(chosen), "machines") as advance:
             for part, of_part in zip(parts, tables, strict=True):
                 for machine in part:
                     with telling(_beside_bar(machine, progress, advance)):
-                        of_part.extend(_score_machine(machine, detector, caveats, progress))
+                        found = _score_machine(machine, wanted, detector, caveats, progress)
+                        of_part.extend(found)
                     advance(1)
         if not tables[0]:
             raise ScoresError(f"{run}: no section of {name} has both train and test clips to score")
@@ -125,11 +143,12 @@ def score(
         splits = scores["split"].value_counts()
         counts = {split: int(splits.get(split, 0)) for split in ("train", "test")}
         provenance = {
-            "backbone": machines[0].provenance["backbone"],
+            "backbone": chosen[0].provenance["backbone"],
             "parameters": sum(part[0].provenance["parameters"] for part in parts),
-            "sample_rate": machines[0].provenance["sample_rate"],
+            "sample_rate": chosen[0].provenance["sample_rate"],
             "fingerprint": made_of,
             **counts,
+            **({"subset": subset.given()} if subset else {}),
         }
         if caveats:
             provenance["caveats"] = _with_way_out(caveats, run, name, detector)
@@ -137,6 +156,19 @@ def score(
                 progress.note(caveat)
         write_scores(run, name, scores, provenance)
     return Scored(path, **counts, changed=True, detector=detector)
+
+
+def _wanted(
+    machines: list[MachineEmbeddings], asked: Subset, held: Subset, edition: str, run: Path
+) -> tuple[Sections, Subset, list[Any]]:
+    """Which sections to score, of what of the edition these are, and their part in a fingerprint.
+
+    Scores of all that is embedded keep the fingerprint that they had before there were subsets.
+    """
+    rows = pd.concat(each.clips[["section"]].assign(machine=each.machine) for each in machines)
+    wanted = sections_of(asked.of_edition(rows, edition, run))
+    part_of = [sorted(wanted)] if wanted < sections_of(rows) else []
+    return wanted, held.narrowed(asked, rows), part_of
 
 
 def _values(detector: Detector) -> dict[str, Any]:
@@ -171,54 +203,6 @@ def _check_representation(
                 f"{run}: {edition} is embedded with the representation {found}, not its recipe's "
                 f"{wanted}; embed it again with {again}"
             )
-
-
-def _tell_changes(
-    run: Path, edition: str, part: Path, machines: list[MachineEmbeddings], progress: Progress
-) -> None:
-    """Say which recordings are new, changed or gone since they were embedded."""
-    data = planned_data(part, edition)
-    if data is None or any("content" not in machine.provenance for machine in machines):
-        return  # embedded before that was written down
-    try:
-        if is_as_prepared(data, edition):
-            clips, files = read_manifest(data), read_cache(data)
-        else:
-            found, files = survey(data, progress)
-            clips = found.clips
-    except DcaseAsdError:
-        progress.note(
-            f"{run}: there are no recordings in {data} now, so that it is not known whether those "
-            "that were embedded changed"
-        )
-        return
-    clips = clips[(clips["edition"] == edition) & (clips["role"] == "machine")]
-    clips = clips[clips["split"].isin(["train", "test"])]
-    hashes = content_hashes(data, list(clips["path"]), progress, files)
-    columns = ("stage", "machine", "split", "path")
-    now = {
-        (stage, machine, split, path.rpartition("/")[2]): hashes[path]
-        for stage, machine, split, path in zip(*(clips[each] for each in columns), strict=True)
-    }
-    then = {
-        (machine.stage, machine.machine, split, file): content
-        for machine in machines
-        for split, file, content in zip(
-            machine.clips["split"],
-            machine.clips["file"],
-            machine.provenance["content"],
-            strict=True,
-        )
-    }
-    changes = Changes(
-        new=[clip[-1] for clip in now if clip not in then],
-        changed=[clip[-1] for clip in now if then.get(clip, now[clip]) != now[clip]],
-        gone=[clip[-1] for clip in then if clip not in now],
-    )
-    if str(changes):
-        again = command("embed", "--data", data, "--edition", edition, "--run", run)
-        progress.note(f"{run}: since it was embedded, {changes}; scored as it was, embed it again "
-                      f"with {again}")  # fmt: skip
 
 
 def _beside_bar(
@@ -309,11 +293,17 @@ def changed_detector(
 
 
 def _score_machine(
-    machine: MachineEmbeddings, detector: Detector, caveats: list[str], progress: Progress
+    machine: MachineEmbeddings,
+    wanted: Sections,
+    detector: Detector,
+    caveats: list[str],
+    progress: Progress,
 ) -> list[pd.DataFrame]:
     tables: list[pd.DataFrame] = []
     kept = KeptNeighborhoods(machine.marker, machine.provenance["fingerprint"], machine.vectors)
     for section in sorted(machine.clips["section"].unique()):
+        if (machine.machine, section) not in wanted:
+            continue
         where = f"{machine.stage} {machine.machine} section {section}"
         train = rows_of(machine.clips, section, "train")
         test = rows_of(machine.clips, section, "test")

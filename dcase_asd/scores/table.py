@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dcase_asd.errors import ScoresError, command, nearest_name
+from dcase_asd.errors import ScoresError, command
 from dcase_asd.files import find_below, read_json, read_table, write_json, write_table
 from dcase_asd.folders import check_run, there_or_made
+from dcase_asd.recipe.subset import Subset
 
 COLUMNS: dict[str, type] = {
     "stage": str,
@@ -23,6 +23,9 @@ COLUMNS: dict[str, type] = {
 }
 """Column -> type. `split` is ``train`` or ``test``; `file` is the clip's file name; `score` is
 larger for clips that are more anomalous."""
+
+Sections = set[tuple[str, str]]
+"""Machine types with their sections."""
 
 KEY = ["stage", "machine", "file"]
 """What identifies a clip among the scores of one edition (with its split)."""
@@ -88,19 +91,34 @@ def read_scores(run: str | Path, edition: str) -> pd.DataFrame:
     return scores
 
 
-def of_machines(scores: pd.DataFrame, machines: Sequence[str], source: str | Path) -> pd.DataFrame:
-    """The scores of some machine types; all where none is named.
+def scored_subset(run: str | Path, edition: str) -> Subset:
+    """Which of an edition's machine types and sections a run has scores of; all by default."""
+    provenance = read_json(scores_path(run, edition).with_suffix(".json"))
+    return Subset(**(provenance or {}).get("subset", {}))
+
+
+def part_of_scores(
+    scores: pd.DataFrame, asked: Subset, run: str | Path, edition: str
+) -> tuple[pd.DataFrame, Subset]:
+    """The scores of a subset, and what of the edition they are of.
+
+    Args:
+        scores: Of a run, or of a folder of official files.
+        asked: Which of them to take.
+        run: Where they are from.
+        edition: Which edition.
 
     Raises:
-        ScoresError: A machine has none.
+        DataError: There are no such machine types, sections or editions, or no such scores.
     """
-    known = set(scores["machine"])
-    for machine in machines:
-        if machine not in known:
-            raise ScoresError(
-                f"{source}: no scores of the machine {machine!r}; {nearest_name(machine, known)}"
-            )
-    return scores[scores["machine"].isin(machines)] if machines else scores
+    held = scored_subset(run, edition)
+    chosen = asked.of_edition(scores, edition, run)
+    return chosen, held.narrowed(asked, scores)
+
+
+def sections_of(rows: pd.DataFrame) -> Sections:
+    """The machines and sections of a table."""
+    return set(zip(rows["machine"], rows["section"], strict=True))
 
 
 def of_tests(scores: pd.DataFrame, run: str | Path, edition: str) -> pd.DataFrame:

@@ -14,13 +14,7 @@ from dcase_asd.errors import ArtifactError, ClipNameError, ScoresError, some
 from dcase_asd.files import find_below, fingerprint, only_writer, read_json, write_text
 from dcase_asd.metrics.evaluate import read_official_tables
 from dcase_asd.metrics.ground_truth import KEY
-from dcase_asd.metrics.labels import (
-    Sections,
-    clip_differences,
-    join_by_name,
-    labels_from_names,
-    sections_of,
-)
+from dcase_asd.metrics.labels import clip_differences, join_by_name, labels_from_names
 from dcase_asd.metrics.official_files import Kind, find_official_files, official_clip_name
 from dcase_asd.progress import Progress, Silent
 from dcase_asd.recipe.imported import (
@@ -32,7 +26,14 @@ from dcase_asd.recipe.imported import (
 )
 from dcase_asd.recipe.system import recipe_path
 from dcase_asd.recipe.toml import recipe_text
-from dcase_asd.scores.table import COLUMNS, check_scores, scores_path, write_scores
+from dcase_asd.scores.table import (
+    COLUMNS,
+    Sections,
+    check_scores,
+    scores_path,
+    sections_of,
+    write_scores,
+)
 
 SPLITS: dict[Kind, str] = {"score": "test", "train": "train"}
 """Kind of official file -> split of its clips."""

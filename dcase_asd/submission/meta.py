@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from dcase_asd.editions.edition import Edition, load_edition, official_editions
-from dcase_asd.embeddings.rules import subsystem_count
+from dcase_asd.embeddings.rules import published_weights, subsystem_count
 from dcase_asd.errors import SubmissionError, nearest_name
 from dcase_asd.metrics.evaluate import evaluate_stage
 from dcase_asd.scores.table import read_provenance
@@ -98,7 +98,8 @@ class SystemFacts:
 
     `sample_rate` is in Hz, None where clips are taken at their own rate; `parameters` counts all
     weights; `macs` are multiply-accumulate operations for one clip, None where nobody counted;
-    `subsystems` is the number of networks, None where it is not known.
+    `subsystems` is the number of networks, None where it is not known; `weights` are those of
+    others that it starts from.
     """
 
     sample_rate: int | None
@@ -106,6 +107,16 @@ class SystemFacts:
     macs: int | None
     results: Results
     subsystems: int | None = None
+    weights: tuple[str, ...] = ()
+
+    def unnamed_weights(self, external_datasets: object) -> str:
+        """What to say where the meta file names no external data though there is; else empty."""
+        if external_datasets or not self.weights:
+            return ""
+        return (
+            f"external_datasets is null, but the run starts from {', '.join(self.weights)}, which "
+            "is external data; name it in the form's external_datasets"
+        )
 
 
 def build_meta(label: str, edition: Edition, form: SubmissionForm, facts: SystemFacts) -> Any:
@@ -290,4 +301,5 @@ def system_facts(run: str | Path, scores: pd.DataFrame, edition: Edition) -> Sys
         macs=provenance.get("macs"),
         results=development_results(scores, edition),
         subsystems=subsystem_count(run, edition.name),
+        weights=published_weights(run, edition.name),
     )

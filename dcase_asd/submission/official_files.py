@@ -13,7 +13,7 @@ from dcase_asd.errors import ScoresError, command
 from dcase_asd.metrics.labels import labels_from_names
 from dcase_asd.metrics.official_files import decision_file_name, official_text, score_file_name
 from dcase_asd.recipe.imported import is_imported
-from dcase_asd.scores.table import read_provenance
+from dcase_asd.scores.table import read_provenance, scored_subset
 from dcase_asd.scores.threshold import ThresholdRule, decide, set_threshold
 
 Key = tuple[str, str, str]
@@ -109,6 +109,13 @@ def _no_train_scores(run: Path, edition: Edition, machine: str, section: str) ->
 
 def reason_against(run: str | Path, edition: Edition) -> str:
     """Why a run's scores may not be submitted, with a way out; empty where they may be."""
+    if subset := scored_subset(run, edition.name):
+        again = command("score", run, "--edition", edition.name)
+        return (
+            f"{run}: scores of {subset} alone, and a package needs every machine of "
+            f"{edition.name}; embed, score and, of a fusion, fuse without --machine and --section "
+            f"({again}, where all is embedded)"
+        )
     if not read_provenance(run, edition.name).get("analysis"):
         return ""
     return (

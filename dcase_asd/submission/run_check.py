@@ -181,6 +181,10 @@ def _check_facts(meta: dict[str, Any], facts: SystemFacts, where: str) -> Iterat
         stated = complexity.get(name)
         if known is not None and stated is not None and stated != known:
             yield error(where, f"{name} is {stated}, but the run has {known}; {AGAIN}")
+    if "external_datasets" in tables and (
+        told := facts.unnamed_weights(tables["external_datasets"])
+    ):
+        yield warning(where, told)
     rate = description.get("input_sampling_rate")
     if facts.sample_rate is not None and rate is not None:
         expected = f"{facts.sample_rate / HERTZ_IN_KILOHERTZ:g}kHz"

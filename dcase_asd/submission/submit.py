@@ -181,6 +181,10 @@ def _meta(
             f"{facts.subsystems}; take it out of the form to have them counted"
         )
     meta = build_meta(label, edition, filled, facts)
+    if edition.submission.external_datasets and (
+        told := facts.unnamed_weights(filled.external_datasets)
+    ):
+        progress.note(told)
     unasked = sorted(set(filled.description) - set(edition.submission.description))
     if unasked:
         progress.note(f"{edition.name} does not ask for {', '.join(unasked)}: left out")
@@ -209,9 +213,24 @@ def _claim(folder: Path, archive: Path, edition: Edition) -> None:
                     "move it away, or give another folder with --out"
                 )
         write_json(folder / MARKER, {"edition": edition.name})
-    elif marker.get("edition") != edition.name:
+    else:
+        check_edition(folder, edition)
+
+
+def check_edition(folder: Path, edition: Edition) -> None:
+    """Refuse to put a system into the package of another edition.
+
+    Args:
+        folder: Of the package, which need not be there.
+        edition: For which the system is.
+
+    Raises:
+        SubmissionError: The package is for another.
+    """
+    marked = (read_json(folder / MARKER) or {}).get("edition", edition.name)
+    if marked != edition.name:
         raise SubmissionError(
-            f"{folder}: holds a package for {marker.get('edition')}, not {edition.name}; "
+            f"{folder}: holds a package for {marked}, not {edition.name}; "
             "give another folder with --out"
         )
 

@@ -16,6 +16,7 @@ from dcase_asd.embeddings.findings import no_far_channel
 from dcase_asd.embeddings.pseudo_labels import Clustering, with_pseudo_labels
 from dcase_asd.errors import DataError, command, nearest_name
 from dcase_asd.files import fingerprint, read_table
+from dcase_asd.recipe.subset import EVERYTHING, Subset
 from dcase_asd.recipe.system import Embedding
 from dcase_asd.recipe.training import Training
 
@@ -49,7 +50,10 @@ class TrainingSet:
 
 
 def read_training_set(
-    data: str | Path, settings: Training, recipe: Embedding | None = None
+    data: str | Path,
+    settings: Training,
+    recipe: Embedding | None = None,
+    subset: Subset = EVERYTHING,
 ) -> TrainingSet:
     """Choose the training set from what `prepare` found.
 
@@ -61,23 +65,25 @@ def read_training_set(
         data: Data folder with a manifest.
         settings: Which editions and which noise.
         recipe: Whether the far channel is taken out, for which every clip must have one.
+        subset: Which machine types and sections, and what to leave out; all by default. Noise is
+            of every machine type, but of no edition that is left out.
 
     Raises:
-        DataError: There are fewer than two classes, or no such edition or noise; clips have no far
-            channel; or clusters cannot be made.
+        DataError: There are fewer than two classes, or no such edition, noise or subset; clips have
+            no far channel; or clusters cannot be made.
         ArtifactError: `prepare` has not been run.
     """
     data = Path(data)
     manifest = read_manifest(data)
+    taken = manifest[~manifest["edition"].isin(subset.exclude_editions)]
     duplicates = read_table(
         data / "clips.duplicates.csv",
         {"group": str, "path": str},
         command("prepare", "--data", data),
     )
-    trained = (manifest["split"] == "train") & (manifest["role"] == "machine")
-    clips = manifest[
-        trained & manifest["edition"].isin(_editions(manifest, settings.editions, data))
-    ]
+    trained = (taken["split"] == "train") & (taken["role"] == "machine")
+    clips = taken[trained & taken["edition"].isin(_editions(taken, settings.editions, data))]
+    clips = subset.select(clips, manifest_path(data), known=manifest)
     clips, notes = _without_duplicates(clips, manifest, duplicates)
     if recipe is not None and (objection := no_far_channel(clips, recipe, "train on")):
         raise DataError(f"{manifest_path(data)}: {objection}{_two_channels(clips)}")
@@ -86,6 +92,8 @@ def read_training_set(
             f"pseudo_run is the recipe {settings.pseudo_run}, which only `dcase-asd run` runs "
             "first; give the run folder with its embeddings by --pseudo-run"
         )
+    if subset.narrows:
+        notes.append(f"trained on {subset} alone")
     if settings.pseudo != "none":
         clustering = Clustering(
             settings.pseudo,
@@ -105,7 +113,7 @@ def read_training_set(
         )
     position = {each.label: index for index, each in enumerate(classes)}
     clips = clips.assign(target=clips["label"].map(position)).reset_index(drop=True)
-    return TrainingSet(clips, classes, _noise(manifest, settings, data), notes)
+    return TrainingSet(clips, classes, _noise(taken, settings, data), notes)
 
 
 def _editions(manifest: pd.DataFrame, wanted: Iterable[str], data: Path) -> list[str]:

@@ -21,6 +21,7 @@ from dcase_asd.embeddings.represent import represent
 from dcase_asd.errors import DataError
 from dcase_asd.metrics.official import evaluate
 from dcase_asd.recipe.detector import Detector
+from dcase_asd.recipe.subset import EVERYTHING, Subset
 from dcase_asd.recipe.system import Embedding
 from dcase_asd.recipe.training import Training
 from dcase_asd.scores.detector import score_section
@@ -50,7 +51,10 @@ class DevelopmentSet:
 
 
 def read_development_set(
-    data: str | Path, settings: Training, recipe: Embedding | None = None
+    data: str | Path,
+    settings: Training,
+    recipe: Embedding | None = None,
+    subset: Subset = EVERYTHING,
 ) -> DevelopmentSet | None:
     """The development set that chooses checkpoints.
 
@@ -58,6 +62,7 @@ def read_development_set(
         data: Data folder with a manifest.
         settings: Which edition; by default the newest with normal and anomalous dev test clips.
         recipe: How clips are embedded; by default as the backbone does.
+        subset: Which machine types, sections and editions; all by default.
 
     Returns:
         None where there is none and the recipe scores the last checkpoints anyway.
@@ -68,22 +73,23 @@ def read_development_set(
     """
     data, recipe = Path(data), recipe or Embedding("")
     clips = read_manifest(data)
-    clips = clips[(clips["stage"] == "dev") & (clips["role"] == "machine")]
+    clips = clips[(clips["stage"] == "dev") & (clips["role"] == "machine") & subset.mask(clips)]
+    of_subset = f" of {subset}" if subset.narrows else ""
     tests = clips[clips["split"] == "test"]
     kinds = tests[tests["condition"] != ""].groupby("edition")["condition"].nunique()
     labelled = sorted(kinds[kinds == 2].index)  # noqa: PLR2004 - normal and anomaly
     name = load_edition(settings.dev_edition).name if settings.dev_edition else ""
     if name and name not in labelled:
         raise DataError(
-            f"{manifest_path(data)}: no labelled dev test clips of {name} to compare checkpoints "
-            f"with; there are those of {', '.join(labelled) or 'no edition'}"
+            f"{manifest_path(data)}: no labelled dev test clips of {name}{of_subset} to compare "
+            f"checkpoints with; there are those of {', '.join(labelled) or 'no edition'}"
         )
     if not labelled:
         if settings.ensemble == "last":
             return None
         raise DataError(
-            f"{manifest_path(data)}: no dev test set with normal and anomalous clips to compare "
-            "checkpoints with; set ensemble to last to do without"
+            f"{manifest_path(data)}: no dev test set with normal and anomalous clips{of_subset} to "
+            "compare checkpoints with; set ensemble to last to do without"
         )
     name = name or labelled[-1]
     clips = clips[(clips["edition"] == name) & clips["split"].isin(["train", "test"])]

@@ -22,11 +22,25 @@ from dcase_asd.embeddings.kept import (
     keep_recipe,
     read_kept,
 )
-from dcase_asd.embeddings.rules import Uses, objections, uses_of
+from dcase_asd.embeddings.rules import (
+    Uses,
+    objections,
+    together,
+    uses_of,
+    uses_of_run,
+)
 from dcase_asd.errors import BackboneError, RecipeError, TrainingError
 from dcase_asd.files import fingerprint, only_writer
 from dcase_asd.progress import Progress, Silent
-from dcase_asd.recipe.system import Embedding, Far, System, read_system, recipe_path
+from dcase_asd.recipe.subset import Names
+from dcase_asd.recipe.system import (
+    Embedding,
+    Far,
+    System,
+    read_system,
+    recipe_path,
+    with_subset,
+)
 from dcase_asd.recipe.training import Training
 from dcase_asd.registry import load_backbone
 
@@ -58,6 +72,9 @@ def finetune(
     workers: int = 2,
     tensorboard: bool = False,
     mlflow: str = "",
+    machines: Names | None = None,
+    sections: Names | None = None,
+    exclude_editions: Names | None = None,
     progress: Progress | None = None,
 ) -> FineTuned:
     """Fine-tune a backbone to tell machines and their attributes apart.
@@ -76,6 +93,9 @@ def finetune(
         workers: Threads that read audio; 0 reads between the updates.
         tensorboard: Write the training history for TensorBoard, too.
         mlflow: Write it to MLflow, too: a folder, or the address of a server.
+        machines: Machine types to train on; by default those of `system`, else all.
+        sections: Sections to train on; likewise.
+        exclude_editions: Editions to leave out, their noise clips, too; likewise.
         progress: Where to tell how far it is.
 
     Raises:
@@ -93,13 +113,15 @@ def finetune(
 
     data, run = Path(data), Path(run)
     settings = system.train or Training()
-    system = dataclasses.replace(system, train=settings)
+    system = with_subset(
+        dataclasses.replace(system, train=settings), machines, sections, exclude_editions
+    )
     progress = (progress or Silent()) if is_main_process() else Silent()
     before = read_kept(run)
     finished = before is not None and before.finished
     parts = [] if finished else parts_of(settings, run)  # told before all audio is read
     up_to_date_manifest(data, progress)
-    chosen = read_training_set(data, settings, system.embed)
+    chosen = read_training_set(data, settings, system.embed, system.subset)
     paths = [*chosen.clips["path"], *chosen.noise["path"]]
     hashes = content_hashes(data, paths, progress)
     # What was begun before the audio was looked at has the first half, with which this begins.
@@ -123,14 +145,13 @@ def finetune(
         accelerator.wait_for_everyone()
         for note in chosen.notes:
             progress.note(note)
-        dev = read_development_set(data, settings, system.embed)
-        uses = uses_of(
-            chosen.clips["edition"],
-            chosen.noise["edition"],
-            "" if dev is None or settings.ensemble == "last" else dev.edition.name,
-        )
-        if not settings.editions and len(uses["train"]) > 1:
-            listed = ", ".join(uses["train"])
+        dev = read_development_set(data, settings, system.embed, system.subset)
+        choosing = "" if dev is None or settings.ensemble == "last" else dev.edition.name
+        own = uses_of(chosen.clips["edition"], chosen.noise["edition"], choosing)
+        # What its classes were clustered by may have been trained as well.
+        uses = together(own, uses_of_run(settings.pseudo_run) if settings.pseudo_run else {})
+        if not settings.editions and len(own["train"]) > 1:
+            listed = ", ".join(own["train"])
             progress.note(f"trained on all that is on disk: {listed}; --editions chooses")
         for sentence in _rules_broken(system, uses):
             progress.note(sentence)
@@ -217,9 +238,9 @@ def planned_system(
     try:
         train = dataclasses.replace(system.train or Training(), **(settings or {}))
         embedding = dataclasses.replace(system.embed, **changes)
+        return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
     except ValueError as error:
         raise RecipeError(str(error)) from error
-    return dataclasses.replace(system, name=run.name, embed=embedding, train=train)
 
 
 def _rules_broken(system: System, uses: Uses) -> list[str]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from dcase_asd.errors import ArtifactError
-from dcase_asd.files import cannot_write, fingerprint, read_json, replacing, write_json
+from dcase_asd.files import NO_LOCKS, cannot_write, fingerprint, read_json, replacing, write_json
 
 PIPE = "pipe:"
 """What stands before a command among sources, as in WebDataset."""
@@ -55,20 +55,25 @@ class Pipe:
             ArtifactError: The file cannot be written.
         """
         path, said = self._file(".tar"), self._file(".failed")
+        alone = (
+            nullcontext()
+            if os.environ.get(NO_LOCKS)
+            else FileLock(self._file(".lock"), fallback_to_soft=False)
+        )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            with alone:  # other processes and threads wait for what this one fetches
+                if not path.is_file():
+                    with replacing(path) as temporary:
+                        failure = _run(self.command, temporary)
+                        said.unlink(missing_ok=True)
+                        if failure:
+                            said.write_text(failure, encoding="utf-8")
+                    self._leave_others()
+                with suppress(FileNotFoundError):  # taken away at this moment
+                    os.utime(path)  # of the last use
         except OSError as error:
             raise ArtifactError(cannot_write(self.folder, error)) from error
-        with FileLock(self._file(".lock")):
-            if not path.is_file():
-                with replacing(path) as temporary:
-                    failure = _run(self.command, temporary)
-                    said.unlink(missing_ok=True)
-                    if failure:
-                        said.write_text(failure, encoding="utf-8")
-                self._leave_others()
-        with suppress(OSError):
-            os.utime(path)  # of the last use
         return path
 
     def failure(self) -> str:

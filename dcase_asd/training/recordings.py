@@ -61,7 +61,7 @@ class Recordings:
         """Where a recording is; a pipe's shard is fetched.
 
         Raises:
-            AudioError: The command of a pipe prints less than before.
+            AudioError: Its shard is gone, or the command of a pipe prints less than before.
         """
         if number < len(self.files):
             return self.files[number]
@@ -69,13 +69,17 @@ class Recordings:
         shard = self.shards[int(np.searchsorted(ends, number, side="right")) - bool(self.files)]
         start, size = self.spans[number - len(self.files)].tolist()
         path = shard.fetched() if isinstance(shard, Pipe) else shard
-        with path.open("rb") as file:
-            file.seek(start - tarfile.BLOCKSIZE)
-            head = file.read(tarfile.BLOCKSIZE)
+        try:
+            with path.open("rb") as file:
+                file.seek(start - tarfile.BLOCKSIZE)
+                head = file.read(tarfile.BLOCKSIZE)
+            whole = path.stat().st_size >= start + size
+        except OSError as error:
+            raise AudioError(f"{shard}: cannot be read ({error.strerror or error})") from error
         name = head[:100].rstrip(b"\0").decode(errors="replace")
         if isinstance(shard, Pipe):
             name += f" of {shard}"
-            if path.stat().st_size < start + size:
+            if not whole:
                 raise AudioError(f"{shard}: {shard.failure() or 'prints less than at first'}")
         return Packed(str(path), start, size, name)
 

@@ -65,6 +65,11 @@ def test_fit_never_replaces_a_file_unasked(place, tmp_path):
     assert model.read_bytes() != (place / "fan.asd").read_bytes()
 
 
+def test_fit_leaves_out_what_is_named(place, tmp_path):
+    words = ["fit", place / "normal", "--out", tmp_path / "a.asd", "--exclude", "3.wav"]
+    assert "23 normal recording(s)" in run(*words, "--exclude", "20.wav").stdout
+
+
 def test_an_update_replaces_the_model_or_writes_another(place, tmp_path):
     model, other = tmp_path / "a.asd", tmp_path / "b.asd"
     model.write_bytes((place / "fan.asd").read_bytes())
@@ -160,6 +165,8 @@ def test_a_stream_is_judged_window_by_window(place):
     assert len(run(*words, "--hop", 1, "--json", input=content).stdout.splitlines()) == 4
     with pytest.raises(AudioError, match="--rate 16000"):
         run("check", place / "fan.asd", "-", input=content)
+    with pytest.raises(AudioError, match="--hop 0"):
+        run(*words, "--hop", 0, input=content)
     with pytest.raises(DcaseAsdError, match="goes with nothing else"):
         run("check", place / "fan.asd", "-", place / "new", input=content)
 

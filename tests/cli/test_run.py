@@ -156,16 +156,47 @@ def test_a_miniature_without_its_overlay_is_wrong_usage(tmp_path):
 def test_the_miniature_is_generated_and_its_folders_are_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = []
-    monkeypatch.setattr("dcase_asd.runs.demo.make_demo_data", lambda data, _: folders.append(data))
+    monkeypatch.setattr(
+        "dcase_asd.runs.demo.make_demo_data",
+        lambda data, _, editions: folders.append((data, editions)),
+    )
     monkeypatch.setattr(
         "dcase_asd.cli.run._run_all", lambda _, setup, *__, **___: folders.append(setup)
     )
     done = CliRunner().invoke(app, ["run", FORM, "--mini"])
     assert done.exit_code == 0, done.output
-    generated, setup = folders
+    (generated, editions), setup = folders
     assert (generated, setup.data, setup.runs) == (*[Path("mini/data")] * 2, Path("mini/runs"))
+    assert editions is None  # the miniature's own
     assert (setup.workers, setup.overwrite) == (0, True)
     assert setup.overlay == SUBMISSIONS / "mini.toml"
+
+
+@pytest.mark.parametrize("recipe", ["2026/submission_1.toml", "presets/two-microphones.toml"])
+def test_two_microphones_have_a_miniature_and_folders_of_their_own(tmp_path, monkeypatch, recipe):
+    monkeypatch.chdir(tmp_path)
+    made = []
+    monkeypatch.setattr("dcase_asd.runs.demo.make_demo_data", lambda *each: made.append(each))
+    monkeypatch.setattr("dcase_asd.cli.run._run_all", lambda *each, **_: made.append(each))
+    done = CliRunner().invoke(app, ["run", str(SUBMISSIONS / recipe), "--mini"])
+    assert done.exit_code == 0, done.output
+    (data, _, editions), (_, setup, _, out) = made
+    folder = Path("mini/dcase2026")
+    assert (data, editions) == (folder / "data", ("dcase2026",))
+    assert (setup.data, setup.runs, out) == (data, folder / "runs", folder / "dist")
+    overlay = "2026/mini.toml" if recipe.startswith("2026") else "mini.toml"
+    assert setup.overlay == SUBMISSIONS / overlay
+    both = CliRunner().invoke(app, ["run", FORM, str(SUBMISSIONS / recipe), "--mini"])
+    assert "dcase2026 has two microphones and dcase2025 one; run these" in str(both.exception)
+
+
+def test_the_miniature_with_two_microphones_is_generated_alone(tmp_path):
+    data = tmp_path / "pairs"
+    done = CliRunner().invoke(app, ["demo", str(data), "--edition", "2026"])
+    assert "goes with --data-only" in done.output
+    done = CliRunner().invoke(app, ["demo", str(data), "--data-only", "--edition", "2021"])
+    assert "the miniature holds no edition 'dcase2021'" in str(done.exception)
+    assert not list(data.rglob("*.wav"))
 
 
 def test_a_system_on_clips_of_unknown_condition_is_scored_and_not_evaluated(tmp_path, write_clip):

@@ -153,9 +153,7 @@ def test_ground_truth_covers_a_part_of_a_run_and_the_rest_is_said(tmp_path):
 def test_machines_can_be_chosen(scores_2022):
     report = evaluate(scores_2022 / "scores", "2022", scores_2022, machines=["valve"])
     assert list(report.evaluation.machines) == ["valve"]
-    with pytest.raises(
-        ScoresError, match=r"no scores of the machine 'Valve'; did you mean 'valve'"
-    ):
+    with pytest.raises(DataError, match=r"no machine 'Valve' \(did you mean 'valve'"):
         evaluate(scores_2022 / "scores", "2022", scores_2022, machines=["Valve"])
 
 

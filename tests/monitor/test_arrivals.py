@@ -1,6 +1,7 @@
 """A folder that recordings arrive in: each once, when it is whole, and in the log."""
 
 import json
+import os
 
 import pytest
 import soundfile
@@ -69,6 +70,54 @@ def test_what_is_deleted_or_no_recording_is_passed_over(inbox, recording):
         inbox_gone.look()
 
 
+def test_a_flac_that_is_still_copied_waits(inbox, recording):
+    recording(inbox.parent / "a.flac")
+    content = (inbox.parent / "a.flac").read_bytes()
+    (inbox / "a.flac").write_bytes(content[: len(content) // 2])  # its header is whole
+    arrivals = Arrivals(inbox)
+    assert seen(arrivals) == seen(arrivals) == []
+    (inbox / "a.flac").write_bytes(content)
+    assert seen(arrivals) == []
+    assert seen(arrivals) == ["a.flac"]
+
+
+def test_a_recorder_that_pauses_has_not_ended(inbox, recording):
+    """A WAV file that is streamed into says no length, and is as long as it is at any time."""
+    now = [0.0]
+    recording(inbox / "a.wav")
+    content = bytearray((inbox / "a.wav").read_bytes())
+    content[40:44] = b"\xff\xff\xff\x7f"
+    (inbox / "a.wav").write_bytes(content)
+    arrivals = Arrivals(inbox, clock=lambda: now[0])
+    assert seen(arrivals) == seen(arrivals) == []
+    now[0] = PATIENCE + 1
+    assert seen(arrivals) == ["a.wav"]
+
+
+def test_folders_and_pipes_with_a_recordings_name_are_passed_over(inbox):
+    (inbox / "folder.wav").mkdir()
+    os.mkfifo(inbox / "pipe.wav")
+    now = [0.0]
+    arrivals = Arrivals(inbox, clock=lambda: now[0])
+    assert seen(arrivals) == []
+    now[0] = PATIENCE + 1
+    assert seen(arrivals) == []
+
+
+def test_a_folder_deleted_while_it_is_listed_is_looked_at_again(inbox, recording, monkeypatch):
+    recording(inbox / "a.wav")
+    arrivals = Arrivals(inbox)
+    assert seen(arrivals) == []
+
+    def gone(*_):
+        raise FileNotFoundError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dcase_asd.monitor.arrivals.find_below", gone)
+        assert seen(arrivals) == []
+    assert seen(arrivals) == ["a.wav"]
+
+
 def test_each_arrival_gets_a_verdict_and_a_line_in_the_log(monitor, inbox, machine, recording):
     log = inbox.parent / "logs/fan.jsonl"
     recording(inbox / "a.wav")
@@ -109,6 +158,28 @@ def test_what_the_log_holds_is_not_judged_again(monitor, inbox, recording):
     recording(inbox / "a.wav")  # another recording of the same name
     assert files() == ["a.wav"]
     assert len(log.read_text().splitlines()) == 4
+
+
+def test_a_name_that_is_not_utf8_is_judged_once_too(monitor, inbox, recording):
+    log = inbox.parent / "log.jsonl"
+    recording(inbox / "a.wav")
+    (inbox / "a.wav").rename(inbox / os.fsdecode(b"fan\xff.wav"))
+    found = [
+        [each.file for each in watch(monitor, inbox, log, idle=1.0, sleep=lambda _: None)]
+        for _ in range(2)
+    ]
+    assert found == [["fan\\xff.wav"], []]
+
+
+def test_lines_of_a_log_that_are_none_are_passed_over(monitor, inbox, recording):
+    log = inbox.parent / "log.jsonl"
+    recording(inbox / "a.wav")
+    log.write_bytes(
+        b"\xff\x00\n[]\n5\n" + b"[" * 100_000 + b"\n"
+        b'{"file": "a.wav", "size": 1e999, "changed": 1}\n{"file": "a.wav", "size": null}\n'
+    )
+    (found,) = watch(monitor, inbox, log, idle=1.0, sleep=lambda _: None)
+    assert found.file == "a.wav"
 
 
 def test_one_deleted_before_it_is_read_is_no_error(monitor, inbox, recording, monkeypatch):

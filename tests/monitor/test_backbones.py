@@ -63,6 +63,23 @@ def test_a_saved_model_finds_its_weights(model, tiny, machine, tmp_path, within)
     assert loaded.check(sound).score == pytest.approx(model.check(sound).score)
 
 
+def test_weights_within_a_model_stay_with_it_when_it_is_updated(model, machine, tmp_path):
+    model.save(tmp_path / "m.asd", embed_weights=True)
+    shutil.rmtree(tmp_path / "weights")
+    place = tmp_path / "more/0.wav"
+    place.parent.mkdir()
+    soundfile.write(place, machine.normal(), RATE)
+    for word in ("--update", "--out"):  # in its place, then as another file
+        done = CliRunner().invoke(
+            app, ["fit", str(place.parent), "--update", str(tmp_path / "m.asd"),
+                  *(["--out", str(tmp_path / "n.asd")] if word == "--out" else [])],
+        )  # fmt: skip
+        assert done.exit_code == 0, done.exception
+        soundfile.write(place, machine.normal(), RATE)
+    (tmp_path / "m.asd").unlink()
+    assert np.isfinite(Monitor.load(tmp_path / "n.asd").check(machine.normal()).score)
+
+
 def test_other_or_missing_weights_are_refused(model, machine, tmp_path):
     model.save(tmp_path / "m.asd")
     Tiny(seed=8, width=16).save(tmp_path / "weights/tiny.safetensors")

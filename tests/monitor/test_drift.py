@@ -1,6 +1,8 @@
 """Drift: its error rate with similar neighbors, its power, and what anomalies do not change."""
 
+import itertools
 import json
+from random import Random
 
 import numpy as np
 import pytest
@@ -99,10 +101,35 @@ def test_the_log_that_watching_keeps_is_read(monitor, machine, tmp_path):
     for number in range(21):
         soundfile.write(tmp_path / f"in/{number}.wav", machine.normal(), RATE)
     (tmp_path / "in/bad.wav").write_bytes(b"RIFF")
-    found = list(watch(monitor, tmp_path / "in", tmp_path / "l", idle=40, sleep=lambda _: None))
+    now = itertools.count(step=5.0)
+    found = list(watch(monitor, tmp_path / "in", tmp_path / "l", idle=40, sleep=lambda _: None,
+                       clock=lambda: next(now)))  # fmt: skip
     log = read_log(tmp_path / "l", monitor)
     assert sorted(log.scores) == sorted(each.level for each in found if not isinstance(each, str))
-    assert (len(log.scores), log.failed, log.damaged, log.others) == (21, len(found) - 21, 0, 0)
+    assert (len(log.scores), log.failed, log.damaged, log.others) == (21, 1, 0, 0)
+
+
+def test_whatever_was_damaged_in_a_log_is_counted_or_told(monitor, log_of):
+    path = log_of(monitor, np.linspace(0.5, 2, 30))
+    whole, chance = path.read_bytes(), Random(0)
+    odd = [b"null", b"1e999", b"1" + b"0" * 400, b"[" * 5000, b'"x"', b"{}", b"\xff", b"\0", b"\n"]
+    damaged, told = 0, []
+    for _ in range(200):
+        content = bytearray(whole)
+        for _ in range(3):
+            at = chance.randrange(len(content))
+            content[at : at + chance.randrange(20)] = chance.choice(odd)
+        path.write_bytes(content)
+        try:
+            log = read_log(path, monitor)
+        except DcaseAsdError as error:
+            told.append(str(error))
+            continue
+        damaged += log.damaged
+        assert np.isfinite(log.scores).all()
+        assert np.isfinite(find_drift(np.linspace(0, 1, 50), log.scores).p_value)
+    assert damaged > 200
+    assert all(each.startswith(f"{path}: ") for each in told)
 
 
 def test_a_model_keeps_its_key_and_another_has_another(monitor, model, machine):

@@ -7,7 +7,7 @@ import soxr
 
 from dcase_asd.errors import AudioError
 from dcase_asd.monitor import hearing
-from dcase_asd.monitor.hearing import FrontEnd, hear, open_sound, sound_of, waveforms
+from dcase_asd.monitor.hearing import FrontEnd, hear, hear_grid, open_sound, sound_of, waveforms
 from dcase_asd.monitor.log_mel import LogMel
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(80000)).astype(np.float32)
@@ -73,6 +73,30 @@ def test_windows_as_samples_are_those_of_the_recording(monkeypatch):
     assert sum(map(len, slow)) == pytest.approx(40000, abs=2)
 
 
+def test_windows_as_samples_come_while_the_recording_is_read():
+    begun = []
+
+    def blocks():
+        for number in range(10):
+            begun.append(number)
+            yield NOISE[:8000]
+
+    next(waveforms(hearing.Sound("x", 16000, 80000, blocks), FrontEnd(window=1.0), None))
+    assert begun == [0, 1]
+
+
+def test_a_grid_that_was_not_kept_is_made_again(monkeypatch):
+    monkeypatch.setattr(hearing, "MOST_GRIDS", 2)
+    sound, front = sound_of(soxr.resample(NOISE, 16000, 44100), 44100), FrontEnd(window=1.0)
+    kept = hear(sound, front).windows
+    few = hear(sound, front, all_grids=False).windows
+    assert [len(each.grid) for each in few] == [0] * 5
+    np.testing.assert_array_equal(few[3].vector, kept[3].vector)
+    again = hear_grid(sound, front, 3)  # of frames that begin up to half a frame earlier or later
+    assert np.median(np.abs(again[:3] - kept[3].grid[:3])) < 0.3
+    assert [len(each.grid) for each in hear(sound, FrontEnd(window=2.5), all_grids=False).windows]
+
+
 @pytest.mark.parametrize("block", [700, 1 << 18])
 def test_properties_are_measured_over_blocks(monkeypatch, block):
     monkeypatch.setattr(hearing, "BLOCK_FRAMES", block)
@@ -83,6 +107,9 @@ def test_properties_are_measured_over_blocks(monkeypatch, block):
     assert found.frozen == pytest.approx(1999 / 16000, abs=3 / 16000)
     assert found.level == pytest.approx(20 * np.log10(sound.std()), abs=0.01)
     assert found.offset == pytest.approx(sound.mean(), abs=1e-5)
+    if block > len(sound):
+        floor = np.quantile(sound.astype(np.float64).reshape(-1, 160).var(axis=1), 0.05)
+        assert found.noise_floor == pytest.approx(10 * np.log10(floor), abs=0.1)
     extremes = [
         (sound[1:] == value) & (sound[:-1] == value) for value in (sound.min(), sound.max())
     ]

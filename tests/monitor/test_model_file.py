@@ -128,7 +128,7 @@ def test_arrays_that_are_not_finite_are_refused(monitor, saved):
         arrays = load(file.read(ARRAYS))
     arrays["spectra"] = np.full_like(arrays["spectra"], np.nan)
     rewrite(saved, arrays__safetensors=save(arrays))
-    with pytest.raises(ArtifactError, match="do not fit each other"):
+    with pytest.raises(ArtifactError, match="spectra holds a number that is not finite"):
         Monitor.load(saved)
 
 

@@ -54,6 +54,30 @@ def test_the_span_of_a_fault_is_where_the_fault_is(kind):
     assert signs == {kind not in ("missing", "dropout")}
 
 
+def test_faint_short_events_are_told_at_the_false_alarm_rate():
+    machine = Machine(1, 5.0, "noisy")
+    model = Monitor.fit([machine.normal() for _ in range(99)], sample_rate=RATE)
+    events = model.judge.events
+    assert events.threshold(0.01) == events.scores.max()  # of 99, each left out
+    usual = [model.check(machine.normal()) for _ in range(40)]
+    assert sum("what is marked" in words(each) for each in usual) <= 2
+    faults = [machine.faulty("knock", 6) for _ in range(10)]
+    found = [model.check(each.samples) for each in faults]
+    assert sum(each.verdict != "normal" for each in found) >= 8
+    assert sum(bool(each.spans) and overlaps(fault, each.spans[0])
+               for fault, each in zip(faults, found, strict=True)) >= 8  # fmt: skip
+
+
+def test_an_event_in_another_window_than_the_one_that_scores_most_is_marked(monitor, machine):
+    calm, loud = [machine.normal() for _ in range(2)], machine.faulty("knock", 30)
+    found = monitor.check(np.concatenate([*calm, loud.samples]), rule="2/3")
+    assert found.verdict == "suspicious"
+    assert "what is marked" in words(found)
+    assert 6 + loud.start - 0.3 <= found.spans[0].start <= 6 + loud.end
+    quiet = monitor.check(np.concatenate([*calm, machine.normal()]), rule="2/3")
+    assert quiet.verdict == "normal"
+
+
 def test_a_single_knock_makes_a_recording_suspicious(monitor, machine):
     found = [monitor.check(machine.faulty("knock", 25).samples) for _ in range(5)]
     assert sum(each.verdict != "normal" for each in found) >= 4
@@ -243,7 +267,60 @@ def test_what_the_normal_recordings_are_is_told(machine):
     assert "12 normal window(s) support a false-alarm rate of 0.077 at best, not 0.01" in notes
     assert "record 99 or more" in notes
     notes = " ".join(Monitor.fit([*plain, _tone(3000) + plain[0]], sample_rate=RATE).notes())
-    assert "array 12 is far from all other normal recordings" in notes
+    assert "array 12 (score" in notes
+    assert "is far from all other normal recordings" in notes
+    assert "fit again with --exclude 'array 12'" in notes
+
+
+def test_what_is_far_from_the_others_can_be_left_out_by_the_name_that_is_told(tmp_path, machine):
+    for number in range(24):
+        soundfile.write(tmp_path / f"{number:02}.wav", machine.normal(), RATE)
+    for name, hertz in (("odd one.wav", 3000), ("odd two.wav", 900)):  # two windows of each
+        soundfile.write(tmp_path / name, np.tile(machine.normal() + _tone(hertz), 2), RATE)
+    told = Monitor.fit(tmp_path, window=3.0, false_alarms=0.1)
+    note = told.notes()[-1]
+    assert re.search(r"odd (one|two)\.wav \(score .*, odd (one|two)\.wav .* are far from", note)
+    names = re.findall("--exclude '(.*?)'", note)
+    assert sorted(names) == ["odd one.wav", "odd two.wav"]
+    limit, without = map(
+        float, re.search(r"threshold is (\S+), without them (\S+);", note).groups()
+    )
+    without_them = Monitor.fit(tmp_path, window=3.0, false_alarms=0.1, exclude=names)
+    found = [
+        each.judge.scorer.calibration.threshold(each.false_alarms) for each in (told, without_them)
+    ]
+    assert found == pytest.approx([limit, without], rel=0.01)
+    assert len(without_them.normals.recordings) == 24
+    with pytest.raises(DataError, match=r"holds no odd ona\.wav to leave out; .*'odd one\.wav'"):
+        Monitor.fit(tmp_path, exclude=["odd ona.wav"])
+    with pytest.raises(DataError, match=r"holds no x to leave out; names are such as 00\.wav"):
+        Monitor.fit(tmp_path, exclude=["x"])
+    with pytest.raises(DataError, match="all is left out"):
+        Monitor.fit(tmp_path / "00.wav", exclude=["00.wav"])
+
+
+def test_an_update_with_another_operating_condition_is_told_and_judged(monitor, machine):
+    other = [machine.normal() + _tone(2000) for _ in range(12)]
+    assert monitor.check(other[0]).verdict == "anomalous"
+    grown = monitor.update(other[2:])
+    assert "two kinds (10 and 30 windows, such as" in " ".join(grown.notes())
+    assert grown.check(other[1]).verdict == "normal"
+    assert grown.check(machine.normal()).verdict == "normal"
+    assert grown.check(machine.faulty("leak", 25).samples).verdict == "anomalous"
+    with pytest.raises(DataError, match="to leave out"):
+        monitor.update(other[2:], exclude=["array 20"])
+    assert len(monitor.update(other, exclude=["array 0"]).normals) == 41
+
+
+def test_a_long_recording_is_explained_where_its_grids_were_not_kept(monitor, machine, monkeypatch):
+    parts = [machine.normal() for _ in range(4)]
+    parts[2] = machine.faulty("leak", 20).samples
+    expected = monitor.check(np.concatenate(parts), rule="1/1")
+    monkeypatch.setattr("dcase_asd.monitor.hearing.MOST_GRIDS", 3)
+    found = monitor.check(np.concatenate(parts), rule="1/1")
+    assert (found.score, found.verdict) == (expected.score, "anomalous")
+    assert found.spans[0].start == pytest.approx(expected.spans[0].start, abs=0.3)
+    assert found.spans[0].deviation == pytest.approx(expected.spans[0].deviation, rel=0.2)
 
 
 def _tone(hertz):

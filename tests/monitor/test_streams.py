@@ -1,6 +1,7 @@
 """Samples through a pipe: raw or as a WAV file, cut anywhere, with or without an end."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -68,6 +69,16 @@ def test_spans_are_in_the_time_of_the_stream(monitor, machine):
     assert last.verdict == "anomalous"
     assert 3 <= last.spans[0].start < 3 + fault.end
     assert last.heat.times[[0, -1]] == pytest.approx([3, 6])
+
+
+def test_a_sample_that_is_no_number_costs_its_window_alone(monitor, machine):
+    parts = [machine.normal() for _ in range(3)]
+    parts[1][100] = np.nan
+    content = b"data\xff\xff\xff\xff" + np.concatenate(parts).astype("<f4").tobytes()
+    form = b"fmt \x10\0\0\0" + struct.pack("<HHIIHH", 3, 1, RATE, 4 * RATE, 4, 32)
+    found = list(check_stream(monitor, Pipe(riff(form, content)), Windows(3.0, 3.0), 0.05))
+    assert [isinstance(each, str) for each in found] == [False, True, False]
+    assert found[1].startswith("- 3.0 to 6.0 s: sample 100 is nan")
 
 
 def test_a_rule_asks_for_several_of_the_last_windows(monitor, machine):

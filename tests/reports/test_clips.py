@@ -104,22 +104,61 @@ def test_a_spectrogram_tells_time_frequency_and_level():
     quiet = spectrogram(tone(3060, rate, 1.0, 0.1), rate)
     assert quiet.values.max() == pytest.approx(-20, abs=0.1)
     assert spectrogram(np.zeros(7), rate).values.max() == pytest.approx(-120)
+    low = spectrogram(tone(100, rate, 1.0, 1.0), rate, 7000.0)
+    assert low.frequencies[-1] == pytest.approx(7000 if rate > 14000 else rate / 2, abs=20)
+    band = low.values.max(axis=0).argmax()
+    assert low.frequencies[band] <= 100 < low.frequencies[band + 1] < 200
+    assert low.values.max() == pytest.approx(0, abs=2)
 
 
 def test_maps_of_a_clip_share_their_axes_and_a_band_stands_at_its_frequency():
     low = Map(np.array([0.0, 1.0]), np.array([0.0, 2000.0, 8000.0]), np.array([[-90.0, -10.0]]))
     high = Map(np.array([0.0, 2.0]), np.array([0.0, 4000.0]), np.array([[0.0]]))
     with drawing():
-        figure = clip_figure([("this clip", low), ("other", high)], 0.0, low, 1.0)
-    assert [axes.get_title("left") for axes in figure.axes] == ["this clip", "other", "difference"]
+        figure = clip_figure([("this clip", low), ("other", high)], 0.0, None, 1.0)
+    assert [axes.get_title("left") for axes in figure.axes] == ["this clip", "other"]
     for axes in figure.axes:
-        assert (axes.get_xlim(), axes.get_ylim()) == ((0, 2), (0, 8))
+        assert (axes.get_xlim(), axes.get_ylim()) == ((0, 2), (0, 8000))
+    labels = [each.get_text() for each in figure.axes[0].get_yticklabels()]
+    assert labels == ["0", "2", "4", "6", "8"]
     drawn = figure.axes[0].images[0]
-    assert list(drawn.get_extent()) == [0, 1, 0, 8]
+    assert list(drawn.get_extent()) == [0, 1, 0, 8000]
     rows = np.asarray(drawn.get_array())[:, 0]
     below = rows[: len(rows) // 4]
     assert (below == 0).all()  # darker than the darkest color
     np.testing.assert_allclose(rows[len(rows) // 4 :], 1 - 10 / DEPTH, atol=0.03)
+
+
+def test_a_difference_stands_on_a_mel_scale_up_to_where_it_is_known():
+    clip = Map(np.array([0.0, 1.0]), np.array([0.0, 24000.0]), np.array([[-10.0]]))
+    known = Map(np.array([0.0, 1.0]), np.array([20.0, 100.0, 7000.0]), np.array([[9.0, 0.0]]))
+    with drawing():
+        figure = clip_figure([("this clip", clip)], 0.0, known, 9.0)
+    assert [axes.get_title("left") for axes in figure.axes] == ["this clip", "difference"]
+    mel = [2595 * np.log10(1 + hertz / 700) for hertz in (20, 100, 7000)]  # HTK's
+    for axes in figure.axes:
+        assert axes.get_ylim() == pytest.approx((0, mel[-1]), rel=1e-3)
+        labels = [each.get_text() for each in axes.get_yticklabels()]
+        assert labels == ["0", "0.5", "2", "7"]
+    drawn = figure.axes[1].images[0]
+    assert list(drawn.get_extent())[2:] == pytest.approx([mel[0], mel[-1]], rel=1e-3)
+    rows = np.asarray(drawn.get_array())[:, 0]
+    share = (mel[1] - mel[0]) / (mel[2] - mel[0])
+    assert (rows == 1).sum() / len(rows) == pytest.approx(share, abs=0.01)
+    assert (rows[: int(share * len(rows))] == 1).all()
+
+
+def test_one_clip_that_differs_much_leaves_the_others_differences_visible(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("dcase_asd.reports.clips.clip_figure", lambda *given: drawn.append(given[3])
+                        or clip_figure(*given))  # fmt: skip
+    clips = [
+        ClipRow(name, "x", 1.0, sound=Sound(tone(1000), 16000),
+                difference=Map(np.array([0.0, 1.0]), np.array([0.0, 8000.0]), np.array([[most]])))
+        for name, most in (("a", 2.0), ("b", 3.0), ("c", 500.0))
+    ]  # fmt: skip
+    cards(*clips)
+    assert drawn == [3.0] * 3
 
 
 def cards(*rows):

@@ -6,15 +6,18 @@ import json
 
 import pytest
 from ground_truth_files import evaluation_clips, write_ground_truth
-from report_runs import another_run, make_fusion
+from report_runs import PROVENANCE, another_run, make_fusion
 
 from dcase_asd.errors import DataError
 from dcase_asd.metrics.evaluate import evaluate_run_or_folder
 from dcase_asd.recipe.detector import Detector
+from dcase_asd.recipe.subset import Subset
 from dcase_asd.recipe.system import Embedding, System, recipe_path
 from dcase_asd.recipe.toml import recipe_text
 from dcase_asd.recipe.training import Training
 from dcase_asd.reports.leaderboard import differences, read_leaderboard, training_seconds
+from dcase_asd.reports.report import report
+from dcase_asd.scores.table import write_scores
 
 
 def keep(run, **values):
@@ -128,3 +131,22 @@ def test_a_folder_without_runs_says_where_they_are(entry, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="has no run folders; make one with `dcase-asd demo`"):
         read_leaderboard(tmp_path / "empty")
+
+
+def test_a_run_of_a_subset_is_not_ranked_among_whole_ones(entry):
+    part = another_run(entry, "part", 0.0)  # the best of all, on one machine
+    scores = entry.scores[entry.scores["machine"] == "ToyCar"]
+    about = {**PROVENANCE, "fingerprint": "part", "subset": {"machines": ["ToyCar"]}}
+    write_scores(part, "dcase2025", scores, about)
+    keep(part, train=Training(), data=Subset(exclude_editions=("dcase2020",)))
+    board = read_leaderboard(entry.run.parent, resamples=0)
+    assert [row.name for row in board.rows] == ["small", "noisy", "part"]
+    assert set(board.choice.chosen.values()) <= {0, 1}
+    told = board.table()[1][-1][-1]
+    assert told.startswith("machine ToyCar alone, ")
+    assert "data.exclude_editions=[dcase2020]" in told
+    assert [row.get("subset", "") for row in board.to_json()["runs"]] == [
+        "", "", "machine ToyCar"
+    ]  # fmt: skip
+    page = report([entry.run, part], "2025", out=entry.run.parent / "page", resamples=0).page
+    assert "Machine ToyCar alone: no score here is the official one." in page.read_text()

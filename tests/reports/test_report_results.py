@@ -7,7 +7,7 @@ import pytest
 from report_pages import report, words
 from report_runs import PROVENANCE
 
-from dcase_asd.errors import ScoresError
+from dcase_asd.errors import DataError
 from dcase_asd.fusion.robustness import normal_shift
 from dcase_asd.metrics.evaluate import evaluate_run_or_folder
 from dcase_asd.scores.table import read_scores, write_scores
@@ -133,10 +133,11 @@ def test_machines_can_be_chosen(make_entry, tmp_path):
     done = report(entry.run, "2025", out=tmp_path / "out", machines=["ToyCar"])
     text = words(done.page)
     assert "ToyTrain</h4>" not in text
-    assert "only 1 of 7 machine sections of the dev set of dcase2025 are evaluated" in text
-    with pytest.raises(
-        ScoresError, match=r"no scores of the machine 'toycar'; did you mean 'ToyCar'"
-    ):
+    assert "Machine ToyCar alone: no score here is the official one." in text
+    assert "Score of the subset" in text
+    assert "fficial score," not in text
+    assert "Results of a subset" in text
+    with pytest.raises(DataError, match=r"no machine 'toycar' \(did you mean 'ToyCar'"):
         report(entry.run, "2025", out=tmp_path / "out", machines=["toycar"])
 
 

@@ -9,7 +9,13 @@ import random
 import pytest
 
 from dcase_asd.editions.edition import load_edition
-from dcase_asd.submission.meta import SubmissionForm, SystemFacts, build_meta, meta_text
+from dcase_asd.submission.meta import (
+    ExternalDataset,
+    SubmissionForm,
+    SystemFacts,
+    build_meta,
+    meta_text,
+)
 from dcase_asd.submission.run_check import check_against_run, run_content
 
 EDITION = load_edition("dcase2025")
@@ -195,6 +201,18 @@ def test_a_single_network_is_no_ensemble():
     assert meta["system"]["description"]["ensemble_method_subsystem_count"] is None
     scores = {(machine, "00", ""): of for machine, of in SCORES.items()}
     assert findings(packed(meta=meta), run_content(scores, EDITION, single)) == []
+
+
+def test_weights_of_others_are_to_be_named_as_external_data():
+    starts = SystemFacts(16000, 1234, None, {}, subsystems=1, weights=("BEATs_iter3",))
+    scores = {(machine, "00", ""): of for machine, of in SCORES.items()}
+    meta = build_meta(LABEL, EDITION, SubmissionForm(), starts)
+    (found,) = findings(packed(meta=meta), run_content(scores, EDITION, starts))
+    assert found[0] == "warning"
+    assert "the run starts from BEATs_iter3, which is external data; name it in" in found[2]
+    named = SubmissionForm(external_datasets=(ExternalDataset("BEATs", "https://example.org"),))
+    meta = build_meta(LABEL, EDITION, named, starts)
+    assert findings(packed(meta=meta), run_content(scores, EDITION, starts)) == []
 
 
 def test_a_broken_meta_file_is_told_elsewhere():

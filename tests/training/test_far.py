@@ -83,11 +83,12 @@ def test_a_crop_is_cut_out_of_the_whole_clip_without_its_far_channel(pairs, way,
     cleaned = TrainingBatches(pairs, chosen, settings, 16000, channel, way)[0]
     plain = TrainingBatches(pairs, chosen, settings, 16000, channel)[0]
     assert cleaned.files == plain.files
+    plain_waveforms = plain.on(torch.device("cpu")).waveforms.numpy()
     for row, file in enumerate(cleaned.files):
         sound = soundfile.read(pairs / file)[0].T
         whole = WAYS[way](sound[channel], sound[1 - channel])  # in double precision
         places = [
-            np.abs(sound[channel, start : start + 12800] - plain.waveforms[row].numpy()).max()
+            np.abs(sound[channel, start : start + 12800] - plain_waveforms[row]).max()
             for start in range(len(sound[0]) - 12800 + 1)
         ]
         start = int(np.argmin(places))  # where the same crop of the near channel begins

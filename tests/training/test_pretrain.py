@@ -185,7 +185,6 @@ def test_what_was_learnt_on_short_crops_embeds_as_it_was_trained(audio, tmp_path
     seen, _ = images_and_clones(batch, trained, settings(plugin=plugin), torch.device("cpu"))
     images = backbone.images(waveform, lengths, rate)[:, : seen.shape[1]]
     assert torch.equal(images, seen)
-    assert seen.shape[1] == (64 if plugin == "eat" else 48)
     torch.testing.assert_close(backbone.embed(waveform), trained.embed(waveform))
 
 

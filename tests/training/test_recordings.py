@@ -244,3 +244,15 @@ def test_padding_makes_no_step(audio):
     crop = batches[0].waveforms[0, :4000]
     assert batches[0].lengths.tolist() == [4000] * 4
     assert abs(float(crop.mean())) < 1e-6
+
+
+def test_a_shard_that_is_taken_away_costs_a_line(tmp_path):
+    for name in "ab":
+        shard_of(tmp_path / f"{name}.tar", 16000, 16000)
+    batches = PretrainingBatches(find_recordings([tmp_path]), SETTINGS, 0)
+    (tmp_path / "a.tar").unlink()
+    batch = batches[0]
+    assert {line.partition(": ")[2] for line in batch.skipped} == {
+        "cannot be read (No such file or directory)"
+    }
+    assert all("b.tar" in file for file in batch.files)

@@ -7,8 +7,9 @@ import pytest
 import soundfile
 
 from dcase_asd.clips.prepare import prepare
+from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.embed import embed
-from dcase_asd.embeddings.rules import uses_of_checkpoint, uses_of_run
+from dcase_asd.embeddings.rules import run_objections, uses_of_checkpoint, uses_of_run
 from dcase_asd.progress import Silent
 from dcase_asd.training.finetune import finetune
 
@@ -91,3 +92,23 @@ def test_the_last_checkpoints_use_nobodys_labels(data, tmp_path, make_system):
     found = uses_of_checkpoint(done.scored[0])
     assert found == {"train": ("dcase2025",), "noise": ("dcase2025",), "dev": ()}
     assert uses_of_run(tmp_path / "last") == found
+
+
+def test_what_classes_are_clustered_by_counts_as_well(data, renamed, tmp_path, make_system):
+    first, year = tmp_path / "first", renamed("dcase2026")
+    for path in year.rglob("fan/*/*.wav"):
+        path.rename(path.with_name(f"{path.stem.rpartition('_v_')[0]}_noAttribute.wav"))
+    prepare(year)
+    tune(data, first, make_system(**SHORTEST))
+    embed(year, first, "dcase2026", make_system(**SHORTEST), "cpu")
+    only = {"editions": ("dcase2026",), "noise_editions": ("dcase2026",), "ensemble": "last"}
+    clustered = make_system(pseudo="kmeans", pseudo_run=str(first), **only, **SHORTEST)
+    done, notes = tune(year, tmp_path / "clustered", clustered)
+    assert uses_of_checkpoint(done.scored[0])["train"] == ("dcase2025", "dcase2026")
+    assert len(notes) == 1
+    (found,) = run_objections(tmp_path / "clustered", load_edition("2026"))
+    assert found.level == "error"
+    assert found.way_out == f"cluster the embeddings of another run than {first}"
+    plain, notes = tune(year, tmp_path / "plain", make_system(**only, **SHORTEST))
+    assert uses_of_checkpoint(plain.scored[0])["train"] == ("dcase2026",)
+    assert notes == []
