@@ -118,9 +118,9 @@ def _tell_far(machines: dict[tuple[str, str, str], Findings], data: Path) -> Non
     for (edition, stage, machine), found in machines.items():
         say(found.foretold(f"{edition} {stage} {machine}"))
     if machines:
-        flags = {"--plugin": "spectral", "--data": data, "--edition": next(iter(machines))[0],
-                 "--far": "cancel", "--run": "runs/cancel"}  # fmt: skip
-        cancel = command("embed", *chain.from_iterable(flags.items()))
+        edition = next(iter(machines))[0]
+        cancel = command("embed", "--plugin", "spectral", "--data", data, "--edition", edition,
+                         "--far", "cancel", "--run", "runs/cancel")  # fmt: skip
         say(f"where these are a near and a far microphone, {cancel} takes the far one out")
 
 
