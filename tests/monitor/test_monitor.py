@@ -1,6 +1,8 @@
 """From recordings to verdicts, and what is said of recordings that are not as the normal ones."""
 
+import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -382,6 +384,18 @@ def test_a_long_and_a_single_short_recording_are_scored_by_each_other(machine):
     model = Monitor.fit([long, machine.normal()], sample_rate=RATE, window=3.0)
     assert len(model.normals) == 7
     assert np.isfinite(model.judge.scorer.calibration.scores).all()
+
+
+def test_a_recording_is_there_only_as_a_file_with_the_same_samples(
+    monitor, normal_folder, tmp_path
+):
+    first = monitor.normals.recordings[0]
+    assert first.is_there(0)
+    os.mkfifo(tmp_path / "pipe.wav")
+    for path in (tmp_path / "pipe.wav", tmp_path, tmp_path / "none.wav", "a\0b", ""):
+        assert not replace(first, path=str(path)).is_there(0)
+    soundfile.write(tmp_path / "other.wav", np.ones(RATE) * 0.1, RATE)
+    assert not replace(first, path=str(tmp_path / "other.wav")).is_there(0)
 
 
 def test_the_channel_is_the_models(tmp_path, machine):
