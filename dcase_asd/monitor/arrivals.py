@@ -22,6 +22,9 @@ from dcase_asd.wav import STREAMED
 PATIENCE = 30.0
 """Seconds that a file which does not change may be incomplete before that is said of it."""
 
+REST = 4.0
+"""Time between two looks, in times of what a look takes, as it does where many recordings lie."""
+
 
 class State(NamedTuple):
     """A file's size in bytes and time of change in ns: another state is another recording."""
@@ -114,7 +117,7 @@ def watch(
             `Monitor.key`), or ``file`` and ``error``; and ``time``, ``size`` and ``changed``.
         false_alarms: As of `Monitor.check`.
         rule: As of `Monitor.check`.
-        every: Seconds between two looks.
+        every: Seconds between two looks; more where a look takes long.
         idle: Ends after so many seconds without a new recording; 0 never.
         sleep: Waits.
         clock: Seconds that only grow.
@@ -130,7 +133,9 @@ def watch(
     arrivals = Arrivals(folder, _logged(log), clock)
     quiet = 0.0
     while True:
+        begun = clock()
         arrived = arrivals.look()
+        wait = max(every, REST * (clock() - begun))
         for name, state in arrived:
             path = folder / name
             try:
@@ -144,10 +149,10 @@ def watch(
             arrivals.done[printable_name(name)] = state
             _append(log, printable_name(name), state, found, monitor.key)
             yield found
-        quiet = 0.0 if arrived or arrivals.waiting else quiet + every
+        quiet = 0.0 if arrived or arrivals.waiting else quiet + wait
         if idle and quiet >= idle:
             return
-        sleep(every)
+        sleep(wait)
 
 
 def _logged(log: Path) -> dict[str, State]:

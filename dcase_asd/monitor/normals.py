@@ -62,6 +62,8 @@ class Recording:
 
     def is_there(self, channel: int) -> bool:
         """Whether its file can still be read and holds the same samples."""
+        if not Path(self.path).is_file():  # a pipe, say, that a foreign model names
+            return False
         try:
             sound = open_sound(self.path, channel)
             key = new_key(sound.rate)

@@ -1,7 +1,8 @@
 """What `fit`, `check`, `check --watch` and a stream cost, with generated noise.
 
 Targets: fit of 1,000 clips of 10 s within 60 s and 1 GiB on two cores; a check within 1.5 s of
-processor time; a watched folder at 20 times real time on one core.
+processor time; a watched folder at 20 times real time on one core. With `beats` as an argument only
+a folder watched with BEATs-base, whose weights are random.
 """
 
 import resource
@@ -15,6 +16,7 @@ import numpy as np
 import soundfile
 
 CLIPS, SECONDS, RATE, WATCHED, HOURS = 1000, 10, 16000, 200, 1
+BEATS_WATCHED = 5, 25
 
 
 def cost(*words, **options):
@@ -27,15 +29,42 @@ def cost(*words, **options):
     return time.perf_counter() - start, processor, after.ru_maxrss / 1024
 
 
+def noise(random, folder, count):
+    """A folder of so many clips."""
+    folder.mkdir()
+    for number in range(count):
+        sound = 0.1 * random.standard_normal(SECONDS * RATE)
+        soundfile.write(folder / f"{number}.wav", sound, RATE)
+
+
+def watch_with_beats(folder, random):
+    """Real time of one core, start and weights left out: the difference of two folders' time."""
+    from dcase_asd_beats import Beats
+
+    weights, model = folder / "beats.safetensors", folder / "beats.asd"
+    Beats.from_checkpoint(random_weights=0).save(weights)
+    few, many = BEATS_WATCHED
+    for count in (few, many):
+        noise(random, folder / f"{count}", count)
+    cost("fit", folder / f"{few}", "--out", model, "--plugin", "beats", "--checkpoint", weights)
+    times = [
+        cost("check", model, folder / f"{count}", "--watch", "--idle", 1)[1]
+        for count in (few, many)
+    ]
+    clip = (times[1] - times[0]) / (many - few)
+    print(f"watch with BEATs-base: {SECONDS / clip:.1f} times real time of one core, {clip:.2f} s "
+          f"a clip of {SECONDS} s, {times[0] - few * clip:.1f} s to start")  # fmt: skip
+
+
 def main():
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if sys.argv[1:] == ["beats"]:
+            watch_with_beats(folder, random)
+            return
         for place, count in (("normal", CLIPS), ("inbox", WATCHED)):
-            (folder / place).mkdir()
-            for number in range(count):
-                sound = 0.1 * random.standard_normal(SECONDS * RATE)
-                soundfile.write(folder / place / f"{number}.wav", sound, RATE)
+            noise(random, folder / place, count)
         model = folder / "x.asd"
         wall, processor, memory = cost("fit", folder / "normal", "--out", model)
         print(f"fit, {CLIPS} clips of {SECONDS} s: {wall:.1f} s, {processor:.1f} s of processor "

@@ -182,6 +182,19 @@ def test_lines_of_a_log_that_are_none_are_passed_over(monitor, inbox, recording)
     assert found.file == "a.wav"
 
 
+def test_a_look_that_takes_long_is_followed_by_a_longer_rest(monitor, inbox, monkeypatch):
+    now, waits = [0.0], []
+
+    def look(_):
+        now[0] += 3.0
+        return []
+
+    monkeypatch.setattr(Arrivals, "look", look)
+    log = inbox.parent / "log.jsonl"
+    assert not list(watch(monitor, inbox, log, idle=30.0, sleep=waits.append, clock=lambda: now[0]))
+    assert waits == [12.0, 12.0]
+
+
 def test_one_deleted_before_it_is_read_is_no_error(monitor, inbox, recording, monkeypatch):
     recording(inbox / "a.wav")
     arrived = Arrivals(inbox)
