@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, Literal
 
 from dcase_asd.embeddings.kept import read_kept
-from dcase_asd.errors import LaunchError
+from dcase_asd.errors import JobError, LaunchError
 from dcase_asd.files import read_json, write_json
 from dcase_asd.recipe.fusion import FusedSystem
 from dcase_asd.runs.recipes import Node, is_submission
@@ -259,7 +259,8 @@ def queue_jobs(
         dry_run: Queue nothing, only make the scripts that would be sent.
 
     Raises:
-        LaunchError: There is no submitit or no Slurm, Slurm refuses a job, or a local one failed.
+        LaunchError: There is no submitit or no Slurm, or Slurm refuses a job.
+        JobError: A local one failed.
     """
     folder = runs / FOLDER
     if cluster.launcher == "slurm" and shutil.which("sbatch") is None and not dry_run:
@@ -342,7 +343,8 @@ def _submit(executor: Any, job: Job, cluster: Cluster) -> str:
     """Queue a job; returns its number.
 
     Raises:
-        LaunchError: The queue refuses it, in the queue's words; or it ran here and failed.
+        LaunchError: The queue refuses it, in the queue's words.
+        JobError: It ran here and failed.
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError, UncompletedJobError
 
@@ -357,7 +359,7 @@ def _submit(executor: Any, job: Job, cluster: Cluster) -> str:
         try:
             queued.result()
         except UncompletedJobError as error:
-            raise LaunchError(
+            raise JobError(
                 f"{job.name}: failed; {queued.paths.stderr} says why; the same command goes on "
                 "where it was"
             ) from error
