@@ -58,7 +58,7 @@ def read_cluster(
         if wrong := [flag for flag, value in given.items() if value]:
             raise typer.BadParameter("goes with --launcher slurm", param_hint=", ".join(wrong))
         return None
-    from dcase_asd.runs.cluster import Cluster, read_minutes
+    from dcase_asd.runs.cluster import OWN, Cluster, read_minutes
 
     pairs = [each.partition("=") for each in slurm]
     if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
@@ -67,7 +67,10 @@ def read_cluster(
         )
     if launcher == "local" and nodes > 1:
         raise typer.BadParameter("local jobs have one machine", param_hint="--nodes")
-    options = {name.lstrip("-"): value for name, _, value in pairs}
+    options = {name.lstrip("-").replace("_", "-"): value for name, _, value in pairs}
+    for name in options.keys() & OWN.keys():
+        way = f"give {OWN[name]}" if OWN[name] else "every job has its own, so leave it out"
+        raise typer.BadParameter(f"{name}: {way}", param_hint="--slurm")
     return Cluster(launcher, partition, gpus, nodes, read_minutes(limit), options)
 
 

@@ -68,13 +68,14 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Job:
-    """A job: its name, its command, what it gets, and which jobs it comes after."""
+    """A job: its name, its command, what it gets on each node, and which jobs it comes after."""
 
     name: str
     words: tuple[str, ...]
     gpus: int
     nodes: int
     after: tuple[str, ...] = ()
+    cpus: int = 1
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def plan_jobs(
         words = ["run", *map(str, tops), *command_flags(setup), "--out", str(out), "--prepared"]
         words += ["--overwrite"] if setup.overwrite else []
         after = tuple(node.name for node in systems)
-        jobs.append(Job(REST, (*PROGRAM, *words), 0, 1, after))
+        jobs.append(Job(REST, (*PROGRAM, *words), 0, 1, after, 1 + setup.workers))
     return jobs
 
 
@@ -140,10 +141,10 @@ def _jobs_of(node: Node, setup: Setup, fleet: Fleet, cluster: Cluster) -> list[J
     flags = command_flags(setup, node)
     train = None if isinstance(node.recipe, FusedSystem) else node.recipe.train
     kept = read_kept(setup.runs / node.name)
-    one = min(cluster.gpus, 1)
+    one, cpus = min(cluster.gpus, 1), 1 + setup.workers  # a process, and those that read for it
     words = (*PROGRAM, "run", str(node.path), *flags, "--prepared", "--brief")
     if train is None or (kept is not None and kept.finished):
-        return [Job(node.name, words, one, 1)]
+        return [Job(node.name, words, one, 1, (), cpus)]
     training = ("run", str(node.path), *flags, "--train-only")
     name = f"{node.name}-train"
     if fleet.launch:
@@ -153,10 +154,18 @@ def _jobs_of(node: Node, setup: Setup, fleet: Fleet, cluster: Cluster) -> list[J
     else:
         launched = (*PROGRAM, *training)
     return [
-        Job(name, launched, cluster.gpus, cluster.nodes),
-        Job(node.name, words, one, 1, (name,)),
+        Job(name, launched, cluster.gpus, cluster.nodes, (), cpus * max(cluster.gpus, 1)),
+        Job(node.name, words, one, 1, (name,), cpus),
     ]
 
+
+OWN = {
+    "partition": "--partition", "time": "--time", "nodes": "--nodes", "gpus": "--gpus",
+    "gpus-per-node": "--gpus", "gpus-per-task": "--gpus", "job-name": "", "dependency": "",
+    "kill-on-invalid-dep": "", "signal": "", "requeue": "", "no-requeue": "", "open-mode": "",
+    "output": "", "error": "", "array": "", "ntasks": "", "ntasks-per-node": "",
+}  # fmt: skip
+"""Options of sbatch that jobs have already -> the flag that sets them, where there is one."""
 
 TORCHRUN = "torchrun"
 """First word of a command for several GPUs; where it runs it becomes `torchrun_words`."""
@@ -218,8 +227,10 @@ class Command:
         stopped = bool(signalled) or status in STOPPED
         # A job that was cancelled gets the same signal as one that is preempted; it is not RUNNING.
         if stopped and here.cluster == "slurm" and _state(here.job_id) == "RUNNING":
-            subprocess.run(["scontrol", "requeue", here.job_id], check=True)
-            sys.exit(0)
+            requeue = ["scontrol", "requeue", here.job_id]
+            if subprocess.run(requeue, check=False).returncode == 0:
+                sys.exit(0)
+            print("it was not queued again; the command that queued it goes on where it was")
         if status:
             raise subprocess.CalledProcessError(status, words)
 
@@ -314,6 +325,7 @@ def _executor(
     executor = Slurm(folder, max_num_timeout=REQUEUED)
     after = ":".join(queued[name].identity for name in job.after if name in queued)
     further: dict[str, Any] = {"requeue": True, **cluster.options}
+    cpus = str(further.pop("cpus-per-task", job.cpus))
     if after:
         further["kill-on-invalid-dep"] = "yes"
     executor.update_parameters(
@@ -321,6 +333,8 @@ def _executor(
         time=cluster.minutes,
         nodes=job.nodes,
         ntasks_per_node=1,
+        cpus_per_task=cpus,
+        srun_args=["--cpus-per-task", cpus],  # which srun does not take from the job any more
         signal_delay_s=GRACE,
         additional_parameters=further,
         **({"partition": cluster.partition} if cluster.partition else {}),
