@@ -48,7 +48,7 @@ _HOMES = {
     "Setup": "runs.runner",
     "run": "runs.runner",
     "sweep": "runs.sweep",
-    "Search": "runs.sweep",
+    "Search": "runs.trials",
     "demo": "runs.demo",
 }
 """Public name -> module that defines it, in the order of the pipeline."""

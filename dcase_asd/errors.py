@@ -47,6 +47,10 @@ class LaunchError(DcaseAsdError):
     """A job cannot be queued on a cluster as asked for, or failed there."""
 
 
+class JobError(LaunchError):
+    """A job that ran on this machine failed."""
+
+
 class RecipeError(DcaseAsdError):
     """A recipe file holds wrong names, types or values (all of them are listed)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +12,7 @@ import typer
 from dcase_asd.cli.display import Display, say, show_json, show_table
 
 if TYPE_CHECKING:
-    from dcase_asd.runs.cluster import Cluster
+    from dcase_asd.runs.cluster import Cluster, Queued
     from dcase_asd.runs.runner import Setup
     from dcase_asd.runs.side_by_side import Fleet
 
@@ -57,7 +58,7 @@ def read_cluster(
         if wrong := [flag for flag, value in given.items() if value]:
             raise typer.BadParameter("goes with --launcher slurm", param_hint=", ".join(wrong))
         return None
-    from dcase_asd.runs.cluster import Cluster, read_minutes
+    from dcase_asd.runs.cluster import OWN, Cluster, read_minutes
 
     pairs = [each.partition("=") for each in slurm]
     if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
@@ -66,8 +67,20 @@ def read_cluster(
         )
     if launcher == "local" and nodes > 1:
         raise typer.BadParameter("local jobs have one machine", param_hint="--nodes")
-    options = {name.lstrip("-"): value for name, _, value in pairs}
+    options = {name.lstrip("-").replace("_", "-"): value for name, _, value in pairs}
+    for name in options.keys() & OWN.keys():
+        way = f"give {OWN[name]}" if OWN[name] else "every job has its own, so leave it out"
+        raise typer.BadParameter(f"{name}: {way}", param_hint="--slurm")
     return Cluster(launcher, partition, gpus, nodes, read_minutes(limit), options)
+
+
+def check_fleet(fleet: Fleet) -> None:
+    """Refuse GPUs of this machine beside those of jobs."""
+    if fleet.devices or fleet.jobs:
+        raise typer.BadParameter(
+            "go with systems of this machine; a job is given its GPUs by --gpus",
+            param_hint="--devices, --jobs",
+        )
 
 
 def queue(
@@ -81,12 +94,8 @@ def queue(
     as_json: bool,
 ) -> None:
     """Queue the jobs of recipes and say which; in a dry run print their scripts."""
-    if fleet.devices or fleet.jobs:
-        raise typer.BadParameter(
-            "go with systems of this machine; a job is given its GPUs by --gpus",
-            param_hint="--devices, --jobs",
-        )
-    from dcase_asd.runs.cluster import FOLDER, plan_jobs, queue_jobs
+    check_fleet(fleet)
+    from dcase_asd.runs.cluster import plan_jobs, queue_jobs
     from dcase_asd.runs.submissions import check_recipes
 
     if not dry_run:
@@ -95,8 +104,15 @@ def queue(
     queued = queue_jobs(planned, setup.runs, cluster, dry_run=dry_run)
     if as_json:
         show_json({"jobs": [asdict(each) for each in queued]})
-    if dry_run:
-        for each in queued:
+    show_jobs(queued, setup.runs)
+
+
+def show_jobs(queued: Sequence[Queued], runs: Path) -> None:
+    """Say which jobs are queued; of a dry run print the scripts."""
+    from dcase_asd.runs.cluster import FOLDER
+
+    if scripts := [each for each in queued if each.script]:
+        for each in scripts:
             say(f"### {each.job.name}\n{each.script}")
         return
     rows = [
@@ -109,4 +125,4 @@ def queue(
         for each in queued
     ]
     show_table(("job", "number", "after", "GPUs"), rows)
-    say(f"what they say is in {setup.runs / FOLDER}")
+    say(f"what they say is in {runs / FOLDER}")

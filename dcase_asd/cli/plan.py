@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcase_asd.cli.display import say, show_json, show_table
+from dcase_asd.cli.display import say, show_table
 
 if TYPE_CHECKING:
     from dcase_asd.runs.dry_run import Plan
-    from dcase_asd.runs.runner import Setup
 
 GIGABYTE = 1e9
 SMALLEST_TOLD = 0.1
 """In GB."""
 
 
-def show_plan(recipes: Sequence[Path], setup: Setup, out: Path, as_json: bool) -> None:
-    """Make a plan and print it."""
-    from dcase_asd.runs.dry_run import plan_recipes
-
-    plan = plan_recipes(recipes, setup, out)
-    if as_json:
-        show_json(plan.to_json())
-        return
+def show_plan(plan: Plan) -> None:
+    """Print a plan."""
     _show_systems(plan)
     if plan.submissions:
         show_table(

@@ -156,7 +156,13 @@ def run(
     elif dry_run:
         if tflops is not None:
             Display().note("--tflops is not needed any more: hours rest on measured clips/s")
-        show_plan(recipes, setup, out, as_json)
+        from dcase_asd.runs.dry_run import plan_recipes
+
+        plan = plan_recipes(recipes, setup, out)
+        if as_json:
+            show_json(plan.to_json())
+        else:
+            show_plan(plan)
     elif check:
         _show_checked(recipes, setup)
     elif train_only:

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, Literal
 
 from dcase_asd.embeddings.kept import read_kept
-from dcase_asd.errors import LaunchError
+from dcase_asd.errors import JobError, LaunchError
 from dcase_asd.files import read_json, write_json
 from dcase_asd.recipe.fusion import FusedSystem
 from dcase_asd.runs.recipes import Node, is_submission
@@ -68,13 +68,14 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Job:
-    """A job: its name, its command, what it gets, and which jobs it comes after."""
+    """A job: its name, its command, what it gets on each node, and which jobs it comes after."""
 
     name: str
     words: tuple[str, ...]
     gpus: int
     nodes: int
     after: tuple[str, ...] = ()
+    cpus: int = 1
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def plan_jobs(
         words = ["run", *map(str, tops), *command_flags(setup), "--out", str(out), "--prepared"]
         words += ["--overwrite"] if setup.overwrite else []
         after = tuple(node.name for node in systems)
-        jobs.append(Job(REST, (*PROGRAM, *words), 0, 1, after))
+        jobs.append(Job(REST, (*PROGRAM, *words), 0, 1, after, 1 + setup.workers))
     return jobs
 
 
@@ -140,11 +141,11 @@ def _jobs_of(node: Node, setup: Setup, fleet: Fleet, cluster: Cluster) -> list[J
     flags = command_flags(setup, node)
     train = None if isinstance(node.recipe, FusedSystem) else node.recipe.train
     kept = read_kept(setup.runs / node.name)
-    one = min(cluster.gpus, 1)
+    one, cpus = min(cluster.gpus, 1), 1 + setup.workers  # a process, and those that read for it
     words = (*PROGRAM, "run", str(node.path), *flags, "--prepared", "--brief")
     before = tuple(member.name for member in node.members)
     if train is None or (kept is not None and kept.finished):
-        return [Job(node.name, words, one, 1, before)]
+        return [Job(node.name, words, one, 1, before, cpus)]
     training = ("run", str(node.path), *flags, "--train-only")
     name = f"{node.name}-train"
     if fleet.launch:
@@ -154,10 +155,18 @@ def _jobs_of(node: Node, setup: Setup, fleet: Fleet, cluster: Cluster) -> list[J
     else:
         launched = (*PROGRAM, *training)
     return [
-        Job(name, launched, cluster.gpus, cluster.nodes, before),
-        Job(node.name, words, one, 1, (name,)),
+        Job(name, launched, cluster.gpus, cluster.nodes, before, cpus * max(cluster.gpus, 1)),
+        Job(node.name, words, one, 1, (name,), cpus),
     ]
 
+
+OWN = {
+    "partition": "--partition", "time": "--time", "nodes": "--nodes", "gpus": "--gpus",
+    "gpus-per-node": "--gpus", "gpus-per-task": "--gpus", "job-name": "", "dependency": "",
+    "kill-on-invalid-dep": "", "signal": "", "requeue": "", "no-requeue": "", "open-mode": "",
+    "output": "", "error": "", "array": "", "ntasks": "", "ntasks-per-node": "",
+}  # fmt: skip
+"""Options of sbatch that jobs have already -> the flag that sets them, where there is one."""
 
 TORCHRUN = "torchrun"
 """First word of a command for several GPUs; where it runs it becomes `torchrun_words`."""
@@ -219,8 +228,10 @@ class Command:
         stopped = bool(signalled) or status in STOPPED
         # A job that was cancelled gets the same signal as one that is preempted; it is not RUNNING.
         if stopped and here.cluster == "slurm" and _state(here.job_id) == "RUNNING":
-            subprocess.run(["scontrol", "requeue", here.job_id], check=True)
-            sys.exit(0)
+            requeue = ["scontrol", "requeue", here.job_id]
+            if subprocess.run(requeue, check=False).returncode == 0:
+                sys.exit(0)
+            print("it was not queued again; the command that queued it goes on where it was")
         if status:
             raise subprocess.CalledProcessError(status, words)
 
@@ -260,7 +271,8 @@ def queue_jobs(
         dry_run: Queue nothing, only make the scripts that would be sent.
 
     Raises:
-        LaunchError: There is no submitit or no Slurm, Slurm refuses a job, or a local one failed.
+        LaunchError: There is no submitit or no Slurm, or Slurm refuses a job.
+        JobError: A local one failed.
     """
     folder = runs / FOLDER
     if cluster.launcher == "slurm" and shutil.which("sbatch") is None and not dry_run:
@@ -314,6 +326,7 @@ def _executor(
     executor = Slurm(folder, max_num_timeout=REQUEUED)
     after = ":".join(queued[name].identity for name in job.after if name in queued)
     further: dict[str, Any] = {"requeue": True, **cluster.options}
+    cpus = str(further.pop("cpus-per-task", job.cpus))
     if after:
         further["kill-on-invalid-dep"] = "yes"
     executor.update_parameters(
@@ -321,6 +334,8 @@ def _executor(
         time=cluster.minutes,
         nodes=job.nodes,
         ntasks_per_node=1,
+        cpus_per_task=cpus,
+        srun_args=["--cpus-per-task", cpus],  # which srun does not take from the job any more
         signal_delay_s=GRACE,
         additional_parameters=further,
         **({"partition": cluster.partition} if cluster.partition else {}),
@@ -343,7 +358,8 @@ def _submit(executor: Any, job: Job, cluster: Cluster) -> str:
     """Queue a job; returns its number.
 
     Raises:
-        LaunchError: The queue refuses it, in the queue's words; or it ran here and failed.
+        LaunchError: The queue refuses it, in the queue's words.
+        JobError: It ran here and failed.
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError, UncompletedJobError
 
@@ -358,7 +374,7 @@ def _submit(executor: Any, job: Job, cluster: Cluster) -> str:
         try:
             queued.result()
         except UncompletedJobError as error:
-            raise LaunchError(
+            raise JobError(
                 f"{job.name}: failed; {queued.paths.stderr} says why; the same command goes on "
                 "where it was"
             ) from error

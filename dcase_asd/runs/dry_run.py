@@ -9,7 +9,7 @@ their published weights (`registry`); head and classifier, some per cent of them
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -283,18 +283,26 @@ def _planned(
     settings, subset = system.train, system.subset
     clips_scored = sum(_clip_count(each, clips, subset) for each in editions)
     disk, state = _disk(system, clips_scored)
-    found = seen = speed = left = None
+    found = seen = speed = None
     if settings is not None:
         needed = plan.needed if stand.trained < 1 else []
         known = settings.without_pseudo_labels() if node.members else settings
         found = _training_clips(known, subset, editions, setup, clips, needed)
         seen = settings.updates * settings.accumulation * settings.batch_size
         speed = measured_speed(setup.runs, node.name, system)
-        left = None if speed is None else (1 - stand.trained) * seen / speed / SECONDS_IN_HOUR
     steps = None if settings is None else settings.steps
-    return PlannedSystem(
-        node.name, node.path, (), found, steps, seen, stand, speed, left, disk, state
+    planned = PlannedSystem(
+        node.name, node.path, (), found, steps, seen, stand, None, None, disk, state
     )
+    return at_speed(planned, speed)
+
+
+def at_speed(system: PlannedSystem, speed: float | None) -> PlannedSystem:
+    """A planned system whose training takes as long as so many clips a second need."""
+    if speed is None or system.seen is None:
+        return replace(system, speed=None, hours_left=None)
+    left = (1 - system.stand.trained) * system.seen / speed / SECONDS_IN_HOUR
+    return replace(system, speed=speed, hours_left=left)
 
 
 def measured_speed(runs: str | Path, name: str, system: System) -> float | None:

@@ -250,6 +250,8 @@ def test_jobs_of_a_cluster_are_shown_and_run_here(run, data, tmp_path):
         ("--nodes", "2"),
         ("--launcher", "local", "--nodes", "2"),
         ("--launcher", "slurm", "--slurm", "account"),
+        ("--launcher", "slurm", "--slurm", "gpus-per-node=2"),
+        ("--launcher", "slurm", "--slurm", "--dependency=afterok:1"),
         ("--launcher", "slurm", "--jobs", "2"),
         ("--launcher", "slurms"),
     ],

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from dcase_asd.cli.app import app
 from dcase_asd.miniature.machines import ClipCounts
 from dcase_asd.miniature.miniature import write_miniature
+from dcase_asd.runs import trials
+from dcase_asd.runs.cluster import Job, Queued
 
 
 @pytest.fixture
@@ -70,3 +72,41 @@ def test_sweep_shows_the_leaderboard_and_the_best(invoke, tmp_path, monkeypatch)
     assert "did you mean 'neighbors'?" in invoke(
         "sweep", recipe, "--set", "score.neighbrs=1,2", status=1
     )
+
+
+def test_a_sweep_is_planned_and_queued(invoke, tmp_path, monkeypatch):
+    write_miniature(tmp_path / "data", editions=("dcase2025",), counts=ClipCounts(4, 2, 2, 1))
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text('name = "small"\n[embed]\nplugin = "spectral"\n')
+    sweep = ("sweep", recipe, "--set", "score.neighbors=1,2")
+    text = invoke(*sweep, "--dry-run")
+    assert text.splitlines()[0].split() == ["trial", "score.neighbors"]
+    assert text.splitlines()[1].split() == ["small_001", "1"]
+    assert "hours left" in text
+    told = json.loads(invoke(*sweep, "--dry-run", "--json"))
+    assert [each["name"] for each in told["systems"]] == ["small_001", "small_002"]
+    text = invoke("sweep", recipe, "--set", "score.neighbors=1:9", "--method", "bayesian",
+                  "--budget", "4", "--dry-run")  # fmt: skip
+    assert "3 more: their values depend on what those before give" in text
+    text = invoke(*sweep, "--launcher", "slurm", "--partition", "gpu", "--dry-run")
+    assert "### small_002\n#!/bin/bash\n" in text
+    assert not (tmp_path / "runs").exists()
+    assert "--gpus" in invoke_usage(*sweep, "--launcher", "slurm", "--jobs", "2")
+    monkeypatch.setattr(
+        trials, "queue_jobs", lambda jobs, *_: [Queued(Job("small", ("x",), 1, 1), "77", new=True)]
+    )
+    text = invoke(*sweep, "--launcher", "slurm")
+    assert "what they say is in runs/small_sweep/.jobs" in text
+    assert "no trial has ended yet; the same command shows those that have" in text
+    invoke("run", "runs/small_sweep/trials/small_002.toml", "--runs", "runs/small_sweep")
+    text = invoke(*sweep, "--launcher", "slurm")
+    assert "runs/small_sweep/small_002: best dev score of 1: score.neighbors=2" in text
+    assert "1 trial(s) have not ended yet; the same command shows those that have" in text
+
+
+def invoke_usage(*arguments):
+    """What is said of flags that do not go together."""
+    done = CliRunner().invoke(app, [*map(str, arguments)])
+    assert done.exit_code == 2
+    return done.output

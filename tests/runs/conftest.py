@@ -65,6 +65,34 @@ def cut(tmp_path):
     return make_cut(tmp_path / "submissions")
 
 
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Programs of Slurm that keep what they are sent; returns their folder."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    programs = {
+        "srun": "exit 0",
+        "sbatch": f"""
+            if grep -q partition=nope "$1"; then
+                echo 'sbatch: error: invalid partition specified: nope' >&2
+                echo 'sbatch: error: Batch job submission failed: Invalid partition' >&2
+                exit 1
+            fi
+            number=$(( $(cat {folder}/count 2>/dev/null || echo 100) + 1 ))
+            echo $number > {folder}/count
+            cp "$1" {folder}/$number.sh
+            echo "Submitted batch job $number"
+        """,
+        "squeue": f"cat {folder}/state 2>/dev/null",
+        "scontrol": f'echo "$@" >> {folder}/requeued',
+    }
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
 @dataclass(frozen=True)
 class Finished:
     """A cut of the report's submission that was run: its folders, and what running it gave."""

@@ -45,34 +45,6 @@ def setup(tmp_path):
     return Setup(tmp_path / "data", tmp_path / "runs", "cpu", 3)
 
 
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """Programs of Slurm that keep what they are sent; returns their folder."""
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    programs = {
-        "srun": "exit 0",
-        "sbatch": f"""
-            if grep -q partition=nope "$1"; then
-                echo 'sbatch: error: invalid partition specified: nope' >&2
-                echo 'sbatch: error: Batch job submission failed: Invalid partition' >&2
-                exit 1
-            fi
-            number=$(( $(cat {folder}/count 2>/dev/null || echo 100) + 1 ))
-            echo $number > {folder}/count
-            cp "$1" {folder}/$number.sh
-            echo "Submitted batch job $number"
-        """,
-        "squeue": f"cat {folder}/state 2>/dev/null",
-        "scontrol": f'echo "$@" >> {folder}/requeued',
-    }
-    for name, text in programs.items():
-        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return folder
-
-
 def plan(recipes, setup, cluster=SLURM, only=(), launch=""):
     return plan_jobs(recipes, setup, Fleet(only=only, launch=launch), cluster, Path("dist"))
 
@@ -124,11 +96,23 @@ def test_scripts_say_partition_time_gpus_and_what_they_wait_for(setup, tmp_path)
     for line in ("partition=gpu", "time=90", "gpus-per-node=4", "account=lab", "requeue"):
         assert f"#SBATCH --{line}\n" in train.script
     assert "#SBATCH --signal=USR2@120" in train.script
+    assert "#SBATCH --cpus-per-task=16\n" in train.script  # four processes with three readers each
+    assert " --cpus-per-task 16 " in train.script.partition("\nsrun ")[2]
+    assert "#SBATCH --cpus-per-task=4\n" in embed.script
     assert "dependency" not in train.script
     assert "#SBATCH --dependency='afterok:<beats_01-train>'" in embed.script
     assert "#SBATCH --kill-on-invalid-dep=yes" in embed.script
     assert "# runs: torchrun -m dcase_asd -- run" in train.script
     assert not setup.runs.exists()
+
+
+def test_further_options_of_sbatch_stand_in_the_scripts_once(setup):
+    cluster = replace(SLURM, options={"cpus-per-task": "40", "mem": "64G"})
+    (script, _) = (each.script for each in queue_jobs(
+        plan([BEATS], setup), setup.runs, cluster, dry_run=True
+    ))  # fmt: skip
+    assert re.findall("cpus-per-task[= ]([0-9]+)", script) == ["40", "40"]
+    assert "#SBATCH --mem=64G\n" in script
 
 
 def test_jobs_wait_for_the_numbers_of_others_and_are_not_queued_twice(setup, slurm):
@@ -234,6 +218,19 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as torchrun ends
 os.kill(os.getppid(), signal.SIGTERM)
 time.sleep(60)
 """
+
+
+def test_a_job_that_may_not_be_queued_again_fails_and_says_how_it_goes_on(
+    tmp_path, slurm, monkeypatch, capsys
+):
+    here = SimpleNamespace(cluster="slurm", job_id="77", node=0, hostnames=["here"])
+    monkeypatch.setattr(submitit, "JobEnvironment", lambda: here)
+    (slurm / "state").write_text("RUNNING\n")
+    (slurm / "scontrol").write_text("#!/bin/bash\nexit 1\n")
+    stopped = Job("a", (sys.executable, "-c", "raise SystemExit(130)"), 0, 1)
+    with pytest.raises(subprocess.CalledProcessError):
+        Command(stopped, str(tmp_path))()
+    assert "it was not queued again; the command that queued it goes on" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("program", ["raise SystemExit(130)", PREEMPTED])

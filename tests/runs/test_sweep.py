@@ -11,7 +11,8 @@ from dcase_asd.metrics.evaluate import evaluate_run_or_folder
 from dcase_asd.recipe.system import read_system
 from dcase_asd.runs.runner import Runner, Setup
 from dcase_asd.runs.side_by_side import Fleet
-from dcase_asd.runs.sweep import Search, run_sweep
+from dcase_asd.runs.sweep import run_sweep
+from dcase_asd.runs.trials import Search
 from dcase_asd.scores.table import read_scores
 
 RECIPE = 'name = "small"\n[embed]\nplugin = "spectral"\n'
@@ -155,7 +156,8 @@ def test_two_sweeps_do_not_share_a_folder(sweep, tmp_path):
     ("values", "text", "message"),
     [
         (("train.margin=0.1,0.2",), None, r"the recipe has no \[train\], which --set train.margin"),
-        (("score.neighbor=1,2",), None, "unknown name 'score.neighbor'"),
+        (("score.neighbor=1,2",), None, "unknown name 'score.neighbor' .did you mean 'neighbors'"),
+        (("scor.neighbors=1,2",), None, "unknown table 'scor' .did you mean 'score'"),
         (("score.neighbors=0,1",), None, "with score.neighbors=0.*neighbors must be at least 1"),
         (SEARCH.values, 'name = "f"\n[fusion]\nsystems = ["a", "b"]\n', "a fusion; a sweep varies"),
         (SEARCH.values, 'system = "a.toml"\n', "a submission's form; a sweep varies one system"),

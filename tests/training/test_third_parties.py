@@ -97,12 +97,13 @@ def no_generator(waveforms):
 def other_first(audio, generator):
     return audio
 
+opaque = dict
 number = 3
 """
 LOSSES = {
     "cosface": "CosFace", "mean": "Mean", "alone": "Alone", "frozen": "Frozen",
     "infinite": "Infinite", "raises": "Raises", "nothing": "nothing", "no-sizes": "no_sizes",
-    "number": "number",
+    "number": "number", "opaque": "opaque",
 }  # fmt: skip
 AUGMENTATIONS = (
     "louder", "offset", "stripes", "shorter", "listed", "not_a_number", "no_generator",
@@ -265,6 +266,7 @@ def test_augmentations_get_each_batch_in_order_and_leave_padding_and_other_draws
         ({"loss": "gone"},
          "the loss 'gone' (nowhere_at_all:X) cannot be imported: ModuleNotFoundError"),
         ({"loss": "number"}, "(their_parts:number) is no class and no function"),
+        ({"loss": "opaque"}, "(their_parts:opaque): its arguments are not known: "),
         ({"loss": "no-sizes"}, "(their_parts:no_sizes) takes no argument dimension"),
         ({"loss": "nothing"}, "'nothing' of somebody 1.2 gives NoneType, not a torch.nn.Module"),
         ({"loss": "cosface", "loss_options": {"margn": 0.1}},

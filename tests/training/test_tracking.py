@@ -35,6 +35,7 @@ class Store:
 
     address: str = ""
     runs: dict = dataclasses.field(default_factory=dict)
+    experiments: dict = dataclasses.field(default_factory=dict)
     broken: str = ""
 
     def client(self, tracking_uri):
@@ -47,17 +48,27 @@ class Store:
 
     def get_experiment_by_name(self, name):
         self.answer()
-        return types.SimpleNamespace(experiment_id="0", name=name)
+        return self.experiments.get(name)
+
+    def create_experiment(self, name):
+        self.experiments[name] = types.SimpleNamespace(experiment_id="0")
+        return "0"
 
     def create_run(self, experiment, tags, run_name):
         identity = f"run-{len(self.runs)}"
         self.runs[identity] = types.SimpleNamespace(
-            name=run_name, tags=tags, values=[], parameters={}, files=[], status="RUNNING"
+            name=run_name,
+            tags=tags,
+            values=[],
+            parameters={},
+            files=[],
+            status="RUNNING",
+            stage="active",
         )
         return types.SimpleNamespace(info=types.SimpleNamespace(run_id=identity))
 
     def get_run(self, identity):
-        stage = "active" if identity in self.runs else "deleted"
+        stage = self.runs[identity].stage
         return types.SimpleNamespace(info=types.SimpleNamespace(lifecycle_stage=stage))
 
     def update_run(self, identity, status):
@@ -137,8 +148,9 @@ def test_a_stopped_run_goes_on_in_the_same_one_without_sending_anything_twice(
     assert losses == [each for each in history(run) if each[1] == "loss"]
 
 
+@pytest.mark.parametrize("deleted", [True, False])
 def test_a_run_that_mlflow_has_not_or_no_more_is_begun_with_all_values_so_far(
-    data, tmp_path, make_system, store, monkeypatch
+    data, tmp_path, make_system, store, monkeypatch, deleted
 ):
     whole, calls, run = Engine.update, [], tmp_path / "run"
 
@@ -153,8 +165,9 @@ def test_a_run_that_mlflow_has_not_or_no_more_is_begun_with_all_values_so_far(
         for options in ({}, {"mlflow": "http://here:5000"}):
             with pytest.raises(KeyboardInterrupt):
                 tune(data, run, make_system(), **options)
-    store.runs["run-0"].name = "deleted by hand"
-    store.runs["kept"] = store.runs.pop("run-0")
+    store.runs["run-0"].stage = "deleted"
+    if not deleted:  # of another server at the same address
+        store.runs["other"] = store.runs.pop("run-0")
     tune(data, run, make_system(), mlflow="http://here:5000")
     assert store.runs["run-1"].values == history(run)
 
