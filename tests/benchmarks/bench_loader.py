@@ -1,7 +1,8 @@
 """The training loader beside a network as fast as a GPU's, and where its time goes.
 
 A stub stands for the network: it waits as long as an H100 at half its peak takes for BEATs-base, so
-that the loader has the cores to itself, as beside a GPU. It is compared with what most training
+that the loader has the cores to itself, as beside a GPU; and batches are copied into memory that is
+used again and again, as torch's page-locked memory is. It is compared with what most training
 code does (`torch.utils.data.DataLoader`, soundfile, float32), and recordings with packed ones.
 Crops and noise are those of the default recipe. `--cold` empties the page cache before (root only):
 then what is measured is the disk, too. Processor time counts all threads and processes.
@@ -12,6 +13,7 @@ import os
 import resource
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from dcase_asd.progress import Silent
 from dcase_asd.recipe.training import Training
 from dcase_asd.sources import opened
 from dcase_asd.training.augment import mix_at_snr
-from dcase_asd.training.batches import TrainingBatches, load_batches
+from dcase_asd.training.batches import BATCHES_AHEAD, TrainingBatches, load_batches
 from dcase_asd.training.data import read_training_set
 
 CLIPS, NOISE, MACHINES = 2000, 100, 4
@@ -76,6 +78,24 @@ class Plain(Dataset):
     def read(self, path):
         sound, _ = soundfile.read(self.batches.data / path, dtype="float32", always_2d=True)
         return torch.from_numpy(sound[:, 0].copy())
+
+
+class PageLocked:
+    """Memory that stands for page-locked one, of which torch keeps a pool."""
+
+    def __init__(self, settings):
+        shape = settings.batch_size, round(settings.seconds * RATE)
+        # Clips and noise of what is read ahead, being read, and in use.
+        count = 2 * (CORES * BATCHES_AHEAD + CORES + 2)
+        self.pool = deque(torch.zeros(shape, dtype=torch.int16) for _ in range(count))
+
+    def copy(self, tensor):
+        """What takes the place of `Tensor.pin_memory`."""
+        if tensor.ndim == 1:
+            return tensor.clone()
+        room = self.pool.popleft()
+        self.pool.append(room)
+        return room[: len(tensor)].copy_(tensor)
 
 
 def processor():
@@ -171,13 +191,15 @@ def measure(channels, cold, rounds):
         files = TrainingBatches(data, chosen, settings, RATE)
         packed = TrainingBatches(data, chosen, settings, RATE, packed=packs)
         size, count = settings.batch_size, CLIPS // settings.batch_size - 1
+        locked = PageLocked(settings)
+        torch.Tensor.pin_memory = lambda tensor, copy=locked.copy: copy(tensor)
         plain = DataLoader(Plain(files), size, num_workers=CORES)
         found = {}
         for _ in range(rounds):
             loaders = {
                 "DataLoader": plain,
-                "files": load_batches(files, range(count), CORES, pin=False),
-                "packs": load_batches(packed, range(count), CORES, pin=False),
+                "files": load_batches(files, range(count), CORES, pin=True),
+                "packs": load_batches(packed, range(count), CORES, pin=True),
             }
             for name, batches in loaders.items():
                 if cold:
