@@ -53,7 +53,8 @@ class Embedding:
     far: Far = setting(
         "none",
         "What to take out of the channel by the other of two, the far microphone: cancel what a "
-        "filter makes of it, wram's variant of that, or subtract its magnitudes.",
+        "filter makes of it, wram's variant of that, or subtract its magnitudes; of a run that is "
+        "fine-tuned also in training.",
     )
 
     def __post_init__(self) -> None:

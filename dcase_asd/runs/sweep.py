@@ -162,9 +162,10 @@ def plan_sweep(
     plan.needed = [kept(text) for text in plan.needed]
     of_trial = {trial.name: trial for trial in trials}
     for index, each in enumerate(plan.systems):
-        if (trial := of_trial.get(each.name)) is None:
+        if each.name not in of_trial:
             continue  # what trials cluster
-        system, speed = work.system(trial), each.speed
+        trial, speed = of_trial[each.name], each.speed
+        system = work.system(trial)
         if speed is None and system.train is not None:
             speed = measured_speed(folder.parent, each.name, system)
         plan.systems[index] = replace(at_speed(each, speed), recipe=work.path(trial))

@@ -215,7 +215,7 @@ def test_the_demo_ends_with_its_figures_and_the_verdict_on_its_package(tmp_path,
     few = ClipCounts(4, 2, 2, 1)
     monkeypatch.setattr(
         "dcase_asd.runs.demo.write_miniature",
-        lambda data, progress: write_miniature(
+        lambda data, progress, editions: write_miniature(
             data, progress=progress, editions=["dcase2024", "dcase2025"], counts=few
         ),
     )
