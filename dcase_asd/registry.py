@@ -35,7 +35,6 @@ from dcase_asd.recipe.toml import read_recipe
 if TYPE_CHECKING:
     from dcase_asd.backbone import Backbone
 
-
 GROUP = "dcase_asd.backbones"
 
 
@@ -344,9 +343,7 @@ def locate_checkpoint(plugin: str, checkpoint: str | Path) -> Path | None:
     """
     path, name = Path(checkpoint).expanduser(), str(checkpoint)
     if path.exists():
-        if (path / PRETRAINING_RECIPE).is_file():
-            return _pretrained(path)
-        return path
+        return _pretrained(path) if (path / PRETRAINING_RECIPE).is_file() else path
     names = _published_names(plugin)
     if name in names:
         return find_checkpoint(plugin, name)
@@ -400,5 +397,4 @@ def by_hand(plugin: str, checkpoint: Checkpoint) -> str:
     folder = checkpoint.folder(plugin)
     missing = [file for file in checkpoint.files if not (folder / file.name).is_file()]
     files = ", ".join(f"{file.name} ({file.url})" if file.url else file.name for file in missing)
-    note = f" ({checkpoint.note})" if checkpoint.note else ""
-    return f"put {files} into {folder}{note}"
+    return f"put {files} into {folder}" + f" ({checkpoint.note})" * bool(checkpoint.note)

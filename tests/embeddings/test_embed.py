@@ -12,7 +12,7 @@ from wav_files import FILES
 from dcase_asd.audio import Mapped
 from dcase_asd.clips import cache
 from dcase_asd.clips.prepare import prepare
-from dcase_asd.embeddings import embed as module
+from dcase_asd.embeddings import machines as module
 from dcase_asd.embeddings import reading
 from dcase_asd.embeddings.embed import embed
 from dcase_asd.embeddings.store import read_embeddings

@@ -11,7 +11,7 @@ from dcase_asd import pool
 from dcase_asd.audio import read_waveform
 from dcase_asd.cli.app import app
 from dcase_asd.clips.prepare import prepare
-from dcase_asd.embeddings import embed as module
+from dcase_asd.embeddings import machines as module
 from dcase_asd.embeddings.embed import embed
 from dcase_asd.embeddings.store import read_embeddings
 from dcase_asd.errors import (
