@@ -33,7 +33,7 @@ class Training:
     )
     pseudo_run: str = setting(
         "",
-        "Run folder whose embeddings are clustered; for `dcase-asd run` also a system's recipe, "
+        "Run folder whose embeddings are clustered; for `run` also a system's recipe, "
         "beside this one, which it runs first.",
     )
     pseudo_share: float = setting(

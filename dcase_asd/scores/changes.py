@@ -59,8 +59,8 @@ def tell_changes(
         gone=[clip[-1] for clip in then if clip not in now],
     )
     if str(changes):
-        where = ("--data", data, "--edition", edition, "--run", run)
-        again = command("embed", *where, *subset.flags())
+        again = command("embed", "--data", data, "--edition", edition, "--run", run,
+                        *subset.flags())  # fmt: skip
         progress.note(f"{run}: since it was embedded, {changes}; scored as it was, embed it again "
                       f"with {again}")  # fmt: skip
 

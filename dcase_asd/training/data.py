@@ -89,7 +89,7 @@ def read_training_set(
         raise DataError(f"{manifest_path(data)}: {objection}{_two_channels(clips)}")
     if settings.pseudo_recipe:
         raise DataError(
-            f"pseudo_run is the recipe {settings.pseudo_run}, which only `dcase-asd run` runs "
+            f"pseudo_run is the recipe {settings.pseudo_run}, which only the command `run` runs "
             "first; give the run folder with its embeddings by --pseudo-run"
         )
     if subset.narrows:
