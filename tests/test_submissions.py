@@ -67,7 +67,7 @@ def test_the_baseline_is_three_backbones_with_sub_centers_and_no_noise():
 def test_every_system_is_trained_in_a_way_of_its_own():
     nodes = read_nodes(SINGLE)
     assert len(nodes) == 15
-    ways = {(node.recipe.embed.plugin, node.recipe.train) for node in nodes}
+    ways = {(node.recipe.embed.plugin, str(node.recipe.train)) for node in nodes}
     assert len(ways) == 15
     for node in nodes:
         train = node.recipe.train
@@ -157,7 +157,7 @@ def test_the_reports_figures_are_those_of_its_table():
 
 def test_the_overlay_makes_all_systems_small_and_keeps_them_apart():
     nodes = read_nodes(SINGLE, read_overlay(SUBMISSIONS / "mini.toml"))
-    assert len({(node.recipe.embed.plugin, node.recipe.train) for node in nodes}) == 15
+    assert len({(node.recipe.embed.plugin, str(node.recipe.train)) for node in nodes}) == 15
     for node in nodes:
         assert set(node.recipe.train.editions) == set(MINIATURE)
         assert node.recipe.train.steps <= 200

@@ -179,7 +179,8 @@ class Runner:
         if key not in self.done:
             # What another process runs comes last, when that may have ended.
             members = sorted(node.members, key=lambda each: bool(owner_of(runs, each.name)))
-            wanted = editions if node.is_fusion else self._trained_on(node)
+            clusters = bool(members) and not node.is_fusion
+            wanted = self._trained_on(node) if clusters else editions
             changed = [self.run(member, wanted) for member in members]
             own = self._fuse if node.is_fusion else self._run_single
             with claimed(runs, node.name, self.progress):

@@ -217,7 +217,7 @@ def _claim(folder: Path, archive: Path, edition: Edition) -> None:
         check_edition(folder, edition)
 
 
-def check_edition(folder: Path, edition: Edition) -> None:
+def check_edition(folder: str | Path, edition: Edition) -> None:
     """Refuse to put a system into the package of another edition.
 
     Args:
@@ -227,7 +227,7 @@ def check_edition(folder: Path, edition: Edition) -> None:
     Raises:
         SubmissionError: The package is for another.
     """
-    marked = (read_json(folder / MARKER) or {}).get("edition", edition.name)
+    marked = (read_json(Path(folder) / MARKER) or {}).get("edition", edition.name)
     if marked != edition.name:
         raise SubmissionError(
             f"{folder}: holds a package for {marked}, not {edition.name}; "

@@ -66,7 +66,7 @@ def values(text=lambda: "text", count=1, **changes):
         "training": [picture()], "stages": [stage], "recipe": text(), "command": text(),
     }  # fmt: skip
     return {
-        "version": text(), "edition": text(), "official": True, "lede": text(),
+        "version": text(), "edition": text(), "official": True, "subset": False, "lede": text(),
         "score_title": text(),
         "ranking": None if count == 1 else table(),
         "results": [result | several, without | {"standings": None}],

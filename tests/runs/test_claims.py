@@ -11,6 +11,7 @@ import pytest
 
 from dcase_asd.errors import ArtifactError
 from dcase_asd.progress import Silent
+from dcase_asd.recipe.fusion import FusedSystem, Fusion
 from dcase_asd.recipe.system import Embedding, System
 from dcase_asd.runs import claims
 from dcase_asd.runs.claims import FOLDER, Owner, claimed, owner_of
@@ -145,6 +146,6 @@ def test_a_runner_does_first_what_nobody_else_runs(tmp_path, monkeypatch):
     members = tuple(
         Node(Path(name), System(name, Embedding("spectral"))) for name in ("first", "second")
     )
-    top = Node(Path("top"), System("top", Embedding("spectral")), members)
+    top = Node(Path("top"), FusedSystem("top", Fusion(("first", "second"))), members)
     Runner(Setup(tmp_path, tmp_path), Silent()).run(top, ("dcase2025",))
     assert made == ["second", "first", "top"]

@@ -173,7 +173,8 @@ def test_it_embeds_in_half_precision(save_model, family):
         with torch.autocast("cpu", torch.bfloat16):
             found = backbone.embed(waveforms)
     assert found.dtype == torch.float32
-    assert float((found - expected).abs().max() / expected.abs().max()) < 0.1
+    # A random stack of convolutions makes much of a rounding, how much depends on the processor.
+    assert torch.cosine_similarity(found, expected).min() > 0.95
 
 
 def test_clips_that_it_cannot_take_are_refused(save_model, family):
