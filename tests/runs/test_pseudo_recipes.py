@@ -171,7 +171,7 @@ def test_jobs_of_a_cluster_wait_for_what_they_cluster(setup, year):
 
 def test_finetune_alone_wants_a_run_folder(pairs, year, tmp_path):
     system = read_nodes([year / "systems/beats_lora.toml"])[0].recipe
-    said = "pseudo_run is the recipe beats_bands.toml, which only `dcase-asd run` runs first"
+    said = "pseudo_run is the recipe beats_bands.toml, which only the command `run` runs first"
     with pytest.raises(DataError, match=said):
         finetune(pairs, tmp_path / "run", system, device="cpu")
 
