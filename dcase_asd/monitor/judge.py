@@ -123,7 +123,7 @@ class Judge:
             scorer, vectors = self.scorer, self.embedder.embed(sound, self.front).astype(np.float64)
         calibration = scorer.calibration
         grids = partial(hear_grids, sound, self.front, heard)
-        # Vectors of a backbone cannot be shifted, so that they are compared as they are.
+        # A backbone's vectors cannot be shifted later; so its event is that at the usual level.
         level = beyond if self.embedder else 0.0
         scores = scorer.score(vectors, self.events_in(grids(), bins, level))
         found = calibration.decide(scores, false_alarms, rule)

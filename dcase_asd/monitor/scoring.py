@@ -69,7 +69,7 @@ class Scorer:
         return scores
 
     @cached_property
-    def deviations(self) -> tuple[float, float]:
+    def spreads(self) -> tuple[float, float]:
         """Standard deviation of the detector's scores of the normal windows, and of their events.
 
         A single odd normal recording raises that of what it is odd in, which then counts for less:
@@ -78,7 +78,7 @@ class Scorer:
         return float(self.raw_left_out.std()) or 1.0, float(self.events.std()) or 1.0
 
     def _joined(self, raw: Array, events: Array) -> Array:
-        of_raw, of_events = self.deviations
+        of_raw, of_events = self.spreads
         return raw / of_raw + events / of_events
 
     @cached_property

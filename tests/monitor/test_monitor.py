@@ -9,6 +9,7 @@ import soxr
 from located_faults import RATE, Machine, overlaps
 
 from dcase_asd.errors import AudioError, DataError, RecipeError, TooFewClipsError
+from dcase_asd.monitor.hearing import hear, sound_of
 from dcase_asd.monitor.monitor import Monitor
 from dcase_asd.progress import Silent
 
@@ -353,3 +354,13 @@ def test_the_channel_is_the_models(tmp_path, machine):
     soundfile.write(tmp_path / "mono.wav", machine.normal(), RATE)
     with pytest.raises(AudioError, match="no channel 1"):
         model.check(tmp_path / "mono.wav")
+
+
+def test_an_event_is_that_of_what_is_heard_at_the_usual_level(monitor, machine):
+    (window,) = hear(sound_of(machine.faulty("tone", 20).samples, RATE), monitor.front).windows
+    judge, bins = monitor.judge, monitor.front.bins
+    (event,) = judge.events_in([window.grid], bins)
+    assert event > 2 * judge.events.max()
+    assert judge.events_in([window.grid + 20], bins, 20.0) == pytest.approx(event, rel=1e-4)
+    assert judge.events_in([window.grid + 20], bins) > 1.5 * event
+    assert judge.events_in([window.grid], 2) < judge.events.max()  # the tone is above two bins
