@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -210,7 +210,7 @@ def hear(sound: Sound, front: FrontEnd, *, all_grids: bool = True) -> Heard:
         sound: The recording.
         front: What it is heard with.
         all_grids: Keep every window's grid, not only where there are at most `MOST_GRIDS` windows;
-            `hear_grid` makes one later.
+            `hear_grids` makes them later.
 
     Raises:
         AudioError: It cannot be read, or is shorter than `SHORTEST`.
@@ -231,10 +231,13 @@ def hear(sound: Sound, front: FrontEnd, *, all_grids: bool = True) -> Heard:
     return Heard(sound.name, windows, meter.properties(), key, sound.path)
 
 
-def hear_grid(sound: Sound, front: FrontEnd, window: int) -> Frames:
-    """The grid of one window, for which the recording is gone through once more."""
-    samples = next(islice(waveforms(sound, front, front.sample_rate), window, None))
-    return _grid(front.log_mel(samples)[:, front.used], front)
+def hear_grids(sound: Sound, front: FrontEnd, heard: Heard) -> Iterator[Frames]:
+    """The windows' grids; where they were not kept, the recording is gone through once more."""
+    if heard.windows[0].grid.size:
+        yield from (each.grid for each in heard.windows)
+        return
+    for samples in waveforms(sound, front, front.sample_rate):
+        yield _grid(front.log_mel(samples)[:, front.used], front)
 
 
 def waveforms(sound: Sound, front: FrontEnd, rate: int | None) -> Iterator[Waveform]:

@@ -18,9 +18,11 @@ from dcase_asd.monitor.log_mel import Frames
 
 Array = NDArray[np.float64]
 
-MEAN, PEAK = 0, 1
-VIEWS = ((MEAN, 1), (PEAK, 1), (MEAN, 4), (MEAN, 0))
+MEAN, PEAK, SECOND = 0, 1, 4
+VIEWS = ((MEAN, 1), (PEAK, 1), (MEAN, SECOND), (MEAN, 0))
 """How a grid is looked at: which value of its cells, and the mean of how many; 0 of all."""
+FAINT = 1e-3
+"""Deviation in dB below which a second is as usual."""
 TAIL = 0.001
 """Share of normal cells on either side beyond the range that counts as usual."""
 LEAST_SPREAD = 1.0
@@ -168,8 +170,8 @@ def find_spans(
 
 def _presence(grid: Frames, middle: Array, deviation: Array) -> Array:
     """At which times that is so by which a whole window deviates, (t, f) in [0, 1]."""
-    away = (_looked_at(grid, MEAN, 4, spread=True) - middle) * np.sign(deviation)
-    present: Array = np.clip(away / np.maximum(away.max(axis=0), 1e-3), 0.0, 1.0)
+    away = (_looked_at(grid, MEAN, SECOND, spread=True) - middle) * np.sign(deviation)
+    present: Array = np.clip(away / np.maximum(away.max(axis=0), FAINT), 0.0, 1.0)
     return present
 
 

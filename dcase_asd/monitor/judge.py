@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from dcase_asd.monitor.hearing import (
     Sound,
     WindowHeard,
     hear,
-    hear_grid,
+    hear_grids,
 )
 from dcase_asd.monitor.heat import (
     NOTICED,
@@ -41,9 +42,6 @@ from dcase_asd.monitor.scoring import Scorer
 from dcase_asd.monitor.verdict import Array, Calibration, Decision, Rule, Verdict
 from dcase_asd.recipe.detector import Detector
 
-EVENT = 2.0
-"""How many times what few normal windows reach an event has to deviate, so that a recording of
-several windows is suspicious, where the normal ones are too few to tell."""
 SHORT = 0.5
 """Share of the usual length below which a recording is called short."""
 
@@ -71,7 +69,7 @@ class Judge:
         """Scores windows in which nothing is missing."""
         known = self.saved.get("left_out")
         wide = self.normals.vectors.astype(np.float64)
-        return Scorer(wide, self.normals.owners, self.choice, known)
+        return Scorer(wide, self.normals.owners, self.events, self.choice, known)
 
     @cached_property
     def usual(self) -> Array:
@@ -80,22 +78,22 @@ class Judge:
         return usual_range(self.normals.grids) if known is None else known
 
     @cached_property
-    def events(self) -> Calibration:
+    def events(self) -> Array:
         """The strongest deviation in each normal window, see `normal_events`."""
         known, normals = self.saved.get("events"), self.normals
-        return Calibration(normal_events(normals.grids, normals.owners) if known is None else known)
+        return normal_events(normals.grids, normals.owners) if known is None else known
 
     @cached_property
     def noticed(self) -> float:
         """The deviation from which on a span is marked: what few normal windows reach."""
-        return max(NOTICED, float(np.quantile(self.events.scores, UNUSUAL)))
+        return max(NOTICED, float(np.quantile(self.events, UNUSUAL)))
 
     def calibration(self) -> dict[str, NDArray[Any]]:
         """What is worth keeping: it takes all normal windows to compute."""
         return {
             "left_out": self.scorer.raw_left_out,
             "usual": self.usual,
-            "events": self.events.scores,
+            "events": self.events,
         }
 
     def judge(self, sound: Sound, false_alarms: float, rule: Rule | None) -> Verdict:
@@ -124,31 +122,29 @@ class Judge:
         else:
             scorer, vectors = self.scorer, self.embedder.embed(sound, self.front).astype(np.float64)
         calibration = scorer.calibration
-        scores = scorer.score(vectors)
+        grids = partial(hear_grids, sound, self.front, heard)
+        # A backbone's vectors cannot be shifted later; so its event is that at the usual level.
+        level = beyond if self.embedder else 0.0
+        scores = scorer.score(vectors, self.events_in(grids(), bins, level))
         found = calibration.decide(scores, false_alarms, rule)
         notes += _support_notes(found, calibration, len(vectors), false_alarms, rule)
         word, gain = found.word, 0.0
+        if found.alone:
+            notes.append("as a whole it is normal, but for what is marked")
         if heard.is_silent:
             word = "suspicious"
         elif word == "anomalous" and beyond and self.embedder is None:
             shifted = vectors.copy()
             shifted[:, :bins] -= beyond / DECIBELS
-            matched = calibration.decide(scorer.score(shifted), false_alarms, rule)
+            events = self.events_in(grids(), bins, beyond)
+            matched = calibration.decide(scorer.score(shifted, events), false_alarms, rule)
             if matched.word != "anomalous":
                 word, gain = "suspicious", beyond
                 notes.append(f"at the level of the normal recordings it would be {matched.word} "
                              f"(score {matched.score:.3g})")  # fmt: skip
-        at, moved = found.window, gain
-        grids = {number: each.grid for number, each in enumerate(heard.windows) if each.grid.size}
-        grids = grids or {at: hear_grid(sound, self.front, at)}
-        if word == "normal":
-            events = {number: np.abs(self._deviations(grid - np.float32(beyond), bins)[0]).max()
-                      for number, grid in grids.items()}  # fmt: skip
-            most = max(events, key=lambda number: float(events[number]))
-            if events[most] > self._event_limit(false_alarms, len(vectors)):
-                word, at, moved = "suspicious", most, beyond
-                notes.append("as a whole it is normal, but for what is marked")
-        window = heard.windows[at]._replace(grid=grids[at] - np.float32(moved))
+        at = found.window
+        grid = next(islice(grids(), at, None)) - np.float32(gain)
+        window = heard.windows[at]._replace(grid=grid)
         nearest = scorer.nearest(vectors[at])
         heat, spans = self._explain(window, nearest, bins, always=word != "normal" and not gain)
         return Verdict(
@@ -179,7 +175,7 @@ class Judge:
         if bins == self.front.bins:
             return self.scorer
         normal = self._below(self.normals.spectra.astype(np.float64), bins)
-        return Scorer(normal, self.normals.owners, self.choice)
+        return Scorer(normal, self.normals.owners, self.events, self.choice)
 
     def _length_notes(self, heard: Heard) -> list[str]:
         seconds = heard.properties.seconds
@@ -188,18 +184,22 @@ class Judge:
                     "ones scatter more"]  # fmt: skip
         return []
 
+    def events_in(self, grids: Iterable[Frames], bins: int, level: float = 0.0) -> Array:
+        """The strongest deviation in each window's grid, (m,), in as many mel bins as are heard.
+
+        Args:
+            grids: Of the windows.
+            bins: From the lowest.
+            level: By how many dB they are too loud.
+        """
+        moved = (self._deviations(grid - np.float32(level), bins)[0] for grid in grids)
+        return np.array([np.abs(each).max() for each in moved])
+
     def _deviations(self, grid: Frames, bins: int) -> tuple[Array, NDArray[np.intp]]:
         """As `deviations`; what is not heard differs not."""
         values, views = deviations(grid, self.usual)
         values[:, self.front.band_starts + BAND_BINS > bins] = 0.0
         return values, views
-
-    def _event_limit(self, false_alarms: float, windows: int) -> float:
-        """The deviation above which one of so many windows that are normal is told of."""
-        share = false_alarms / windows
-        if windows > 1 and share < self.events.supports:
-            return max(EVENT * self.noticed, float(self.events.scores.max()))
-        return self.events.threshold(share)
 
     def _explain(
         self, window: WindowHeard, nearest: int, bins: int, *, always: bool

@@ -1,7 +1,7 @@
 """The ``.asd`` file: a zip of one JSON table and one safetensors file, and perhaps weights.
 
 Nothing in it is code, nothing is unpickled. Its entries are stored as they are, so that none can
-grow when it is read; a version that this program does not know is refused.
+grow when it is read; another version than this program's is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dcase_asd.monitor.hearing import FrontEnd
 from dcase_asd.monitor.heat import VIEWS
 from dcase_asd.monitor.scoring import FEWEST_WINDOWS
 
-FORMAT, VERSION = "dcase-asd monitor", 1
+FORMAT, VERSION = "dcase-asd monitor", 2
 TABLE, ARRAYS, WEIGHTS = "model.json", "arrays.safetensors", "weights/"
 LARGEST_TABLE = 1 << 26
 """Bytes of the table that are read: 64 MiB, some 200,000 recordings."""
@@ -57,7 +57,7 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]
     """Read a model's table and arrays.
 
     Raises:
-        ArtifactError: There is no such file; or it is foreign, damaged or of a newer version.
+        ArtifactError: There is no such file; or it is foreign, damaged or of another version.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -183,9 +183,12 @@ def _check_version(path: str | Path, table: Any) -> None:
     version = table.get("version")
     if not isinstance(version, int) or version < 1:
         raise ArtifactError(f"{path}: says no version, so it is damaged; {AGAIN}")
-    if version > VERSION:
+    if version != VERSION:
         theirs = f"{reason(table.get('made_by'))}, format {reason(version)}"
+        age, way = "an older", AGAIN
+        if version > VERSION:
+            age, way = "a newer", "upgrade with `pip install --upgrade dcase-asd`"
         raise ArtifactError(
-            f"{path}: made by a newer version ({theirs}; this is dcase-asd {__version__}, format "
-            f"{VERSION}); upgrade with `pip install --upgrade dcase-asd`"
+            f"{path}: made by {age} version ({theirs}; this is "
+            f"dcase-asd {__version__}, format {VERSION}); {way}"
         )

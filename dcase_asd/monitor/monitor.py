@@ -205,6 +205,7 @@ class Monitor:
         digest = hashlib.blake2b(repr((self.front, self.choice)).encode(), digest_size=8)
         digest.update(np.ascontiguousarray(self.normals.vectors, dtype=np.float32).tobytes())
         digest.update(self.normals.owners.astype(np.int64).tobytes())
+        digest.update(self.judge.usual.tobytes() + self.judge.events.tobytes())
         return digest.hexdigest()
 
     def notes(self) -> list[str]:
@@ -221,7 +222,7 @@ class Monitor:
                 f" at best, not {self.false_alarms:.2g}: the threshold is their largest score; "
                 f"record {int(np.ceil(1 / self.false_alarms)) - 1} or more"
             )
-        notes.append(far_recordings(self.judge.scorer, self.normals.recordings, self.false_alarms))
+        notes.append(far_recordings(self.judge, self.false_alarms))
         return [note for note in notes if note]
 
     def save(self, path: str | Path, *, embed_weights: bool = False, replace: bool = True) -> None:
@@ -271,7 +272,7 @@ class Monitor:
         """Read what `save` wrote; nothing in the file is run.
 
         Raises:
-            ArtifactError: There is no such file, or it is foreign, damaged or of a newer version.
+            ArtifactError: There is no such file, or it is foreign, damaged or of another version.
         """
         table, arrays = read_model(path)
         try:

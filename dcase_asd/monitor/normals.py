@@ -130,7 +130,10 @@ class Normals:
         """At most `MOST_WINDOWS` windows; every recording is still named."""
         if len(self) <= MOST_WINDOWS:
             return self
-        kept = np.linspace(0, len(self) - 1, MOST_WINDOWS).round().astype(np.intp)
+        return self.chosen(np.linspace(0, len(self) - 1, MOST_WINDOWS).round().astype(np.intp))
+
+    def chosen(self, kept: NDArray[np.intp]) -> Normals:
+        """These windows; every recording is still named."""
         return Normals(self.recordings, self.owners[kept], self.spectra[kept], self.vectors[kept],
                        tuple(self.grids[at] for at in kept))  # fmt: skip
 

@@ -19,7 +19,7 @@ from dcase_asd.monitor.normals import listed
 from dcase_asd.monitor.verdict import Array, Verdict
 
 if TYPE_CHECKING:
-    from dcase_asd.monitor.onnx_graph import Precision
+    from dcase_asd.monitor.onnx_nodes import Precision
 
 Checked = dict[str, tuple[Waveform, Verdict]]
 """Recordings at the model's rate, and what `Monitor.check` says of them."""
@@ -203,12 +203,14 @@ def _checked(monitor: Monitor, sounds: dict[str, Waveform]) -> tuple[Checked, li
     Raises:
         DataError: There is none.
     """
-    scorer = monitor.judge.scorer
+    judge = monitor.judge
     whole: Checked = {}
     for name, waveform in sounds.items():
         heard = hear(sound_of(waveform, monitor.front.sample_rate, name), monitor.front)
         vectors = np.stack([each.vector for each in heard.windows]).astype(np.float64)
-        decided = scorer.calibration.decide(scorer.score(vectors), monitor.false_alarms, None)
+        events = judge.events_in((each.grid for each in heard.windows), monitor.front.bins)
+        scores = judge.scorer.score(vectors, events)
+        decided = judge.scorer.calibration.decide(scores, monitor.false_alarms, None)
         verdict = monitor.check(waveform, name=name)
         if decided.score == verdict.score:
             whole[name] = waveform, verdict

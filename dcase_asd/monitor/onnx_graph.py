@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from dcase_asd import __version__
 from dcase_asd.monitor.hearing import FrontEnd
 from dcase_asd.monitor.log_mel import ENERGY_FLOOR, INT16_SCALE, PREEMPHASIS
 from dcase_asd.monitor.monitor import Monitor
+from dcase_asd.monitor.onnx_events import events
+from dcase_asd.monitor.onnx_nodes import Graph, Precision
 from dcase_asd.monitor.scoring import SPECTRA
 from dcase_asd.scores.composed import Standardized
 from dcase_asd.scores.detectors import Mahalanobis
 
 OPSET, IR_VERSION = 18, 8
 """Of the graph; onnxruntime 1.14 and newer run them."""
-OUTPUTS = ("distance", "score", "p_value")
-INT8 = 127
-
-Precision = Literal["float32", "fp16", "int8"]
+OUTPUTS = ("distance", "event", "score", "p_value")
 
 
 def is_exportable(monitor: Monitor) -> bool:
@@ -38,22 +35,28 @@ def monitor_graph(monitor: Monitor, precision: Precision = "float32") -> onnx.Mo
 
     Its input ``waveform`` is (batch, samples), recordings of equal length at the model's rate in
     [-1, 1]. They are cut into windows as `check` cuts them. Its outputs, each (batch, windows), are
-    ``distance``; ``score``, the same in units of a usual normal window's; and ``p_value``, the
-    share of normal windows that score as much, as far as can be said (`Calibration.p_value`).
+    ``distance``; ``event``, the strongest deviation within it; ``score``, their sum as `Scorer`
+    weighs them; and ``p_value``, the share of normal windows that score as much, as far as can be
+    said (`Calibration.p_value`).
 
     Args:
         monitor: The monitor.
         precision: How the matrices are stored; all is computed in float32, and from the log-mel
             bins on in float64.
     """
-    graph = _Graph(precision)
+    graph = Graph(precision)
     samples = graph("Gather", graph("Shape", "waveform"), graph.value(np.int64(1)), axis=0)
     bins = _log_mel(graph, samples, monitor.front)
-    vectors = _statistics(graph, bins, _shares(graph, samples, monitor.front))
+    start, end, frame = _bounds(graph, samples, monitor.front)
+    vectors = _statistics(graph, bins, _shares(graph, start, end, frame))
     distance = _mahalanobis(graph, vectors, monitor)
-    score = graph("Div", distance, graph.value(np.float64(monitor.judge.scorer.scale[1])))
-    p_value = _p_value(graph, score, monitor.judge.scorer.calibration.scores)
-    for name, found in zip(OUTPUTS, (distance, score, p_value), strict=True):
+    event = events(graph, bins, start, end, monitor)
+    scorer = monitor.judge.scorer
+    unit = scorer.scale[1]
+    of_distance, of_event = (graph.value(np.float64(each * unit)) for each in scorer.spreads)
+    score = graph("Add", graph("Div", distance, of_distance), graph("Div", event, of_event))
+    p_value = _p_value(graph, score, scorer.calibration.scores)
+    for name, found in zip(OUTPUTS, (distance, event, score, p_value), strict=True):
         graph.add("Cast", [found], [name], to=TensorProto.FLOAT)
     given = helper.make_tensor_value_info("waveform", TensorProto.FLOAT, ["batch", "samples"])
     made = [
@@ -81,47 +84,7 @@ def monitor_graph(monitor: Monitor, precision: Precision = "float32") -> onnx.Mo
     return model
 
 
-class _Graph:
-    """Nodes and constants as they are added, each named by its number."""
-
-    def __init__(self, precision: Precision) -> None:
-        self.precision = precision
-        self.nodes: list[onnx.NodeProto] = []
-        self.values: list[onnx.TensorProto] = []
-
-    def __call__(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node of one output, and return the output's name."""
-        name = f"{kind.lower()}_{len(self.nodes)}"
-        self.add(kind, inputs, [name], **attributes)
-        return name
-
-    def add(
-        self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
-    ) -> None:
-        self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
-
-    def value(self, array: NDArray[Any] | np.generic) -> str:
-        """Add a constant."""
-        name = f"value_{len(self.values)}"
-        self.values.append(numpy_helper.from_array(np.asarray(array), name))
-        return name
-
-    def matrix(self, array: NDArray[np.float64], *, coarse: bool = True) -> str:
-        """Add a matrix as float32, stored in the graph's precision; int8 has a scale a column.
-
-        One that may not be `coarse` is stored as fp16 at least.
-        """
-        if self.precision == "float32":
-            return self.value(array.astype(np.float32))
-        if self.precision == "fp16" or not coarse:
-            stored = self.value(array.astype(np.float16))
-            return self("Cast", stored, to=TensorProto.FLOAT)
-        scale = np.maximum(np.abs(array).max(axis=0), np.finfo(np.float32).tiny) / INT8
-        stored = self.value(np.rint(array / scale).astype(np.int8))
-        return self("DequantizeLinear", stored, self.value(scale.astype(np.float32)), axis=1)
-
-
-def _log_mel(graph: _Graph, samples: str, front: FrontEnd) -> str:
+def _log_mel(graph: Graph, samples: str, front: FrontEnd) -> str:
     """The used log-mel bins, (batch, t, k), in the order of `LogMel`; float64."""
     log_mel, single = front.log_mel, np.float32
     length, shift = log_mel.frame_length, log_mel.frame_shift
@@ -150,8 +113,8 @@ def _log_mel(graph: _Graph, samples: str, front: FrontEnd) -> str:
     return graph("Cast", bins, to=TensorProto.DOUBLE)
 
 
-def _shares(graph: _Graph, samples: str, front: FrontEnd) -> str:
-    """The share of each frame in the mean of each window, (windows, t); see `hearing`."""
+def _bounds(graph: Graph, samples: str, front: FrontEnd) -> tuple[str, str, str]:
+    """First frame of each window and the one after its last, (windows, 1), and all frames, (t,)."""
     wide, one = np.float64, graph.value(np.float64(1))
     zero = graph.value(wide(0))
     count = graph("Cast", samples, to=TensorProto.DOUBLE)
@@ -165,13 +128,18 @@ def _shares(graph: _Graph, samples: str, front: FrontEnd) -> str:
     length, shift = front.log_mel.frame_length, front.log_mel.frame_shift
     last = graph("Sub", count, graph.value(wide(length)))
     shifts = graph("Floor", graph("Div", last, graph.value(wide(shift))))
-    frame = graph("Range", zero, graph("Add", shifts, one), one)
+    frames = graph("Add", shifts, one)
+    return start, graph("Min", end, frames), graph("Range", zero, frames, one)
+
+
+def _shares(graph: Graph, start: str, end: str, frame: str) -> str:
+    """The share of each frame in the mean of each window, (windows, t); see `hearing`."""
     inside = graph("And", graph("GreaterOrEqual", frame, start), graph("Less", frame, end))
     ones = graph("Cast", inside, to=TensorProto.DOUBLE)
     return graph("Div", ones, graph("ReduceSum", ones, graph.value(np.array([-1]))))
 
 
-def _statistics(graph: _Graph, bins: str, shares: str) -> str:
+def _statistics(graph: Graph, bins: str, shares: str) -> str:
     """Mean and deviation of each window's bins, (batch, windows, 2 k)."""
     mean = graph("MatMul", shares, bins)
     squares = graph("MatMul", shares, graph("Mul", bins, bins))
@@ -182,7 +150,7 @@ def _statistics(graph: _Graph, bins: str, shares: str) -> str:
     return graph("Cast", kept, to=TensorProto.DOUBLE)
 
 
-def _mahalanobis(graph: _Graph, vectors: str, monitor: Monitor) -> str:
+def _mahalanobis(graph: Graph, vectors: str, monitor: Monitor) -> str:
     """The squared distances of vectors, (batch, windows)."""
     detector = monitor.judge.scorer.detector
     if isinstance(detector, Standardized):
@@ -195,7 +163,7 @@ def _mahalanobis(graph: _Graph, vectors: str, monitor: Monitor) -> str:
     return graph("ReduceSum", graph("Mul", white, white), graph.value(np.array([-1])), keepdims=0)
 
 
-def _p_value(graph: _Graph, score: str, normal: NDArray[np.float64]) -> str:
+def _p_value(graph: Graph, score: str, normal: NDArray[np.float64]) -> str:
     """(1 + how many normal windows score as much) / (n + 1), (batch, windows)."""
     each = graph("Unsqueeze", score, graph.value(np.array([-1])))
     reached = graph(

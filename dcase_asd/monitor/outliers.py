@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from dcase_asd.monitor.normals import Recording
-from dcase_asd.monitor.scoring import FEWEST_WINDOWS, Scorer
+from dcase_asd.monitor.judge import Judge
+from dcase_asd.monitor.scoring import FEWEST_WINDOWS
 from dcase_asd.monitor.verdict import Array
 
 FAR_OUT, FAR_ALONE = 5.0, 2.0
@@ -18,28 +18,25 @@ MOST_FAR = 0.1
 """Share of the recordings that may be far from the others; of fewer than ten it is one."""
 
 
-def far_recordings(
-    scorer: Scorer, recordings: Sequence[Recording], false_alarms: float
-) -> str | None:
+def far_recordings(judge: Judge, false_alarms: float) -> str | None:
     """Which recordings are far from all others, what that does to the threshold, and the way out.
 
     Args:
-        scorer: Of all normal windows.
-        recordings: Those that its windows are of.
+        judge: With all normal windows.
         false_alarms: Share of normal recordings that may be called anomalous.
     """
-    scores = scorer.calibration.scores
-    owners = np.unique(scorer.owners)
-    worst = np.array([scores[scorer.owners == each].max() for each in owners])
+    normals, scores = judge.normals, judge.scorer.calibration.scores
+    owners = np.unique(normals.owners)
+    worst = np.array([scores[normals.owners == each].max() for each in owners])
     order = worst.argsort()[::-1]
     count = _how_many(worst[order])
     far = owners[order[:count]]
-    kept = ~np.isin(scorer.owners, far)
-    if not count or kept.sum() < FEWEST_WINDOWS:
+    kept = np.flatnonzero(~np.isin(normals.owners, far))
+    if not count or len(kept) < FEWEST_WINDOWS:
         return None
-    others = Scorer(scorer.vectors[kept], scorer.owners[kept], scorer.choice)
-    limit, without = (each.calibration.threshold(false_alarms) for each in (scorer, others))
-    names = [recordings[each].name for each in far]
+    others = replace(judge, normals=normals.chosen(kept), saved={})
+    limit, without = (each.scorer.calibration.threshold(false_alarms) for each in (judge, others))
+    names = [normals.recordings[each].name for each in far]
     told = [f"{name} (score {worst[at]:.3g})" for name, at in zip(names, order, strict=False)]
     are, them = ("is", "it") if count == 1 else ("are", "them")
     flags = " ".join(f"--exclude {shlex.quote(name)}" for name in names)

@@ -1,4 +1,10 @@
-"""From vectors of normal windows to scores: the one place where the detector is chosen."""
+"""From normal windows to scores: the one place where the detector is chosen and the event added.
+
+A window's score is the sum of two: how far its vector is from the normal ones by a detector, and
+its event, the strongest deviation of anything within it, in which a short one counts as well. Each
+is divided by its standard deviation over the normal windows, each of which is scored by what is
+learnt without it.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +38,14 @@ class Scorer:
     Attributes:
         vectors: Of the normal windows, (n, d), or (n, f, d) of frequency bands.
         owners: Recording of each of them, (n,).
+        events: The strongest deviation in each of them, (n,), see `heat.normal_events`.
         choice: The detector; all windows are of one domain.
         left_out: Raw leave-one-out scores, (n,), where they are known.
     """
 
     vectors: Array
     owners: NDArray[np.intp]
+    events: Array
     choice: Detector
     left_out: Array | None = None
 
@@ -51,7 +59,7 @@ class Scorer:
 
     @cached_property
     def raw_left_out(self) -> Array:
-        """Score of each normal window by those of the other recordings, (n,)."""
+        """Detector's score of each normal window by those of the other recordings, (n,)."""
         scores = self._leave_out() if self.left_out is None else self.left_out
         if not np.isfinite(scores).all():
             raise TooFewClipsError(
@@ -61,13 +69,26 @@ class Scorer:
         return scores
 
     @cached_property
-    def scale(self) -> tuple[float, float]:
-        """Raw scores that `score` calls 0, and how much it calls 1: a usual normal window has 1.
+    def spreads(self) -> tuple[float, float]:
+        """Standard deviation of the detector's scores of the normal windows, and of their events.
 
-        Distances keep their 0; of a detector whose scores may lie below 0 the unit is their usual
-        distance from the median.
+        A single odd normal recording raises that of what it is odd in, which then counts for less:
+        medians and quartiles would let it set the threshold.
         """
-        raw = self.raw_left_out
+        return float(self.raw_left_out.std()) or 1.0, float(self.events.std()) or 1.0
+
+    def _joined(self, raw: Array, events: Array) -> Array:
+        of_raw, of_events = self.spreads
+        return raw / of_raw + events / of_events
+
+    @cached_property
+    def scale(self) -> tuple[float, float]:
+        """Sums that `score` calls 0, and how much it calls 1: a usual normal window has 1.
+
+        Sums of distances keep their 0; where they may lie below 0 the unit is their usual distance
+        from the median.
+        """
+        raw = self._joined(self.raw_left_out, self.events)
         middle = float(np.median(raw))
         if raw.min() >= 0:
             return 0.0, middle or 1.0
@@ -78,12 +99,12 @@ class Scorer:
     def calibration(self) -> Calibration:
         """What a score is compared with."""
         zero, unit = self.scale
-        return Calibration((self.raw_left_out - zero) / unit)
+        return Calibration((self._joined(self.raw_left_out, self.events) - zero) / unit)
 
-    def score(self, vectors: Array) -> Array:
-        """Scores (q,) of windows (q, d)."""
+    def score(self, vectors: Array, events: Array) -> Array:
+        """Scores (q,) of windows (q, d) with such events, (q,)."""
         zero, unit = self.scale
-        return np.asarray((self.detector.score(vectors) - zero) / unit)
+        return (self._joined(self.detector.score(vectors), events) - zero) / unit
 
     @cached_property
     def _standard(self) -> tuple[Array, Array, Array]:

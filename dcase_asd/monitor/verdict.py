@@ -24,6 +24,11 @@ FALSE_ALARMS = 0.01
 SUSPICIOUS = 5.0
 """Suspicious is what at most so many times this share of normal recordings reaches; where these are
 too few to tell, what at most one of them reaches."""
+STANDS_OUT = 2.0
+"""How many times what few normal windows reach one of several windows has to score, so that it is
+told of where the normal ones are too few to tell."""
+UNUSUAL = 0.95
+"""Share of normal windows that do not reach it."""
 ROUNDING = 1e-9
 
 
@@ -125,6 +130,13 @@ class Calibration:
         """See `empirical_threshold`."""
         return empirical_threshold(self.scores, 1 - false_alarms)
 
+    def alone(self, share: float) -> float:
+        """The score above which one of several windows is told of, each at this share of alarms."""
+        if share < self.supports:
+            usual = float(np.quantile(self.scores, UNUSUAL))
+            return max(STANDS_OUT * usual, float(self.scores.max()))
+        return self.threshold(share)
+
     def p_value(self, score: float) -> float:
         """Conformal: (1 + how many normal windows score as much) / (n + 1)."""
         return (1 + int((self.scores >= score).sum())) / (len(self.scores) + 1)
@@ -134,7 +146,8 @@ class Calibration:
 
         Without a rule, one of several windows is enough where the normal ones are so many that each
         can have its part of the false alarms. Where they are not, as many windows are asked for as
-        rarely lie above the threshold by chance, windows counted as independent.
+        rarely lie above the threshold by chance, windows counted as independent. A single window
+        that stands out then makes the recording suspicious.
         """
         count, tail = len(windows), _binomial_tail if len(windows) > 1 else _itself
         share, places = false_alarms, 1
@@ -155,12 +168,25 @@ class Calibration:
             word = "anomalous"
         elif p_value <= max(SUSPICIOUS * false_alarms, 2 * self.supports) + ROUNDING:
             word = "suspicious"
-        return Decision(score, self.threshold(share), p_value, word, window, rule)
+        alone = word == "normal" and count > 1 and windows.max() > self.alone(false_alarms / count)
+        if alone:
+            word, window = "suspicious", int(windows.argmax())
+        return Decision(score, self.threshold(share), p_value, word, window, rule, bool(alone))
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict without its reasons; `window` is the one to look at, `rule` what was asked for."""
+    """A verdict without its reasons.
+
+    Attributes:
+        score: As of `Verdict`; also the next three.
+        threshold: Of the score.
+        p_value: Of the score.
+        word: The verdict.
+        window: The one to look at.
+        rule: What was asked for.
+        alone: Whether it is suspicious because of this window alone.
+    """
 
     score: float
     threshold: float
@@ -168,6 +194,7 @@ class Decision:
     word: Word
     window: int
     rule: Rule
+    alone: bool = False
 
 
 def _binomial_tail(least: int, of: int, share: float) -> float:

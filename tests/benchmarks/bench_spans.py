@@ -41,23 +41,25 @@ def main():
                             abs(span.start - fault.start),
                             abs(span.end - fault.end),
                         ]
-                    words[kind, snr].append(found.verdict != "normal")
+                    words[kind, snr].append(found.verdict)
         alarms = np.mean([each.verdict == "anomalous" for each in normal])
         doubts = np.mean([each.verdict != "normal" for each in normal])
         spans = np.mean([bool(each.spans) for each in normal])
         print(
             f"{family}, {NORMALS} normal clips of 10 s; of {len(normal)} unseen ones "
             f"{alarms:.0%} anomalous, {doubts:.0%} not normal, {spans:.0%} with a span; "
-            "first span overlaps (not called normal), median error of its ends"
+            "first span overlaps (called anomalous, not called normal), median error of its ends"
         )
-        print(" " * 12, *(f"{snr:>15} dB" for snr in SNRS))
+        print(" " * 12, *(f"{snr:>21} dB" for snr in SNRS))
         for kind in FAULTS:
             cells = [
-                f"{np.mean(marked[kind, snr]):.0%} ({np.mean(words[kind, snr]):.0%}) "
+                f"{np.mean(marked[kind, snr]):.0%} "
+                f"({np.mean([word == 'anomalous' for word in words[kind, snr]]):.0%}, "
+                f"{np.mean([word != 'normal' for word in words[kind, snr]]):.0%}) "
                 f"{np.median(edges[kind, snr]):.2f} s"
                 for snr in SNRS
             ]
-            print(f"  {kind:10}", *(f"{cell:>18}" for cell in cells))
+            print(f"  {kind:10}", *(f"{cell:>24}" for cell in cells))
         least = min(np.mean(marked[kind, AT_SNR]) for kind in FAULTS)
         print(f"  at {AT_SNR} dB at least {least:.0%}, target {TARGET:.0%}")
 

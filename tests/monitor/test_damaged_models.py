@@ -154,7 +154,7 @@ def test_a_newer_programs_name_cannot_write_to_the_terminal(monitor, tmp_path):
     monitor.save(tmp_path / "a.asd")
     with zipfile.ZipFile(tmp_path / "a.asd") as file:
         entries = {name: file.read(name) for name in file.namelist()}
-    table = json.loads(entries[TABLE]) | {"version": 2, "made_by": "\x1b[2J\n" + "x" * 10_000}
+    table = json.loads(entries[TABLE]) | {"version": 3, "made_by": "\x1b[2J\n" + "x" * 10_000}
     (tmp_path / "a.asd").write_bytes(zipped(entries | {TABLE: json.dumps(table)}))
     with pytest.raises(ArtifactError, match="newer version") as error:
         Monitor.load(tmp_path / "a.asd")

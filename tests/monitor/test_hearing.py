@@ -7,7 +7,7 @@ import soxr
 
 from dcase_asd.errors import AudioError
 from dcase_asd.monitor import hearing
-from dcase_asd.monitor.hearing import FrontEnd, hear, hear_grid, open_sound, sound_of, waveforms
+from dcase_asd.monitor.hearing import FrontEnd, hear, hear_grids, open_sound, sound_of, waveforms
 from dcase_asd.monitor.log_mel import LogMel
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(80000)).astype(np.float32)
@@ -89,11 +89,13 @@ def test_a_grid_that_was_not_kept_is_made_again(monkeypatch):
     monkeypatch.setattr(hearing, "MOST_GRIDS", 2)
     sound, front = sound_of(soxr.resample(NOISE, 16000, 44100), 44100), FrontEnd(window=1.0)
     kept = hear(sound, front).windows
-    few = hear(sound, front, all_grids=False).windows
-    assert [len(each.grid) for each in few] == [0] * 5
-    np.testing.assert_array_equal(few[3].vector, kept[3].vector)
-    again = hear_grid(sound, front, 3)  # of frames that begin up to half a frame earlier or later
-    assert np.median(np.abs(again[:3] - kept[3].grid[:3])) < 0.3
+    few = hear(sound, front, all_grids=False)
+    assert [len(each.grid) for each in few.windows] == [0] * 5
+    np.testing.assert_array_equal(few.windows[3].vector, kept[3].vector)
+    again = list(hear_grids(sound, front, few))
+    assert len(again) == 5
+    for one, other in zip(again, kept, strict=True):  # frames begin up to half a frame apart
+        assert np.median(np.abs(one[:3] - other.grid[:3])) < 0.3
     assert [len(each.grid) for each in hear(sound, FrontEnd(window=2.5), all_grids=False).windows]
 
 

@@ -48,14 +48,21 @@ def test_the_same_model_gives_the_same_bytes_and_says_what_it_is(monitor, saved,
     monitor.save(tmp_path / "again.asd")
     assert saved.read_bytes() == (tmp_path / "again.asd").read_bytes()
     told = table(saved)
-    assert told["version"] == 1
+    assert told["version"] == 2
     assert told["made_by"].startswith("dcase-asd ")
     assert len(told["recordings"]) == 30
     assert told["threshold"] == monitor.judge.scorer.calibration.threshold(0.05)
 
 
+def test_an_older_version_is_named(saved):
+    older = table(saved) | {"version": 1, "made_by": "dcase-asd 0.1"}
+    rewrite(saved, model__json=json.dumps(older))
+    with pytest.raises(ArtifactError, match=r"an older version \(dcase-asd 0.1.*make one with `dc"):
+        Monitor.load(saved)
+
+
 def test_a_newer_version_is_named(saved):
-    newer = table(saved) | {"version": 2, "made_by": "dcase-asd 9.9"}
+    newer = table(saved) | {"version": 3, "made_by": "dcase-asd 9.9"}
     rewrite(saved, model__json=json.dumps(newer))
     with pytest.raises(ArtifactError, match=r"newer version \(dcase-asd 9.9.*upgrade"):
         Monitor.load(saved)

@@ -15,10 +15,22 @@ from dcase_asd.errors import ArtifactError, BackboneError, DataError
 from dcase_asd.monitor import onnx as export
 from dcase_asd.monitor.backbones import BackboneChoice, Embedder
 from dcase_asd.monitor.hearing import hear, sound_of
+from dcase_asd.monitor.heat import deviations
 from dcase_asd.monitor.monitor import Monitor
 from dcase_asd.monitor.onnx_graph import OPSET, monitor_graph
 from dcase_asd.monitor.scoring import SPECTRA
 from dcase_asd.scores.detectors import Mahalanobis
+
+
+def expected_of(monitor, sound, rate=RATE):
+    """Distance, event and score of each window."""
+    judge, heard = monitor.judge, hear(sound_of(sound, rate), monitor.front).windows
+    vectors = np.stack([each.vector for each in heard]).astype(np.float64)
+    distances = judge.scorer.detector.score(vectors)
+    events = [np.abs(deviations(each.grid, judge.usual)[0]).max() for each in heard]
+    raw, normal = judge.scorer.raw_left_out, judge.events
+    unit = np.median(raw / raw.std() + normal / normal.std())
+    return distances, events, (distances / raw.std() + events / normal.std()) / unit
 
 
 def session_of(graph):
@@ -35,15 +47,14 @@ def session(monitor):
 @pytest.mark.parametrize("seconds", [0.5, 1.234, 3.0, 4.4, 4.6, 7.77, 16.5])
 def test_each_window_has_the_score_that_check_computes(monitor, session, machine, seconds):
     long = np.concatenate([machine.normal() for _ in range(6)])[: int(seconds * RATE)]
-    distance, score, p_value = session.run(None, {"waveform": long[None]})
-    heard = hear(sound_of(long, RATE), monitor.front).windows
-    vectors = np.stack([each.vector for each in heard]).astype(np.float64)
+    distance, event, score, p_value = session.run(None, {"waveform": long[None]})
+    distances, events, scores = expected_of(monitor, long)
     assert score.shape == distance.shape == (1, max(1, round(seconds / 3)))
-    scorer = monitor.judge.scorer
-    np.testing.assert_allclose(score[0], scorer.score(vectors), rtol=1e-4)
-    np.testing.assert_allclose(distance[0], scorer.detector.score(vectors), rtol=1e-4)
-    normal = scorer.raw_left_out
-    expected = [(1 + sum(normal >= each)) / 31 for each in distance[0]]
+    np.testing.assert_allclose(score[0], scores, rtol=1e-4)
+    np.testing.assert_allclose(distance[0], distances, rtol=1e-4)
+    np.testing.assert_allclose(event[0], events, rtol=1e-4)
+    normal = monitor.judge.scorer.calibration.scores
+    expected = [(1 + sum(normal >= each)) / 31 for each in score[0]]
     np.testing.assert_allclose(p_value[0], expected, rtol=1e-6)
 
 
@@ -69,8 +80,7 @@ def test_other_rates_and_windows_are_exported_too(rate, window):
     monitor = Monitor.fit(normal, sample_rate=rate, window=window)
     sound = (0.13 * random.standard_normal(int(4.321 * rate))).astype(np.float32)
     (score,) = session_of(monitor_graph(monitor)).run(["score"], {"waveform": sound[None]})
-    heard = hear(sound_of(sound, rate), monitor.front).windows
-    expected = monitor.judge.scorer.score(np.stack([each.vector for each in heard]))
+    expected = expected_of(monitor, sound, rate)[2]
     np.testing.assert_allclose(score[0], expected, rtol=1e-4)
 
 

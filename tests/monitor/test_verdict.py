@@ -48,7 +48,7 @@ def test_of_several_windows_each_has_its_part_of_the_false_alarms():
 
 def test_where_a_part_is_not_supported_more_windows_are_asked_for():
     windows = np.full(100, 1.0)
-    windows[[3, 50]] = 1000.0
+    windows[[3, 50]] = 150.0
     found = NINETY_NINE.decide(windows, 0.01, None)
     # Of 100 windows with 1 % each, five or more are above in 0.34 % of cases, four in 1.8 %.
     assert found.rule == Rule(5, 100)
@@ -61,7 +61,7 @@ def test_where_a_part_is_not_supported_more_windows_are_asked_for():
 
 def test_a_rule_asks_for_consecutive_windows():
     rule = Rule.parse("2/3")
-    assert NINETY_NINE.decide(np.array([200, 0, 0, 200, 0.0]), 0.01, rule).word == "normal"
+    assert NINETY_NINE.decide(np.array([150, 0, 0, 150, 0.0]), 0.01, rule).word == "normal"
     found = NINETY_NINE.decide(np.array([0, 0, 200, 0, 300.0]), 0.01, rule)
     assert (found.word, found.score, found.window) == ("anomalous", 200.0, 4)
     # 3 runs of 3 windows, 3 p^2 - 2 p^3 each
@@ -90,3 +90,12 @@ def test_a_verdict_as_json_has_the_documented_fields():
     assert str(Span(0, 1, 100, 900, -7, -2)).endswith(
         "100 to 900 Hz, 7 dB below the nearest normal"
     )
+
+
+def test_a_window_that_stands_out_alone_makes_a_recording_suspicious():
+    found = NINETY_NINE.decide(np.array([1.0, 200, 1.0]), 0.01, Rule.parse("2/3"))
+    assert (found.word, found.window, found.alone, found.score) == ("suspicious", 1, True, 1.0)
+    alone = NINETY_NINE.decide(np.array([1.0, 150, 1.0]), 0.01, Rule.parse("2/3"))
+    assert (alone.word, alone.alone) == ("normal", False)
+    many = Calibration(np.arange(1.0, 1000.0))  # can tell 0.33 %, a third of the rate
+    assert many.decide(np.array([1.0, 998, 1.0]), 0.01, Rule.parse("2/3")).alone
