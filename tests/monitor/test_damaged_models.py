@@ -160,3 +160,35 @@ def test_a_newer_programs_name_cannot_write_to_the_terminal(monitor, tmp_path):
         Monitor.load(tmp_path / "a.asd")
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 600
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ((TABLE, b"{}", METHODS[0]), "holds a name twice"),
+        (("script.py", b"", METHODS[0]), "holds 'script.py', as no model does"),
+        (("weights/x", b"0", METHODS[1]), "holds 'weights/x', as no model does"),
+    ],
+)
+def test_a_file_with_more_than_a_model_holds_is_refused(monitor, tmp_path, more, said):
+    monitor.save(tmp_path / "a.asd")
+    with zipfile.ZipFile(tmp_path / "a.asd") as file:
+        entries = {name: file.read(name) for name in file.namelist()}
+    (tmp_path / "a.asd").write_bytes(zipped(entries, more))
+    with pytest.raises(ArtifactError, match=said):
+        Monitor.load(tmp_path / "a.asd")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"format": "tar"}, "no model of this program"), ({"version": "two"}, "says no version")],
+)
+def test_a_table_of_no_known_form_is_refused(monitor, tmp_path, changes, said):
+    monitor.save(tmp_path / "a.asd")
+    with zipfile.ZipFile(tmp_path / "a.asd") as file:
+        entries = {name: file.read(name) for name in file.namelist()}
+    table = json.dumps(json.loads(entries[TABLE]) | changes)
+    (tmp_path / "a.asd").write_bytes(zipped(entries | {TABLE: table}))
+    with pytest.raises(ArtifactError, match=said):
+        Monitor.load(tmp_path / "a.asd")

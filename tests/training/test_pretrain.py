@@ -249,6 +249,12 @@ def test_values_that_cannot_be_are_told(tmp_path, given, said):
         settings_of(tmp_path, given)
 
 
+def test_a_device_that_is_not_there_is_told_and_nothing_is_begun(audio, tmp_path):
+    with pytest.raises(TrainingError, match=r"on the device 'xpu:7' \(.*\); try --device cpu"):
+        pretrain([audio], tmp_path / "run", SHORT, device="xpu:7", workers=0)
+    assert not (tmp_path / "run" / "train.jsonl").exists()
+
+
 def test_a_begun_run_keeps_its_recipe_and_recordings(audio, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     made = pretraining_engine.PretrainingEngine.update
