@@ -76,8 +76,21 @@ def assignments(values: dict[str, Any]) -> list[str]:
             for name, value in values.items()]  # fmt: skip
 
 
+OPTIONS_OF = {
+    "detector": "options", "plugin": "options", "pooling": "pooling_options",
+    "loss": "loss_options",
+}  # fmt: skip
+"""Names whose value tells what the options in another table are of."""
+
+
 def lay_over(content: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Replace values of a recipe's content by others, also those in tables within tables."""
+    """Replace values of a recipe's content by others, also those in tables within tables.
+
+    Options go with what they are of: another detector does not get those of the one before.
+    """
+    for name, value in changes.items():
+        if name in OPTIONS_OF and content.get(name, value) != value:
+            content.pop(OPTIONS_OF[name], None)
     for name, value in changes.items():
         if isinstance(value, dict) and isinstance(content.get(name), dict):
             lay_over(content[name], value)

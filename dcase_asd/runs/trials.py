@@ -275,7 +275,7 @@ def system_of(
     Raises:
         RecipeError: Its values do not go together, or are of a table that the recipe lacks.
     """
-    changed = copy.deepcopy(content) | {"name": name}
+    changed, given = copy.deepcopy(content) | {"name": name}, dict[str, Any]()
     for of, value in values.items():
         table = of.partition(".")[0]
         if table not in changed and table != "score":
@@ -283,7 +283,8 @@ def system_of(
                 f"{source}: the recipe has no [{table}], which {GIVEN} {of}=… is a value of; add "
                 "that table"
             )
-        lay_over(changed, nested(of, value))
+        lay_over(given, nested(of, value))
+    lay_over(changed, given)
     told = ", ".join(f"{of}={value}" for of, value in values.items())
     return recipe_from(changed, System, f"{source} with {told}")
 

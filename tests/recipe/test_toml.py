@@ -158,6 +158,16 @@ def test_changes_are_laid_over_table_by_table():
     assert content == {"a": 1, "b": 2, "t": {"x": 3, "y": {"z": 1, "w": 2}}}
 
 
+def test_options_go_with_what_they_are_of():
+    recipe = {"score": {"detector": "mean", "options": {"of": ["varmin"]}, "standardize": True}}
+    lay_over(recipe, {"score": {"detector": "mean"}})
+    assert recipe["score"]["options"] == {"of": ["varmin"]}
+    lay_over(recipe, {"score": {"detector": "varmin", "options": {"around": 4}}})
+    assert recipe["score"] == {"detector": "varmin", "options": {"around": 4}, "standardize": True}
+    lay_over(recipe, {"score": {"detector": "nearest"}})
+    assert recipe["score"] == {"detector": "nearest", "standardize": True}
+
+
 def test_a_changed_recipe_is_checked_as_a_whole():
     recipe = Outer("x", options={"a": 1}, inner=Inner(2))
     changes = {"rate": 2, "options": {"b": 3}, "inner": {"mode": "exact"}}
