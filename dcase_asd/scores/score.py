@@ -128,13 +128,13 @@ def score(
                 progress.note(caveat)
             return Scored(path, before["train"], before["test"], changed=False, detector=detector)
         tell_lost(run, name, subset, wanted, progress)
-        caveats: list[str] = []
+        shifted: dict[str, str] = {}
         tables: list[list[pd.DataFrame]] = [[] for _ in parts]
         with progress.bar("Scoring", len(chosen), "machines") as advance:
             for part, of_part in zip(parts, tables, strict=True):
                 for machine in part:
                     with telling(_beside_bar(machine, progress, advance)):
-                        found = _score_machine(machine, wanted, detector, caveats, progress)
+                        found = _score_machine(machine, wanted, detector, shifted, progress)
                         of_part.extend(found)
                     advance(1)
         if not tables[0]:
@@ -150,10 +150,10 @@ def score(
             **counts,
             **({"subset": subset.given()} if subset else {}),
         }
-        if caveats:
-            provenance["caveats"] = _with_way_out(caveats, run, name, detector)
-            for caveat in provenance["caveats"]:
-                progress.note(caveat)
+        if shifted:
+            caveat = _inverted_targets(shifted, run, name, detector)
+            provenance["caveats"] = [caveat]
+            progress.note(caveat)
         write_scores(run, name, scores, provenance)
     return Scored(path, **counts, changed=True, detector=detector)
 
@@ -181,14 +181,18 @@ def _values(detector: Detector) -> dict[str, Any]:
     }
 
 
-def _with_way_out(caveats: list[str], run: Path, edition: str, detector: Detector) -> list[str]:
-    """Caveats of machines, and after the last what helps where it is not done yet."""
+def _inverted_targets(shifted: dict[str, str], run: Path, edition: str, detector: Detector) -> str:
+    """That target clips score far higher: of the first section how much, then where else.
+
+    What helps is told where it is not done yet.
+    """
+    (where, told), *others = shifted.items()
+    likewise = f"; likewise {', '.join(each for each, _ in others)}" if others else ""
     if detector.normalize in ("domain", "median"):
-        return caveats
+        return f"{where}: {told}{likewise}"
     scale = ("--normalize", "median" if detector.detector in SCORES_ABOVE_0 else "domain")
     again = command("score", run, "--edition", edition, "--domains", "minimum", *scale)
-    *first, last = caveats
-    return [*first, f"{last}; {again} puts each domain on a scale of its own"]
+    return f"{where}: {told}{likewise}; {again} puts each domain on a scale of its own"
 
 
 def _check_representation(
@@ -296,7 +300,7 @@ def _score_machine(
     machine: MachineEmbeddings,
     wanted: Sections,
     detector: Detector,
-    caveats: list[str],
+    shifted: dict[str, str],
     progress: Progress,
 ) -> list[pd.DataFrame]:
     tables: list[pd.DataFrame] = []
@@ -322,7 +326,7 @@ def _score_machine(
         for note in found.notes:
             progress.note(f"{where}: {note}")
         if found.shifted:
-            caveats.append(f"{where}: {found.shifted}")
+            shifted.setdefault(where, found.shifted)
         if _all_same(bank, queries):
             progress.note(f"{where}: all embeddings are the same, so that its scores say nothing")
         known = ~np.isnan(found.train)

@@ -339,6 +339,23 @@ def test_a_target_domain_far_above_is_told_kept_and_shown_by_evaluate(run):
     assert read_caveats(run, "dcase2025") == []
 
 
+def test_all_sections_with_a_target_domain_far_above_are_told_at_once(run):
+    write_machine(run, "fan", {"00": (60, 3), "01": (60, 3)})
+    marker = machine_marker(run, "dcase2025", "dev", "fan")
+    clips = pd.read_csv(marker.with_suffix(".csv"), dtype=str)
+    vectors = np.load(marker.with_suffix(".npy"))
+    for section in ("00", "01"):
+        train = np.flatnonzero((clips["section"] == section) & (clips["split"] == "train"))
+        vectors[train[:50]] = vectors[train[:50]] * 0.1 + 4
+        clips.loc[train[50:], "domain"] = "target"
+    np.save(marker.with_suffix(".npy"), vectors)
+    clips.to_csv(marker.with_suffix(".csv"), index=False)
+    score(run, "dcase2025")
+    (told,) = read_caveats(run, "dcase2025")
+    assert told.startswith("dev fan section 00: normal clips of the target domain score far higher")
+    assert told.count("; likewise dev fan section 01; `dcase-asd score ") == 1
+
+
 def test_scores_of_a_run_made_before_are_left_as_they_are(run):
     """Its recipe names four values, and their fingerprint is of these alone."""
     write_machine(run, "fan", {"00": (5, 3)})
