@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from embedded_run import contents, system
 
 from dcase_asd.clips import cache
 from dcase_asd.clips.prepare import prepare
@@ -11,28 +12,9 @@ from dcase_asd.embeddings import machines as module
 from dcase_asd.embeddings.embed import embed
 from dcase_asd.embeddings.store import read_embeddings
 from dcase_asd.progress import Silent
-from dcase_asd.recipe.system import Embedding, System
 
 FAN = "dcase2025t2/dev_data/raw/fan"
 TRAIN = "section_00_source_train_normal_0000_m-n_W.wav"
-
-
-def system(**settings):
-    return System("spectral", Embedding("spectral", **settings))
-
-
-def contents(run):
-    return {
-        path.relative_to(run): path.read_bytes()
-        for path in sorted(run.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
-
-
-@pytest.fixture
-def data(small_tree):
-    prepare(small_tree)
-    return small_tree
 
 
 def test_what_is_complete_is_not_done_again(data, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from embedded_run import contents, system
 from wav_files import FILES
 
 from dcase_asd.audio import Mapped
@@ -22,24 +23,6 @@ from dcase_asd.scores.score import score
 FAN = "dcase2025t2/dev_data/raw/fan"
 TRAIN = "section_00_source_train_normal_0000_m-n_W.wav"
 TINY_BEATS = Path(__file__).parents[2] / "plugins/beats/tests/data/beats_tiny_pretrain.pt"
-
-
-def system(**settings):
-    return System("spectral", Embedding("spectral", **settings))
-
-
-def contents(run):
-    return {
-        path.relative_to(run): path.read_bytes()
-        for path in sorted(run.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
-
-
-@pytest.fixture
-def data(small_tree):
-    prepare(small_tree)
-    return small_tree
 
 
 def test_every_train_and_test_clip_is_embedded_and_no_other(data, tmp_path):

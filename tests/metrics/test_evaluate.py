@@ -3,23 +3,17 @@ import math
 import shutil
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from scored_clips import areas, dev_names, evaluate, make_run
 
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.errors import ArtifactError, DataError, EditionError, GroundTruthError, ScoresError
-from dcase_asd.metrics.evaluate import evaluate_run_or_folder, evaluate_stage, write_results
+from dcase_asd.metrics.evaluate import evaluate_stage, write_results
 from dcase_asd.progress import Silent
-from dcase_asd.scores.table import read_scores, write_scores
+from dcase_asd.scores.table import read_scores
 
 GOLDENS = Path(__file__).parents[1] / "data" / "metrics"
 SCORES = "anomaly_score_fan_section_03_test.csv"
-
-
-def evaluate(target, edition, ground_truth=None, **options):
-    return evaluate_run_or_folder(target, edition, ground_truth, **{"resamples": 0, **options})
 
 
 @pytest.fixture
@@ -31,27 +25,6 @@ def scores_2022(tmp_path):
             for path in (GOLDENS / "2022" / name).glob(f"*_{machine}_*"):
                 shutil.copy(path, tmp_path / name)
     return tmp_path
-
-
-def dev_names(section="00", count=5):
-    return [
-        f"section_{section}_{domain}_test_{condition}_{index:04}_x_1.wav"
-        for domain in ("source", "target")
-        for condition in ("normal", "anomaly")
-        for index in range(count)
-    ]
-
-
-def make_run(run, edition, clips):
-    """A run with scores; `clips` maps (stage, machine, section) to names of test clips."""
-    generator = np.random.default_rng(0)
-    rows = [
-        (*key, "test", name, generator.random()) for key, names in clips.items() for name in names
-    ]
-    rows += [(*key, "train", f"train_{key[2]}.wav", 0.5) for key in clips]
-    columns = ["stage", "machine", "section", "split", "file", "score"]
-    write_scores(run, edition, pd.DataFrame(rows, columns=columns), {"backbone": "x"})
-    return run
 
 
 @pytest.mark.parametrize("year", ["2021", "2022"])
@@ -161,17 +134,6 @@ def test_a_machine_that_is_not_of_the_edition_counts_and_is_said(tmp_path):
     report = evaluate(run, "2025")
     assert report.notes == ("RoboticArm 00 is not of dcase2025, and counts all the same",)
     assert not report.complete
-
-
-def areas(run, edition, machine, section):
-    """AUC and pAUC by scikit-learn, of one section of a machine of one's own."""
-    rows = read_scores(run, edition).query("machine == @machine and section == @section")
-    rows = rows[rows["split"] == "test"]
-    anomalous = rows["file"].str.contains("anomaly")
-    return {
-        "auc": roc_auc_score(anomalous, rows["score"]),
-        "pauc": roc_auc_score(anomalous, rows["score"], max_fpr=0.1),
-    }
 
 
 def test_a_year_of_the_challenge_needs_both_domains(tmp_path):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import soundfile
 from folder_contents import tree
+from official_entry import write_official
 
 from dcase_asd.embeddings.embed import embed
 from dcase_asd.errors import (
@@ -33,35 +34,6 @@ from dcase_asd.training.finetune import finetune, planned_system
 GOLDENS = Path(__file__).parents[1] / "data" / "metrics"
 YEARS = [f"dcase{year}" for year in range(2020, 2027)]
 CLIP = ["stage", "machine", "section", "split", "file"]
-
-
-def write_official(folder, entry, *, test="_test", train=True, nested=False, names=None):
-    """A run's scores as official files, by the plain rules of each year."""
-    year = entry.edition.year
-    rows = entry.clips.assign(score=entry.scores["score"])
-    by_domain = ["domain"] if year == 2021 else []
-    keys = ["stage", "machine", "section", "split", *by_domain]
-    for (stage, machine, section, split, *domain), clips in rows.groupby(keys):
-        if split == "train" and not train:
-            continue
-        middle = f"id_{section}" if year == 2020 else "_".join(["section", section, *domain])
-        ending = "_train" if split == "train" else test
-        path = folder / (f"{stage}_data/{machine}" if nested else "")
-        path.mkdir(parents=True, exist_ok=True)
-        values = zip(clips["file"], clips["score"], strict=True)
-        lines = [f"{file},{score!r}\n" for file, score in values]
-        (path / f"anomaly_score_{machine}_{middle}{ending}.csv").write_text("".join(lines))
-    return folder
-
-
-@pytest.fixture
-def entry(make_entry):
-    return make_entry("dcase2025")
-
-
-@pytest.fixture
-def theirs(tmp_path):
-    return tmp_path / "theirs"
 
 
 @pytest.mark.parametrize("edition", YEARS)
@@ -280,18 +252,6 @@ def test_what_is_left_out_is_said(entry, theirs, tmp_path):
     )
     with pytest.raises(ScoresError, match=f"train scores of {machine} section 00, but no test"):
         import_scores(theirs, tmp_path / "runs/other", "2025")
-
-
-@pytest.fixture
-def blind(entry, theirs, tmp_path):
-    """A run that was imported without train scores, and the one that it is to be fused with."""
-    run = tmp_path / "runs/theirs"
-    import_scores(write_official(theirs, entry, train=False), run, "2025")
-    shuffled = entry.scores.assign(
-        score=entry.scores["score"].sample(frac=1, random_state=0).to_numpy()
-    )
-    entry.write(shuffled)
-    return [entry.run, run]
 
 
 def test_steps_of_a_system_refuse_imported_scores(blind, small_tree):

@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+from official_entry import write_official
 
 from dcase_asd.editions.edition import load_edition
 from dcase_asd.embeddings.rules import run_objections
@@ -23,47 +24,6 @@ from dcase_asd.submission.submit import submit
 from dcase_asd.submission.validate import validate
 
 LABEL = "Lastname_INST_task2_1"
-
-
-def write_official(folder, entry, *, test="_test", train=True, nested=False, names=None):
-    """A run's scores as official files, by the plain rules of each year."""
-    year = entry.edition.year
-    rows = entry.clips.assign(score=entry.scores["score"])
-    by_domain = ["domain"] if year == 2021 else []
-    keys = ["stage", "machine", "section", "split", *by_domain]
-    for (stage, machine, section, split, *domain), clips in rows.groupby(keys):
-        if split == "train" and not train:
-            continue
-        middle = f"id_{section}" if year == 2020 else "_".join(["section", section, *domain])
-        ending = "_train" if split == "train" else test
-        path = folder / (f"{stage}_data/{machine}" if nested else "")
-        path.mkdir(parents=True, exist_ok=True)
-        values = zip(clips["file"], clips["score"], strict=True)
-        lines = [f"{file},{score!r}\n" for file, score in values]
-        (path / f"anomaly_score_{machine}_{middle}{ending}.csv").write_text("".join(lines))
-    return folder
-
-
-@pytest.fixture
-def entry(make_entry):
-    return make_entry("dcase2025")
-
-
-@pytest.fixture
-def theirs(tmp_path):
-    return tmp_path / "theirs"
-
-
-@pytest.fixture
-def blind(entry, theirs, tmp_path):
-    """A run that was imported without train scores, and the one that it is to be fused with."""
-    run = tmp_path / "runs/theirs"
-    import_scores(write_official(theirs, entry, train=False), run, "2025")
-    shuffled = entry.scores.assign(
-        score=entry.scores["score"].sample(frac=1, random_state=0).to_numpy()
-    )
-    entry.write(shuffled)
-    return [entry.run, run]
 
 
 def test_a_run_with_train_scores_is_fused_reported_and_submitted(entry, theirs, tmp_path):

@@ -21,11 +21,6 @@ LABEL = "Lastname_INST_task2_1"
 FORM = Path(__file__).parents[2] / "submissions/examples/submission.toml"
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "dist"
-
-
 def test_a_package_of_another_edition_is_refused(make_entry, out):
     entry = make_entry("dcase2024")
     submit(entry.run, "dcase2024", LABEL, out)

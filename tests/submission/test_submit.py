@@ -30,11 +30,6 @@ LABEL = "Lastname_INST_task2_1"
 FORM = Path(__file__).parents[2] / "submissions/examples/submission.toml"
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "dist"
-
-
 @pytest.mark.parametrize(
     ("edition", "expected"),
     [

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from pretraining_settings import stopped_at
 
 from dcase_asd.errors import ArtifactError, AudioError, DataError
 from dcase_asd.progress import Silent
 from dcase_asd.recipe.pretraining import Pretraining
-from dcase_asd.training import pipes, pretraining_engine
+from dcase_asd.training import pipes
 from dcase_asd.training.pretrain import plan_pretraining, pretrain
 from dcase_asd.training.pretraining_batches import PretrainingBatches
 from dcase_asd.training.recordings import find_recordings, write_shards
@@ -132,17 +133,8 @@ def test_a_stopped_run_goes_on_with_pipes_and_ends_with_the_same_bytes(shards, m
         return pretrain(sources, folder / name, SETTINGS, device="cpu", workers=0).checkpoint
 
     one = train("one")
-    made = pretraining_engine.PretrainingEngine.update
-
-    def stopped(engine, number, batches):
-        if number == 3:
-            raise KeyboardInterrupt
-        return made(engine, number, batches)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pretraining_engine.PretrainingEngine, "update", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train("two")
+    with stopped_at(3, monkeypatch):
+        train("two")
     assert list((folder / "two" / "pipes").glob("*.tar"))
     pipes.remove_fetched(folder / "two" / "pipes")
     assert plan_pretraining(sources, folder / "two", SETTINGS).done == 2

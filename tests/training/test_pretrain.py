@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from pretraining_settings import SHORT, TINY
+from pretraining_settings import SHORT, TINY, stopped_at
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -257,17 +257,8 @@ def test_a_device_that_is_not_there_is_told_and_nothing_is_begun(audio, tmp_path
 
 def test_a_begun_run_keeps_its_recipe_and_recordings(audio, tmp_path, monkeypatch):
     folder = tmp_path / "run"
-    made = pretraining_engine.PretrainingEngine.update
-
-    def stopped(engine, number, batches):
-        if number == 3:
-            raise KeyboardInterrupt
-        return made(engine, number, batches)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pretraining_engine.PretrainingEngine, "update", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            run(audio, folder)
+    with stopped_at(3, monkeypatch):
+        run(audio, folder)
     with pytest.raises(ArtifactError, match=r"learning_rate was 0\.001 and is 0\.002"):
         run(audio, folder, settings(learning_rate=2e-3))
     assert settings_of(folder, {}) == SHORT
